@@ -1,0 +1,1 @@
+"""Make new garments: simulate, pack, train, evaluate."""
