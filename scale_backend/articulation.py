@@ -1,0 +1,97 @@
+"""Local frames on the posed carrier, and points put into place by them.
+
+Two kinds of frames, after the two kinds of queries. `patch`: SCALE's own, [e1 e2 w] of the triangle a pixel lies in.
+`continuous`: how that frame has turned and stretched since the rest pose, averaged over the triangles round a vertex
+and interpolated between vertices, so that nothing jumps at the border of a pixel, a triangle or a UV island.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from scale_backend.positional_map import UVLayout
+
+
+def triangle_edges(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:  # [F, V, 3] -> 2 x [F, T, 3]
+    corners = vertices[:, triangles]
+    return corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
+
+
+def triangle_frames(e1: Tensor, e2: Tensor, scale: Tensor) -> Tensor:  # [F, T, 3] x 2, [F] -> [F, T, 3, 3]
+    """[e1 e2 w] as columns; w is the unit normal times the frame's scale. Not orthonormal, on purpose."""
+    w = normalize(torch.linalg.cross(e1, e2), dim=-1, eps=1e-20) * scale[:, None, None]
+    return torch.stack([e1, e2, w], -1)
+
+
+def frame_scale(e1: Tensor, e2: Tensor) -> Tensor:  # [F, T, 3] x 2 -> [F]
+    """One length for all normals of a frame: the mean edge, (mean|e1| + mean|e2|) / 2."""
+    return 0.5 * (e1.norm(dim=-1).mean(1) + e2.norm(dim=-1).mean(1))
+
+
+def patch_frames(vertices: Tensor, triangles: Tensor, layout: UVLayout) -> Tensor:  # [F, V, 3] -> [F, P, 3, 3]
+    """SCALE's local frames, a patch each. The scale's means run over all pixels; background counts as triangle 0."""
+    every = triangles[layout.triangle_index.clamp_min(0).flatten()]
+    e1, e2 = triangle_edges(vertices, every)
+    valid = layout.mask.flatten()
+    return triangle_frames(e1[:, valid], e2[:, valid], frame_scale(e1, e2))
+
+
+@dataclass(frozen=True)
+class RestFrames:
+    """What continuous frames need of the rest pose. Built once a carrier."""
+
+    triangles: Tensor  # [T, 3]
+    inverse: Tensor  # [T, 3, 3] of the rest frames
+    share: Tensor  # [T, 3] weight of a triangle in the frame of each of its corners; sums to 1 at each vertex
+    normals: Tensor  # [V, 3] unit rest normals
+
+    def to(self, device: str | torch.device) -> RestFrames:
+        return RestFrames(*(value.to(device) for value in self.__dict__.values()))
+
+
+def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:  # [F, V, 3] -> [F, V, 3] unit
+    """Area-weighted vertex normals."""
+    e1, e2 = triangle_edges(vertices, triangles)
+    weighted = torch.linalg.cross(e1, e2)
+    summed = torch.zeros_like(vertices)
+    for corner in range(3):
+        summed = summed.index_add(1, triangles[:, corner], weighted)
+    return normalize(summed, dim=-1, eps=1e-20)
+
+
+def rest_frames(template: Tensor, triangles: Tensor) -> RestFrames:  # [V, 3], [T, 3]
+    e1, e2 = triangle_edges(template[None].double(), triangles)
+    frames = triangle_frames(e1, e2, frame_scale(e1, e2))[0]
+    area = 0.5 * torch.linalg.cross(e1, e2)[0].norm(dim=-1)
+    total = torch.zeros(len(template), dtype=torch.float64, device=template.device)
+    for corner in range(3):
+        total = total.index_add(0, triangles[:, corner], area)
+    share = area[:, None] / total[triangles]
+    normals = vertex_normals(template[None], triangles)[0]
+    return RestFrames(triangles, torch.linalg.inv(frames).float(), share.float(), normals)
+
+
+def vertex_frames(vertices: Tensor, rest: RestFrames) -> Tensor:  # [F, V, 3] -> [F, V, 3, 3]
+    """Rest to posed: the mean of the deformation gradients round each vertex. Near a rotation, and scaled as
+    the surface is."""
+    e1, e2 = triangle_edges(vertices, rest.triangles)
+    turned = (triangle_frames(e1, e2, frame_scale(e1, e2)) @ rest.inverse).flatten(2)  # [F, T, 9]
+    summed = turned.new_zeros(len(vertices), vertices.shape[1], 9)
+    for corner in range(3):
+        summed = summed.index_add(1, rest.triangles[:, corner], turned * rest.share[:, corner, None])
+    return summed.unflatten(-1, (3, 3))
+
+
+def articulate(
+    base: Tensor,  # [F, M, 3] body points
+    frames: Tensor,  # [F, M, 3, 3]
+    residual: Tensor,  # [F, M, 3] local
+    normal: Tensor,  # [F, M, 3] local
+) -> tuple[Tensor, Tensor]:  # points [F, M, 3], unit normals [F, M, 3]
+    """Points and normals in world space: x = base + T r, n = T n / |T n| (SCALE, eq. 4-5)."""
+    points = base + (frames @ residual[..., None])[..., 0]
+    return points, normalize((frames @ normal[..., None])[..., 0], dim=-1, eps=1e-12)

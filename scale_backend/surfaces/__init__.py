@@ -1,0 +1,5 @@
+"""Surfaces the scene gets. One interface: `build` gives the queries to decode and the topology that stays."""
+
+from scale_backend.surfaces.kinds import build
+
+__all__ = ["build"]
