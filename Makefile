@@ -1,0 +1,73 @@
+# make demo          a dancing character in trained clothes: out/demo/
+# make test          all tests
+# make addon         the extension: dist/scale_clothing-<version>.zip
+# make lint          ruff
+# make matrix        the extension in bpy 4.2, 4.5 and 5.0
+# make window-test   the extension in a real Blender window
+# Each sets up .venv first, if it is missing or pyproject.toml has changed. The README has the same steps without make.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MATRIX := .matrix
+BPY_VERSIONS := 4.2.23 4.5.15 5.0.1
+
+# library that the bpy module needs = Debian's package for it. Without libEGL, Workbench and EEVEE abort the process.
+LIBRARIES := libX11.so.6=libx11-6 libXrender.so.1=libxrender1 libXfixes.so.3=libxfixes3 libXi.so.6=libxi6 \
+  libxkbcommon.so.0=libxkbcommon0 libSM.so.6=libsm6 libGL.so.1=libgl1 libEGL.so.1=libegl1 libgomp.so.1=libgomp1
+
+.PHONY: help demo test addon lint matrix window-test setup libraries
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+demo: setup
+	$(BIN)/python demo.py $(DEMO)
+
+# The bpy module has one scene and one set of preferences in a process: its tests get their own.
+test: setup
+	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks
+	$(BIN)/python -m pytest tests/addon
+
+addon: setup
+	$(BIN)/python build_addon.py
+
+lint: setup
+	$(BIN)/ruff check .
+
+matrix: setup $(BPY_VERSIONS:%=$(MATRIX)/%/.ready)
+	$(BIN)/python build_addon.py
+	set -e; for version in $(BPY_VERSIONS); do \
+	  $(MATRIX)/$$version/bin/python tests/matrix/generate_clothes.py --backend $(BIN)/python; done
+
+window-test: setup
+	$(BIN)/python build_addon.py
+	bash tests/window/run.sh
+
+setup: libraries $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Python 3.11 is needed (the bpy module has wheels for it alone), and $(PYTHON) is another: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c "import ensurepip" 2>/dev/null || $(call install,python3-venv)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[blender,smpl,dev]'
+	@touch $@
+
+$(MATRIX)/%/.ready:
+	$(PYTHON) -m venv $(MATRIX)/$*
+	$(MATRIX)/$*/bin/python -m pip install --disable-pip-version-check 'bpy==$*' 'numpy<2'
+	@touch $@
+
+libraries:
+	@command -v ldconfig >/dev/null || PATH=$$PATH:/sbin; command -v ldconfig >/dev/null || exit 0; \
+	found=$$(ldconfig -p); missing=; \
+	for pair in $(LIBRARIES); do case "$$found" in *"$${pair%=*}"*) ;; *) missing="$$missing $${pair#*=}" ;; esac; done; \
+	[ -z "$$missing" ] || $(call install,$$missing)
+
+# Debian packages $(1): installed where that is allowed, otherwise the command that does it.
+install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo Installing $(1); apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1); \
+	else echo "System libraries are missing. Install them with: sudo apt-get install $(1)"; exit 1; fi
