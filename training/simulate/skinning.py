@@ -1,0 +1,81 @@
+"""Linear blend skinning of the free body in numpy: light enough for a process that also holds Blender.
+
+Same convention as scale_backend.body, in the normalised space of the raw frames: the pelvis joint is the origin.
+"""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+BODY_PATH = Path(__file__).resolve().parents[2] / "assets" / "bodies" / "neutral.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class SkinnedBody:
+    """A body in SMPL's file format, without shape and pose correctives."""
+
+    name: str
+    vertices: Array  # [V, 3] metres, T-pose
+    triangles: NDArray[np.int64]  # [T, 3]
+    blend_weights: Array  # [V, J]
+    joints: Array  # [J, 3]
+    parents: tuple[int, ...]
+    joint_names: tuple[str, ...]
+
+    def digest(self) -> str:
+        """Hash of template and triangles, as scale_backend.body.Body.digest gives it."""
+        content = hashlib.sha256(np.ascontiguousarray(self.vertices, "<f4").tobytes())
+        content.update(np.ascontiguousarray(self.triangles, "<i8").tobytes())
+        return content.hexdigest()
+
+    def joint(self, name: str) -> int:
+        return self.joint_names.index(name)
+
+
+def load_skinned_body(path: Path = BODY_PATH) -> SkinnedBody:
+    with np.load(path, allow_pickle=False) as file:
+        parents = file["kintree_table"][0].astype(np.int64)
+        parents[0] = -1
+        return SkinnedBody(
+            path.stem, file["v_template"].astype(np.float64), file["f"].astype(np.int64),
+            file["weights"].astype(np.float64), file["J"].astype(np.float64),
+            tuple(int(parent) for parent in parents), tuple(str(name) for name in file["joint_names"]))
+
+
+def rotation_matrices(axis_angle: Array) -> Array:
+    """Rodrigues' formula: [..., 3] -> [..., 3, 3]."""
+    angle = np.linalg.norm(axis_angle, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(axis_angle / np.maximum(angle[..., 0], 1e-12), -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+
+
+def posed_joints(body: SkinnedBody, pose: Array) -> tuple[Array, Array]:
+    """World rotations [J, 3, 3] and positions [J, 3] of the joints, pelvis at the origin; pose [J, 3]."""
+    local = rotation_matrices(pose)
+    rotations, positions = np.empty((len(pose), 3, 3)), np.zeros((len(pose), 3))
+    for joint, parent in enumerate(body.parents):
+        if parent < 0:
+            rotations[joint] = local[joint]
+            continue
+        rotations[joint] = rotations[parent] @ local[joint]
+        positions[joint] = positions[parent] + rotations[parent] @ (body.joints[joint] - body.joints[parent])
+    return rotations, positions
+
+
+def skin(body: SkinnedBody, pose: Array, vertices: Array, blend_weights: Array) -> Array:
+    """Pose rest vertices [V, 3], pelvis at the origin; pose [J, 3] axis-angle."""
+    rotations, positions = posed_joints(body, pose)
+    shift = positions - np.einsum("jab,jb->ja", rotations, body.joints)
+    rotation = np.tensordot(blend_weights, rotations, 1)
+    return np.einsum("vab,vb->va", rotation, vertices) + blend_weights @ shift
+
+
+def skin_body(body: SkinnedBody, pose: Array) -> Array:
+    return skin(body, pose, body.vertices, body.blend_weights)
