@@ -25,6 +25,7 @@ BACKEND = ROOT / "scale_backend"
 
 # What ships. No file derived from SMPL may stand here.
 ASSETS = (
+    "LICENSE",
     "README.md",
     "bodies/neutral.npz",
     "garments/dress.safetensors",
@@ -93,11 +94,10 @@ def extension() -> bytes:
 def manifest(wheel_name: str) -> str:
     """The add-on's manifest with the version and the wheel put in."""
     text = (ADDON / "blender_manifest.toml").read_text()
-    text = re.sub(r"^wheels = \[.*?\]\n", "", text, flags=re.S | re.M)
-    stated = f'version = "{version()}"\nwheels = ["./wheels/{wheel_name}"]'
-    text, count = re.subn(r'^version = ".*"$', stated, text, flags=re.M)
-    if count != 1:
-        raise ValueError(f"blender_manifest.toml must have one line 'version = ...'; it has {count}.")
+    for key, value in (("version", f'"{version()}"'), ("wheels", f'["./wheels/{wheel_name}"]')):
+        text, count = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.M)
+        if count != 1:
+            raise ValueError(f"blender_manifest.toml must have one line '{key} = ...'; it has {count}.")
     return text
 
 

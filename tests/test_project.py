@@ -1,0 +1,199 @@
+"""The project as a whole: what ships, what may import what, and what must not be in the tree."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import build_addon
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "scipy", "trimesh", "safetensors", "bpy", "tyro", "tqdm", "tensorboard")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """The tracked files that match, and are there."""
+    names = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in names.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """(module, whether it is imported when the file is) for each absolute import of a file."""
+    found = []
+
+    def walk(node: ast.AST, at_import: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, at_import) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.level == 0:
+                found.append((child.module, at_import))
+                found.extend((f"{child.module}.{alias.name}", at_import) for alias in child.names)
+            deferred = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            walk(child, at_import and not deferred)
+
+    walk(ast.parse(path.read_text()), True)
+    return found
+
+
+def importers(package: str, *forbidden: str) -> list[str]:
+    """The lines 'file imports module' of a package for modules of the forbidden top-level packages."""
+    return [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for module, _ in imports(path)
+        if module.split(".")[0] in forbidden
+    ]
+
+
+@pytest.fixture(scope="module")
+def addon_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_addon.build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    name, content = build_addon.backend_wheel()
+    path = tmp_path_factory.mktemp("wheel") / name
+    path.write_bytes(content)
+    return path
+
+
+# What may import what.
+
+
+def test_backend_imports_neither_of_the_other_packages() -> None:
+    assert importers("scale_backend", "training", "blender_addon", "bpy", "mathutils") == []
+
+
+def test_bpy_is_imported_only_where_training_simulates() -> None:
+    outside = [line for line in importers("training", "bpy", "mathutils") if not line.startswith("training/simulate/")]
+    assert outside == []
+    assert importers("training", "blender_addon") == []
+
+
+def test_addon_imports_only_numpy_bpy_and_the_client_side() -> None:
+    heavy = ("training", "torch", "scipy", "trimesh", "safetensors", "tyro", "tqdm", "tensorboard")
+    assert importers("blender_addon", *heavy) == []
+
+
+def client_side() -> set[str]:
+    """The modules of scale_backend that the add-on imports."""
+    modules = {
+        module
+        for path in (ROOT / "blender_addon").rglob("*.py")
+        for module, _ in imports(path)
+        if module.startswith("scale_backend.") and (ROOT / f"{module.replace('.', '/')}.py").is_file()
+    }
+    return modules | {f"scale_backend.{name}" for name in ("client", "protocol", "motion", "garment_header")}
+
+
+def test_client_side_runs_from_the_wheel_without_torch(wheel: Path) -> None:
+    block = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
+    program = f"import sys\n{block}sys.path.insert(0, {str(wheel)!r})\n"
+    program += "".join(f"import {module}\n" for module in sorted(client_side()))
+    program += "import scale_backend\nprint(scale_backend.__file__)\n"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=wheel.parent, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert str(wheel) in ran.stdout
+
+
+def test_wheel_requires_what_the_backend_imports() -> None:
+    modules = {
+        module.split(".")[0]
+        for path in (ROOT / "scale_backend").rglob("*.py")
+        for module, at_import in imports(path)
+        if at_import
+    }
+    foreign = modules - set(sys.stdlib_module_names) - {"scale_backend"}
+    assert foreign <= set(build_addon.BACKEND_NEEDS)
+
+
+# What ships.
+
+
+def test_zip_holds_what_is_named_and_nothing_else(addon_zip: Path) -> None:
+    names = set(zipfile.ZipFile(addon_zip).namelist())
+    modules = {name for name in names if re.fullmatch(r"[\w/]+\.py", name)}
+    wheel_name, _ = build_addon.backend_wheel()
+    assets = {f"assets/{name}" for name in build_addon.ASSETS}
+    assert names - modules - assets == {"blender_manifest.toml", "LICENSE", f"wheels/{wheel_name}"}
+    assert "__init__.py" in modules
+
+
+def test_zip_passes_blenders_own_validation(addon_zip: Path) -> None:
+    build_addon.validate(addon_zip)
+
+
+def test_same_tree_gives_the_same_zip() -> None:
+    assert build_addon.extension() == build_addon.extension()
+
+
+def test_wheel_is_pure_and_its_record_is_right(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = next(name.split("/")[0] for name in names if name.endswith(".dist-info/RECORD"))
+        record = dict(line.split(",")[:2] for line in archive.read(f"{info}/RECORD").decode().splitlines())
+        assert set(record) == names
+        for name, hashed in record.items():
+            assert hashed in ("", f"sha256={build_addon.digest(archive.read(name))}")
+    code = {name for name in names if not name.startswith(info)}
+    assert all(name.startswith("scale_backend/") and name.endswith(".py") for name in code)
+
+
+def test_pip_installs_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(tmp_path), str(wheel)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "scale_backend" / "__init__.py").is_file()
+    assert (tmp_path / "bin" / "scale-backend").is_file()
+
+
+def test_no_pickle_in_what_ships(addon_zip: Path) -> None:
+    for name in zipfile.ZipFile(addon_zip).namelist():
+        assert not name.endswith((".pkl", ".pt", ".pth", ".ckpt"))
+        if name.endswith(".npz"):
+            arrays = zipfile.ZipFile(io.BytesIO(zipfile.ZipFile(addon_zip).read(name)))
+            assert all(b"'|O'" not in arrays.read(array)[:128] for array in arrays.namelist()), name
+
+
+def test_every_asset_that_ships_is_described() -> None:
+    described = (ROOT / "assets" / "README.md").read_text()
+    assert [name for name in build_addon.ASSETS if name != "README.md" and f"`{name}`" not in described] == []
+
+
+# What must not be in the tree.
+
+
+def test_no_paths_of_one_machine() -> None:
+    machine = re.compile(rb"(?<![\w.~])/" + rb"(work|root|farm|home/[a-z]+)/")
+    text = [path for path in tracked() if path.suffix in {".py", ".md", ".toml", ".yaml", ".sh", ".json", ".obj", ""}]
+    assert [str(path.relative_to(ROOT)) for path in text if machine.search(path.read_bytes())] == []
+
+
+def test_large_files_are_assets() -> None:
+    large = [path for path in tracked() if path.stat().st_size > 3 << 20]
+    assert [path for path in large if (ROOT / "assets") not in path.parents] == []
+
+
+def test_licence_is_the_gpl() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "GNU GENERAL PUBLIC LICENSE" in text and "Version 3, 29 June 2007" in text
+    assert "CC0 1.0 Universal" in (ROOT / "assets" / "LICENSE").read_text()
+
+
+def test_ruff_is_content() -> None:
+    ran = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_version_is_written_in_one_place(addon_zip: Path) -> None:
+    manifest = zipfile.ZipFile(addon_zip).read("blender_manifest.toml").decode()
+    assert f'version = "{build_addon.version()}"' in manifest
+    assert addon_zip.name == f"scale_clothing-{build_addon.version()}.zip"
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
