@@ -80,15 +80,20 @@ def backend_requirements() -> list[str]:
 
 
 def extension() -> bytes:
-    """Content of the extension zip. Raises FileNotFoundError for an asset that is missing."""
+    """Content of the extension zip."""
     wheel_name, wheel = backend_wheel()
     files = {path.relative_to(ADDON).as_posix(): path.read_bytes() for path in modules(ADDON)}
     files["blender_manifest.toml"] = manifest(wheel_name).encode()
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files[f"wheels/{wheel_name}"] = wheel
-    for name in ASSETS:
+    for name in set(ASSETS) - set(missing_assets()):
         files[f"assets/{name}"] = (ROOT / "assets" / name).read_bytes()
     return zipped(files)
+
+
+def missing_assets() -> list[str]:
+    """Assets that are named but not in this tree: a garment that is yet to be trained."""
+    return [name for name in ASSETS if not (ROOT / "assets" / name).is_file()]
 
 
 def manifest(wheel_name: str) -> str:
@@ -150,6 +155,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the zip")
     path = build(parser.parse_args().out)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)", flush=True)
+    if missing_assets():
+        print(f"Not in this tree, so not in the zip: {', '.join(missing_assets())}", flush=True)
     if validator():
         validate(path)
     else:

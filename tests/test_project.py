@@ -123,8 +123,13 @@ def test_zip_holds_what_is_named_and_nothing_else(addon_zip: Path) -> None:
     modules = {name for name in names if re.fullmatch(r"[\w/]+\.py", name)}
     wheel_name, _ = build_addon.backend_wheel()
     assets = {f"assets/{name}" for name in build_addon.ASSETS}
+    assert assets - {f"assets/{name}" for name in build_addon.missing_assets()} <= names
     assert names - modules - assets == {"blender_manifest.toml", "LICENSE", f"wheels/{wheel_name}"}
     assert "__init__.py" in modules
+
+
+def test_everything_named_is_there() -> None:
+    assert build_addon.missing_assets() == []
 
 
 def test_zip_passes_blenders_own_validation(addon_zip: Path) -> None:
