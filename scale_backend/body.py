@@ -6,6 +6,7 @@ Loper et al., SMPL: A Skinned Multi-Person Linear Model, 2015. 24 joints (SMPL),
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,7 @@ def load_body(path: str | Path = "neutral", shape_count: int = SHAPE_COUNT) -> B
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {k: data[k] for k in data.files if k in ARRAYS}
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} could not be read as a body (.npz in SMPL's format): {error}") from error
     missing = [k for k in REQUIRED if k not in arrays]
     if missing:

@@ -107,7 +107,7 @@ def load_garment(path: str | Path) -> Garment:
         tensors = load_file(path)
         return _assemble(metadata, tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise GarmentError(f"{path.name} does not hold a usable garment ({reason}); train or copy it again.") from error
 
 

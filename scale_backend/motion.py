@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def load_motion(path: str | Path, up_axis: str | None = None) -> Motion:
             frame_rate = float(data[rate_key]) if rate_key else 30.0
             if up_axis is None:
                 up_axis = str(data["up_axis"]) if "up_axis" in keys else "Z"
-    except (OSError, EOFError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, ValueError) and path.name in str(error):
             raise
         raise ValueError(f"{path.name} could not be read as a motion (.npz in AMASS's format): {error}") from error

@@ -1,0 +1,125 @@
+"""The engine against the straightforward reference, and how results move with the root and the body's shape."""
+
+import pytest
+import torch
+
+from scale_backend.articulation import rest_frames, vertex_frames
+from scale_backend.body import load_body, pose_vertices
+from scale_backend.engine import Decoder
+from scale_backend.folding import fold
+from scale_backend.garment_header import GarmentError
+from scale_backend.rotations import matrix_from_axis_angle
+from tests.backend import reference
+from tests.making import make_garment, random_network
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body("neutral")
+
+
+def random_pose(frames: int = 3, size: float = 0.3) -> torch.Tensor:
+    torch.manual_seed(5)
+    return matrix_from_axis_angle(torch.randn(frames, 24, 3) * size)
+
+
+def test_patches_equal_the_reference(body):
+    garment = make_garment("body")
+    rotations = random_pose()
+    rotations[:, 0] = torch.eye(3)
+    points, normals = Decoder(garment, body).decode(rotations, surface="points", part="whole body", push=False)
+    posed = pose_vertices(body, rotations, -body.mean_joints[:1].expand(3, 3))
+    layout = garment.layout
+    expected = reference.decode_patches(
+        garment.network.state_dict(), posed, body.triangles, layout.triangle_index, layout.barycentrics
+    )
+    assert (points - expected[0].flatten(1, 2) - body.mean_joints[0]).abs().max() < 1e-5
+    assert (normals - expected[1].flatten(1, 2)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("mode", ["upconv", "upsample"])
+def test_folding_changes_nothing(mode):
+    settings = make_garment("body").network.settings
+    network = random_network(type(settings)(**settings.__dict__ | {"up_mode": mode}))
+    folded = fold(network)
+    x = torch.randn(2, 3, 32, 32) * 0.3
+    features = network.pose_features(x)
+    assert torch.allclose(folded.pose_features(x), features, atol=1e-4, rtol=1e-4)
+    rows, uv, pq = features.flatten(2).mT, torch.rand(1024, 2), torch.rand(1024, 2)
+    for ours, plain in zip(folded.decode(rows, folded.place(uv, pq)), network.decode(rows, uv, pq), strict=True):
+        assert torch.allclose(ours, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "surface"), [("garment", "mesh"), ("garment", "points"), ("body", "points")])
+def test_root_moves_the_clothes_rigidly(body, kind, surface):
+    decoder = Decoder(make_garment(kind), body)
+    rotations = random_pose(2)
+    rotations[:, 0] = torch.eye(3)
+    still, still_normals = decoder.decode(rotations, surface=surface)
+    turned = rotations.clone()
+    turned[:, 0] = matrix_from_axis_angle(torch.tensor([0.3, -2.0, 0.5]))
+    translation = torch.tensor([[1.0, 2.0, 3.0]]).expand(2, 3)
+    moved, moved_normals = decoder.decode(turned, translation, surface=surface)
+    pelvis = body.mean_joints[0]
+    expected = (still - pelvis) @ turned[0, 0].T + pelvis + translation[0]
+    assert (moved - expected).abs().max() < 1e-5
+    assert (moved_normals - still_normals @ turned[0, 0].T).abs().max() < 1e-5
+
+
+def test_clothes_follow_the_bodys_shape(body):
+    decoder = Decoder(make_garment("garment"), body)
+    pose = random_pose(1)
+    plain, _ = decoder.decode(pose)
+    zero, _ = decoder.decode(pose, shape=torch.zeros(10))
+    wide, _ = decoder.decode(pose, shape=torch.full((16,), 0.8))
+    assert torch.equal(plain, zero)
+    assert 0.002 < (wide - plain).norm(dim=-1).mean() < 0.2
+
+
+def test_frames_decode_alike_alone_and_in_a_batch(body):
+    decoder = Decoder(make_garment("garment"), body)
+    rotations = random_pose(4)
+    together, _ = decoder.decode(rotations)
+    for i in range(4):
+        assert (decoder.decode(rotations[i : i + 1])[0][0] - together[i]).abs().max() < 1e-5
+
+
+def test_topology_fits_the_points(body):
+    decoder = Decoder(make_garment("garment"), body)
+    for surface in ("mesh", "points"):
+        topology = decoder.topology(surface)
+        points, normals = decoder.decode(random_pose(1), surface=surface)
+        assert points.shape == normals.shape == (1, len(topology["patch"]), 3)
+        assert len(topology["region"]) == points.shape[1]
+        assert torch.allclose(normals.norm(dim=-1), torch.ones(1), atol=1e-5)
+    mesh = decoder.topology("mesh")
+    assert mesh["triangles"].max() == len(mesh["patch"]) - 1
+    assert len(mesh["uv"]) == 3 * len(mesh["triangles"])
+    with pytest.raises(GarmentError, match="surfaces"):
+        decoder.topology("poisson")
+    with pytest.raises(GarmentError, match="parts"):
+        decoder.topology("mesh", "whole body")
+
+
+def test_zero_residual_is_the_skinned_carrier(body):
+    garment = make_garment("garment")
+    for branch in (garment.network.mlp.residual, garment.network.mlp.normal):
+        torch.nn.init.zeros_(branch[-1].conv.weight)
+        torch.nn.init.zeros_(branch[-1].conv.bias)
+    decoder = Decoder(garment, body)
+    points, _ = decoder.decode(torch.eye(3).expand(1, 24, 3, 3), push=False)
+    assert (points[0] - garment.carrier.template).abs().max() < 1e-5
+
+
+def test_vertex_frames_are_the_rotation_of_a_rigid_motion(body):
+    rest = rest_frames(body.template, body.triangles)
+    rotation = matrix_from_axis_angle(torch.tensor([0.4, 1.0, -0.7]))
+    frames = vertex_frames(2 * (body.template @ rotation.T)[None], rest)
+    assert (frames - 2 * rotation).abs().max() < 1e-3
+
+
+def test_another_body_is_refused(body):
+    from dataclasses import replace
+
+    with pytest.raises(GarmentError, match="made for the body 'neutral'"):
+        Decoder(make_garment("garment"), replace(body, name="other", template=body.template * 1.1))
