@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scale_backend.network import Hidden, NetworkSettings, ScaleNetwork, Up, encode_uv
+from scale_backend.network import ACTIVATIONS, Hidden, NetworkSettings, ScaleNetwork, Up, encode_uv
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,17 @@ class FoldedNetwork:
         place: tuple[Tensor, Tensor],  # of `place`
     ) -> tuple[Tensor, Tensor]:  # [F, M, 3], [F, M, 3]
         channels, inputs = self.settings.features, self.settings.input_channels
-        h = functional.softplus(functional.linear(features, self.trunk[0].weight[:, :channels]).add_(place[0]))
+        activate = ACTIVATIONS[self.settings.activation]
+        h = activate(functional.linear(features, self.trunk[0].weight[:, :channels]).add_(place[0]))
         for layer in self.trunk[1:]:
-            h = functional.softplus(layer(h))
+            h = activate(layer(h))
         fifth = functional.linear(features, self.skip.weight[:, :channels]).add_(place[1])
-        h = functional.softplus(fifth.add_(functional.linear(h, self.skip.weight[:, inputs:])))
+        h = activate(fifth.add_(functional.linear(h, self.skip.weight[:, inputs:])))
         outputs = []
         for branch in (self.residual, self.normal):
             x = h
             for layer in branch[:-1]:
-                x = functional.softplus(layer(x))
+                x = activate(layer(x))
             outputs.append(branch[-1](x))
         return outputs[0], outputs[1]
 

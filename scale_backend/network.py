@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+ACTIVATIONS = {"softplus": functional.softplus, "silu": functional.silu, "relu": functional.relu}
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -39,12 +41,16 @@ class NetworkSettings:
     """Sinusoidal encoding of uv with this many frequencies; 0: none."""
     uv_include_input: bool = True
     """With the encoding: raw uv in front of it."""
+    activation: str = "softplus"
+    """Of the MLP: softplus (the paper's), silu or relu (cheaper)."""
 
     def __post_init__(self) -> None:
         if self.map_size not in (32, 64, 128, 256):
             raise ValueError(f"map_size must be 32, 64, 128 or 256, not {self.map_size}.")
         if self.up_mode not in ("upconv", "upsample"):
             raise ValueError(f"up_mode must be upconv or upsample, not '{self.up_mode}'.")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not '{self.activation}'.")
         if math.isqrt(self.points_per_patch) ** 2 != self.points_per_patch:
             raise ValueError(f"points_per_patch must be a square number, not {self.points_per_patch}.")
 
@@ -169,15 +175,16 @@ class UNet(nn.Module):
 
 
 class Hidden(nn.Module):
-    """A hidden layer of the MLP over rows: linear, batch norm, softplus. The weight keeps Conv1d's shape."""
+    """A hidden layer of the MLP over rows: linear, batch norm, activation. The weight keeps Conv1d's shape."""
 
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, activation: str):
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.conv = nn.Conv1d(channels_in, channels_out, 1)
         self.bn = nn.BatchNorm1d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:  # [R, C]
-        return functional.softplus(self.bn(functional.linear(x, self.conv.weight[..., 0], self.conv.bias)))
+        return self.activation(self.bn(functional.linear(x, self.conv.weight[..., 0], self.conv.bias)))
 
 
 class Output(nn.Module):
@@ -196,12 +203,16 @@ class Output(nn.Module):
 class SharedMLP(nn.Module):
     """Features and patch coordinates of a point to its residual and normal, in the local frame."""
 
-    def __init__(self, channels_in: int, hidden: int):
+    def __init__(self, channels_in: int, hidden: int, activation: str):
         super().__init__()
-        self.trunk = nn.ModuleList(Hidden(channels_in if i == 0 else hidden, hidden) for i in range(4))
-        self.skip = Hidden(channels_in + hidden, hidden)
-        self.residual = nn.ModuleList([Hidden(hidden, hidden), Hidden(hidden, hidden), Output(hidden, 3)])
-        self.normal = nn.ModuleList([Hidden(hidden, hidden), Hidden(hidden, hidden), Output(hidden, 3)])
+
+        def layer(channels: int) -> Hidden:
+            return Hidden(channels, hidden, activation)
+
+        self.trunk = nn.ModuleList([layer(channels_in), layer(hidden), layer(hidden), layer(hidden)])
+        self.skip = layer(channels_in + hidden)
+        self.residual = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)])
+        self.normal = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # [R, C] -> [R, 3], [R, 3]
         h = x
@@ -224,7 +235,7 @@ class ScaleNetwork(nn.Module):
         self.settings = settings
         self.latent = nn.Parameter(torch.randn(1, settings.latent) / math.sqrt(settings.latent))
         self.unet = UNet(settings)
-        self.mlp = SharedMLP(settings.input_channels, settings.hidden)
+        self.mlp = SharedMLP(settings.input_channels, settings.hidden, settings.activation)
 
     def code(self) -> Tensor:  # [1, L]
         """The latent code, kept inside the unit ball."""

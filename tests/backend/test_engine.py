@@ -1,5 +1,7 @@
 """The engine against the straightforward reference, and how results move with the root and the body's shape."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,10 +39,10 @@ def test_patches_equal_the_reference(body):
     assert (normals - expected[1].flatten(1, 2)).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("mode", ["upconv", "upsample"])
-def test_folding_changes_nothing(mode):
+@pytest.mark.parametrize(("mode", "activation"), [("upconv", "softplus"), ("upsample", "silu"), ("upconv", "relu")])
+def test_folding_changes_nothing(mode, activation):
     settings = make_garment("body").network.settings
-    network = random_network(type(settings)(**settings.__dict__ | {"up_mode": mode}))
+    network = random_network(replace(settings, up_mode=mode, activation=activation))
     folded = fold(network)
     x = torch.randn(2, 3, 32, 32) * 0.3
     features = network.pose_features(x)
@@ -119,7 +121,5 @@ def test_vertex_frames_are_the_rotation_of_a_rigid_motion(body):
 
 
 def test_another_body_is_refused(body):
-    from dataclasses import replace
-
     with pytest.raises(GarmentError, match="made for the body 'neutral'"):
         Decoder(make_garment("garment"), replace(body, name="other", template=body.template * 1.1))
