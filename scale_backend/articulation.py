@@ -90,8 +90,11 @@ def articulate(
     base: Tensor,  # [F, M, 3] body points
     frames: Tensor,  # [F, M, 3, 3]
     residual: Tensor,  # [F, M, 3] local
-    normal: Tensor,  # [F, M, 3] local
-) -> tuple[Tensor, Tensor]:  # points [F, M, 3], unit normals [F, M, 3]
-    """Points and normals in world space: x = base + T r, n = T n / |T n| (SCALE, eq. 4-5)."""
-    points = base + (frames @ residual[..., None])[..., 0]
-    return points, normalize((frames @ normal[..., None])[..., 0], dim=-1, eps=1e-12)
+) -> Tensor:  # [F, M, 3]
+    """Points in the carrier's space: x = base + T r (SCALE, eq. 4)."""
+    return base + (frames @ residual[..., None])[..., 0]
+
+
+def turned_normals(frames: Tensor, normal: Tensor) -> Tensor:  # [F, M, 3, 3], [F, M, 3] -> [F, M, 3]
+    """Unit normals: n = T n / |T n| (SCALE, eq. 5)."""
+    return normalize((frames @ normal[..., None])[..., 0], dim=-1, eps=1e-12)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from scale_backend import surfaces
-from scale_backend.articulation import articulate, patch_frames, rest_frames, vertex_frames
+from scale_backend.articulation import (
+    articulate,
+    patch_frames,
+    rest_frames,
+    turned_normals,
+    vertex_frames,
+    vertex_normals,
+)
 from scale_backend.body import Body, fit_joint_count, joint_transforms, skin
 from scale_backend.carrier import pose_carrier
 from scale_backend.collision import garment_collider, push_out
@@ -26,6 +33,7 @@ class Prepared:
     queries: Queries
     place: tuple[Tensor, Tensor]
     topology: dict[str, np.ndarray]
+    triangles: Tensor | None  # of a mesh, whose normals are its own; None: the network's normals
 
 
 class Decoder:
@@ -53,7 +61,9 @@ class Decoder:
         if key not in self.prepared:
             queries, topology = surfaces.build(self.garment, self.carrier.to("cpu"), surface, part)
             queries = queries.to(self.device)
-            self.prepared[key] = Prepared(queries, self.network.place(queries.uv, queries.pq), topology)
+            triangles = torch.from_numpy(topology["triangles"]).long().to(self.device) if surface == "mesh" else None
+            place = self.network.place(queries.uv, queries.pq)
+            self.prepared[key] = Prepared(queries, place, topology, triangles)
         return self.prepared[key]
 
     def topology(self, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
@@ -107,17 +117,19 @@ class Decoder:
         features = sample_features(features, queries)
         posed = mean if shape is None else pose_carrier(self.carrier, self.body, rotations, translation, shape)
         base, frames = query_frames(posed, queries, self)
-        residual, normal = self.network.decode(features, prepared.place)
-        if self.mode == "continuous":
-            normal = normal + surface_points(self.rest.normals[None], queries.corners, queries.weights)
-        points, normals = articulate(base, frames, residual, normal)
+        residual, normal = self.network.decode(features, prepared.place, with_normals=prepared.triangles is None)
+        points = articulate(base, frames, residual)
         if push:
             collider = self.collider
             weights = self.body.blend_weights[collider.vertices]
             rest = self._collider_rest(shape)
             body = skin(rest, weights, joint_transforms(self.body, rotations, translation, shape))
             points = push_out(points, body, collider.triangles)
-        return points, normals
+        if normal is None:
+            return points, vertex_normals(points, prepared.triangles)
+        if self.mode == "continuous":
+            normal = normal + surface_points(self.rest.normals[None], queries.corners, queries.weights)
+        return points, turned_normals(frames, normal)
 
     def _collider_rest(self, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
         chosen = self.collider.vertices

@@ -62,7 +62,9 @@ class FoldedNetwork:
         self,
         features: Tensor,  # [F, M, C]
         place: tuple[Tensor, Tensor],  # of `place`
-    ) -> tuple[Tensor, Tensor]:  # [F, M, 3], [F, M, 3]
+        with_normals: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:  # [F, M, 3], [F, M, 3]
+        """Residuals and, where asked for, normals, in the local frame."""
         channels, inputs = self.settings.features, self.settings.input_channels
         activate = ACTIVATIONS[self.settings.activation]
         h = activate(functional.linear(features, self.trunk[0].weight[:, :channels]).add_(place[0]))
@@ -70,13 +72,14 @@ class FoldedNetwork:
             h = activate(layer(h))
         fifth = functional.linear(features, self.skip.weight[:, :channels]).add_(place[1])
         h = activate(fifth.add_(functional.linear(h, self.skip.weight[:, inputs:])))
-        outputs = []
-        for branch in (self.residual, self.normal):
+
+        def branch(layers: tuple[Linear, ...]) -> Tensor:
             x = h
-            for layer in branch[:-1]:
+            for layer in layers[:-1]:
                 x = activate(layer(x))
-            outputs.append(branch[-1](x))
-        return outputs[0], outputs[1]
+            return layers[-1](x)
+
+        return branch(self.residual), branch(self.normal) if with_normals else None
 
     def to(self, device: str | torch.device) -> FoldedNetwork:
         def convolutions(layers):
