@@ -69,5 +69,5 @@ libraries:
 
 # Debian packages $(1): installed where that is allowed, otherwise the command that does it.
 install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo Installing $(1); apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1); \
+	  echo Installing $(1); apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; \
 	else echo "System libraries are missing. Install them with: sudo apt-get install $(1)"; exit 1; fi

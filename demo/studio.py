@@ -1,4 +1,4 @@
-"""A photographer's studio round a dancing character: backdrop, three soft lights, a camera that sees the whole dance."""
+"""A photographer's studio for a dancing character: backdrop, three soft lights, a camera that sees it all."""
 
 from __future__ import annotations
 
