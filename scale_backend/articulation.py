@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from scale_backend.gathering import gather_sum, incidence
 from scale_backend.positional_map import UVLayout
 
 
 def triangle_edges(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:  # [F, V, 3] -> 2 x [F, T, 3]
-    corners = vertices[:, triangles]
-    return corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
+    origin = vertices[:, triangles[:, 0]]
+    return vertices[:, triangles[:, 1]] - origin, vertices[:, triangles[:, 2]] - origin
 
 
 def triangle_frames(e1: Tensor, e2: Tensor, scale: Tensor) -> Tensor:  # [F, T, 3] x 2, [F] -> [F, T, 3, 3]
@@ -41,49 +42,60 @@ def patch_frames(vertices: Tensor, triangles: Tensor, layout: UVLayout) -> Tenso
 
 
 @dataclass(frozen=True)
+class VertexRings:
+    """The triangles round each vertex, padded to the largest number with weight 0."""
+
+    triangles: Tensor  # [T, 3]
+    ring: Tensor  # [V, K] triangle indices
+    present: Tensor  # [V, K] 1 where there is a triangle, else 0
+
+    def to(self, device: str | torch.device) -> VertexRings:
+        return VertexRings(*(value.to(device) for value in self.__dict__.values()))
+
+
+def vertex_rings(triangles: Tensor, vertex_count: int) -> VertexRings:  # [T, 3]
+    ring = incidence(triangles, vertex_count)
+    return VertexRings(triangles, ring.clamp_min(0), (ring >= 0).float())
+
+
+def vertex_normals(vertices: Tensor, rings: VertexRings) -> Tensor:  # [F, V, 3] -> [F, V, 3] unit
+    """Area-weighted vertex normals."""
+    weighted = torch.linalg.cross(*triangle_edges(vertices, rings.triangles))
+    return normalize(gather_sum(weighted, rings.ring, rings.present), dim=-1, eps=1e-20)
+
+
+@dataclass(frozen=True)
 class RestFrames:
     """What continuous frames need of the rest pose. Built once a carrier."""
 
-    triangles: Tensor  # [T, 3]
+    rings: VertexRings
+    share: Tensor  # [V, K] weight of each triangle in its vertex's frame; rows sum to 1
     inverse: Tensor  # [T, 3, 3] of the rest frames
-    share: Tensor  # [T, 3] weight of a triangle in the frame of each of its corners; sums to 1 at each vertex
     normals: Tensor  # [V, 3] unit rest normals
 
     def to(self, device: str | torch.device) -> RestFrames:
         return RestFrames(*(value.to(device) for value in self.__dict__.values()))
 
 
-def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:  # [F, V, 3] -> [F, V, 3] unit
-    """Area-weighted vertex normals."""
-    e1, e2 = triangle_edges(vertices, triangles)
-    weighted = torch.linalg.cross(e1, e2)
-    summed = torch.zeros_like(vertices)
-    for corner in range(3):
-        summed = summed.index_add(1, triangles[:, corner], weighted)
-    return normalize(summed, dim=-1, eps=1e-20)
-
-
 def rest_frames(template: Tensor, triangles: Tensor) -> RestFrames:  # [V, 3], [T, 3]
+    rings = vertex_rings(triangles, len(template))
     e1, e2 = triangle_edges(template[None].double(), triangles)
     frames = triangle_frames(e1, e2, frame_scale(e1, e2))[0]
-    area = 0.5 * torch.linalg.cross(e1, e2)[0].norm(dim=-1)
-    total = torch.zeros(len(template), dtype=torch.float64, device=template.device)
-    for corner in range(3):
-        total = total.index_add(0, triangles[:, corner], area)
-    share = area[:, None] / total[triangles]
-    normals = vertex_normals(template[None], triangles)[0]
-    return RestFrames(triangles, torch.linalg.inv(frames).float(), share.float(), normals)
+    area = torch.linalg.cross(e1, e2)[0].norm(dim=-1)
+    share = area[rings.ring] * rings.present
+    share = share / share.sum(1, keepdim=True)
+    normals = vertex_normals(template[None], rings)[0]
+    return RestFrames(rings, share.float(), torch.linalg.inv(frames).float(), normals)
 
 
 def vertex_frames(vertices: Tensor, rest: RestFrames) -> Tensor:  # [F, V, 3] -> [F, V, 3, 3]
-    """Rest to posed: the mean of the deformation gradients round each vertex. Near a rotation, and scaled as
-    the surface is."""
-    e1, e2 = triangle_edges(vertices, rest.triangles)
+    """Rest to posed: the mean of the deformation gradients round each vertex, weighted by rest area.
+
+    Near a rotation, and scaled as the surface is.
+    """
+    e1, e2 = triangle_edges(vertices, rest.rings.triangles)
     turned = (triangle_frames(e1, e2, frame_scale(e1, e2)) @ rest.inverse).flatten(2)  # [F, T, 9]
-    summed = turned.new_zeros(len(vertices), vertices.shape[1], 9)
-    for corner in range(3):
-        summed = summed.index_add(1, rest.triangles[:, corner], turned * rest.share[:, corner, None])
-    return summed.unflatten(-1, (3, 3))
+    return gather_sum(turned, rest.rings.ring, rest.share).unflatten(-1, (3, 3))
 
 
 def articulate(

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scale_backend.articulation import vertex_normals
+from scale_backend.articulation import VertexRings, vertex_normals, vertex_rings
 from scale_backend.body import Body
 
 MARGIN = 0.004  # metres between skin and cloth
-DEPTH = 0.06  # metres; what lies deeper is not a small slip, and pushing it would tear the cloth
+REACH = 0.05  # metres; cloth further from the skin is either well outside, or so deep that pushing would tear it
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Collider:
     """The part of the body that a garment can touch."""
 
     vertices: Tensor  # [C] indices into the body's vertices
-    triangles: Tensor  # [T, 3] indices into `vertices`
+    rings: VertexRings  # its triangles, indices into `vertices`
 
     def to(self, device: str | torch.device) -> Collider:
-        return Collider(self.vertices.to(device), self.triangles.to(device))
+        return Collider(self.vertices.to(device), self.rings.to(device))
 
 
 def garment_collider(body: Body, blend_weights: Tensor) -> Collider:  # [V, J] of the garment's carrier
@@ -34,32 +34,40 @@ def garment_collider(body: Body, blend_weights: Tensor) -> Collider:  # [V, J] o
     belongs = touched[body.blend_weights.argmax(1)]  # [V]
     kept = body.triangles[belongs[body.triangles].all(1)]
     vertices, compact = kept.unique(return_inverse=True)
-    return Collider(vertices, compact)
+    return Collider(vertices, vertex_rings(compact, len(vertices)))
 
 
 def push_out(
     points: Tensor,  # [F, M, 3]
     skin: Tensor,  # [F, C, 3] the collider's posed vertices
-    triangles: Tensor,  # [T, 3] the collider's
+    rings: VertexRings,  # the collider's
     margin: float = MARGIN,
 ) -> Tensor:  # [F, M, 3]
     """The points, those under the skin moved out to the margin along the skin's normal."""
-    normals = vertex_normals(skin, triangles)
-    nearest = nearest_vertices(points, skin)[..., None].expand(-1, -1, 3)
+    normals = vertex_normals(skin, rings)
+    nearest, near = nearest_vertices(points, skin, REACH)
+    nearest = nearest[..., None].expand(-1, -1, 3)
     plane, normal = skin.gather(1, nearest), normals.gather(1, nearest)
     height = ((points - plane) * normal).sum(-1, keepdim=True)
-    lift = torch.where(height > -DEPTH, (margin - height).clamp_min(0), torch.zeros_like(height))
+    lift = torch.where(near[..., None], (margin - height).clamp_min(0), torch.zeros_like(height))
     return points + lift * normal
 
 
-def nearest_vertices(points: Tensor, vertices: Tensor) -> Tensor:  # [F, M, 3], [F, C, 3] -> [F, M] int64
-    """Index of the nearest vertex: a k-d tree on the CPU, all distances on a GPU."""
+def nearest_vertices(
+    points: Tensor,  # [F, M, 3]
+    vertices: Tensor,  # [F, C, 3]
+    reach: float,
+) -> tuple[Tensor, Tensor]:  # index [F, M] int64, and whether it lies within reach [F, M] bool
+    """The nearest vertex: by a k-d tree on the CPU, by all distances on a GPU. Beyond reach the index means nothing."""
     if points.device.type == "cpu":
         from scipy.spatial import cKDTree
 
         found = [
-            torch.from_numpy(cKDTree(v, balanced_tree=False, compact_nodes=False).query(p)[1])
+            cKDTree(v, balanced_tree=False, compact_nodes=False).query(p, distance_upper_bound=reach)
             for p, v in zip(points.detach().numpy(), vertices.detach().numpy(), strict=True)
         ]
-        return torch.stack(found).long()
-    return torch.stack([torch.cdist(p, v).argmin(1) for p, v in zip(points, vertices, strict=True)])
+        distance = torch.stack([torch.from_numpy(d) for d, _ in found])
+        near = distance.isfinite()
+        return torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near
+    nearest = [torch.cdist(p, v).min(1) for p, v in zip(points, vertices, strict=True)]
+    return torch.stack([n.indices for n in nearest]), torch.stack([n.values for n in nearest]) < reach

@@ -22,6 +22,7 @@ from scale_backend.carrier import pose_carrier
 from scale_backend.collision import garment_collider, push_out
 from scale_backend.folding import fold
 from scale_backend.garment import Garment
+from scale_backend.gathering import gather_sum
 from scale_backend.positional_map import positional_map, surface_points
 from scale_backend.queries import Queries
 
@@ -33,7 +34,7 @@ class Prepared:
     queries: Queries
     place: tuple[Tensor, Tensor]
     topology: dict[str, np.ndarray]
-    triangles: Tensor | None  # of a mesh, whose normals are its own; None: the network's normals
+    rings: VertexRings | None  # of a mesh, whose normals are its own; None: the network's normals
 
 
 class Decoder:
@@ -61,9 +62,9 @@ class Decoder:
         if key not in self.prepared:
             queries, topology = surfaces.build(self.garment, self.carrier.to("cpu"), surface, part)
             queries = queries.to(self.device)
-            triangles = torch.from_numpy(topology["triangles"]).long().to(self.device) if surface == "mesh" else None
+            rings = self.rest.rings if surface == "mesh" else None
             place = self.network.place(queries.uv, queries.pq)
-            self.prepared[key] = Prepared(queries, place, topology, triangles)
+            self.prepared[key] = Prepared(queries, place, topology, rings)
         return self.prepared[key]
 
     def topology(self, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
@@ -117,16 +118,16 @@ class Decoder:
         features = sample_features(features, queries)
         posed = mean if shape is None else pose_carrier(self.carrier, self.body, rotations, translation, shape)
         base, frames = query_frames(posed, queries, self)
-        residual, normal = self.network.decode(features, prepared.place, with_normals=prepared.triangles is None)
+        residual, normal = self.network.decode(features, prepared.place, with_normals=prepared.rings is None)
         points = articulate(base, frames, residual)
         if push:
             collider = self.collider
             weights = self.body.blend_weights[collider.vertices]
             rest = self._collider_rest(shape)
             body = skin(rest, weights, joint_transforms(self.body, rotations, translation, shape))
-            points = push_out(points, body, collider.triangles)
+            points = push_out(points, body, collider.rings)
         if normal is None:
-            return points, vertex_normals(points, prepared.triangles)
+            return points, vertex_normals(points, prepared.rings)
         if self.mode == "continuous":
             normal = normal + surface_points(self.rest.normals[None], queries.corners, queries.weights)
         return points, turned_normals(frames, normal)
@@ -141,13 +142,7 @@ class Decoder:
 
 def sample_features(features: Tensor, queries: Queries) -> Tensor:  # [F, C, H, W] -> [F, M, C]
     """A query's features: of its pixel, or mixed from the pixels round it."""
-    flat = features.flatten(2).transpose(1, 2)  # [F, H W, C]
-    if queries.taps.shape[1] == 1:
-        return flat[:, queries.taps[:, 0]]
-    mixed = 0
-    for k in range(queries.taps.shape[1]):
-        mixed = mixed + flat[:, queries.taps[:, k]] * queries.tap_weights[:, k, None]
-    return mixed
+    return gather_sum(features.flatten(2).transpose(1, 2), queries.taps, queries.tap_weights)
 
 
 def query_frames(posed: Tensor, queries: Queries, model) -> tuple[Tensor, Tensor]:  # [F, M, 3], [F, M, 3, 3]

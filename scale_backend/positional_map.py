@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.gathering import gather_sum
+
 
 @dataclass(frozen=True)
 class UVLayout:
@@ -89,7 +91,7 @@ def surface_points(
     weights: Tensor,  # [M, 3]
 ) -> Tensor:  # [F, M, 3]
     """Points on a surface, given by barycentrics."""
-    return torch.einsum("fmkc,mk->fmc", vertices[:, corners], weights)
+    return gather_sum(vertices, corners, weights)
 
 
 def positional_map(

@@ -3,6 +3,7 @@
 import torch
 import trimesh
 
+from scale_backend.articulation import vertex_rings
 from scale_backend.body import load_body
 from scale_backend.collision import MARGIN, garment_collider, nearest_vertices, push_out
 from tests.making import skirt_carrier
@@ -12,12 +13,12 @@ def test_points_leave_the_body_and_others_stay():
     body = load_body("neutral")
     sphere = trimesh.creation.icosphere(4, 0.2)
     skin = torch.tensor(sphere.vertices, dtype=torch.float32)[None]
-    triangles = torch.tensor(sphere.faces).long()
+    rings = vertex_rings(torch.tensor(sphere.faces).long(), len(sphere.vertices))
     direction = torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.manual_seed(0)), dim=-1)
     inside, outside = direction * 0.19, direction * 0.21
-    pushed = push_out(inside[None], skin, triangles)[0].norm(dim=-1)
+    pushed = push_out(inside[None], skin, rings)[0].norm(dim=-1)
     assert (pushed - 0.2 - MARGIN).abs().max() < 3e-4
-    assert torch.equal(push_out(outside[None], skin, triangles)[0], outside)
+    assert torch.equal(push_out(outside[None], skin, rings)[0], outside)
     collider = garment_collider(body, skirt_carrier(body).blend_weights)
     touched = body.template[collider.vertices]
     assert touched[:, 0].abs().max() < 0.4  # no arms in a skirt's collider
@@ -26,4 +27,8 @@ def test_points_leave_the_body_and_others_stay():
 def test_nearest_equals_brute_force():
     torch.manual_seed(0)
     points, vertices = torch.randn(2, 50, 3), torch.randn(2, 30, 3)
-    assert torch.equal(nearest_vertices(points, vertices), torch.cdist(points, vertices).argmin(-1))
+    distance = torch.cdist(points, vertices).min(-1)
+    index, near = nearest_vertices(points, vertices, 0.6)
+    assert torch.equal(near, distance.values < 0.6)
+    assert 0.1 < near.float().mean() < 0.9
+    assert torch.equal(index[near], distance.indices[near])
