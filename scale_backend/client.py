@@ -1,0 +1,429 @@
+"""Start a backend process and talk to it. numpy and the standard library only: this runs inside Blender."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+
+import numpy as np
+
+from scale_backend.protocol import PROTOCOL, ProtocolError, greet_backend, receive_message, send_message
+
+SILENCE = 120.0  # seconds without a sign of life after which a backend counts as stuck
+WATCH = 0.5  # seconds between two looks at the process while waiting
+GOODBYE = 3.0  # seconds a backend has to leave before it is killed
+LAST_LINES = 12
+
+Progress = Callable[[int, int], bool]  # frames done, frames in all -> whether to go on
+
+
+class BackendError(RuntimeError):
+    """What went wrong in one sentence, and what to do."""
+
+    kind = "user"  # or "device", "cancelled", "protocol", "internal", "died", "start": to choose what to offer
+
+
+class BackendStartError(BackendError):
+    """The backend could not be started."""
+
+    kind = "start"
+
+
+class BackendDied(BackendError):  # noqa: N818
+    """The process is gone, or had to be ended because it no longer answered. Start another."""
+
+    kind = "died"
+
+
+class BackendCancelled(BackendError):  # noqa: N818
+    """The caller has cancelled the request."""
+
+    kind = "cancelled"
+
+
+class Process:
+    """The child process: its standard input keeps it alive, its last lines say why it died."""
+
+    def __init__(self, python: str | Path, arguments: list[str], module_path: str | Path | None):
+        self.python = str(python)
+        windows = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+        # its own group: Ctrl-C in the terminal is for the program that started it, which then closes its input
+        own_group = windows if sys.platform == "win32" else {"start_new_session": True}
+        try:
+            self.child = subprocess.Popen(
+                [self.python, "-m", "scale_backend", *arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=child_environment(module_path), **own_group,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise BackendStartError(
+                f"The backend's Python could not be started: {self.python} ({reason}); "
+                "choose the Python of an environment that has torch."
+            ) from error
+        self.output: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.address = ""
+        self.readers = [
+            threading.Thread(target=_read_lines, args=(self.child.stdout, self.output.put), daemon=True),
+            threading.Thread(target=_read_lines, args=(self.child.stderr, self.last_lines.append), daemon=True),
+        ]
+        for reader in self.readers:
+            reader.start()
+        # runs at interpreter exit too, and when the last user of this object is gone
+        self.end = weakref.finalize(self, _end, self.child)
+
+    @property
+    def alive(self) -> bool:
+        return self.child.poll() is None
+
+    def hand_key(self, key: bytes) -> None:
+        with contextlib.suppress(OSError):  # it died at once: waiting for its ready line tells why
+            self.child.stdin.write(key.hex().encode() + b"\n")
+            self.child.stdin.flush()
+
+    def wait_until_ready(self, timeout: float) -> dict:
+        """The ready line. Raises BackendStartError."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                line = self.output.get(timeout=0.05)
+            except queue.Empty:
+                if not self.alive and self.output.empty():
+                    self._join_readers()
+                    if self.output.empty():
+                        raise BackendStartError(self.why_not_started()) from None
+                if time.monotonic() > deadline:
+                    self.end()
+                    raise BackendStartError(
+                        f"The backend was not ready after {timeout:.0f} seconds; try again, or look at "
+                        f"'{self.python} -m scale_backend doctor'.{self.told()}"
+                    ) from None
+                continue
+            with contextlib.suppress(ValueError):
+                ready = json.loads(line)
+                if isinstance(ready, dict) and "address" in ready:
+                    return ready
+            self.last_lines.append(line)  # an environment's own chatter
+
+    def why_not_started(self) -> str:
+        """One sentence for a child that died before it was ready."""
+        text = "\n".join(self.last_lines)
+        if "No module named scale_backend" in text or "No module named 'scale_backend'" in text:
+            return (
+                f"The Python {self.python} has no scale_backend; "
+                f"install it there with: {self.python} -m pip install scale-clothing, or choose another Python."
+            )
+        if self.child.returncode == 2 and self.last_lines:  # the backend's own sentence
+            return f"The backend cannot start: {self.last_lines[-1]}"
+        return f"The backend stopped before it was ready ({_ending(self.child.returncode)}).{self.told()}"
+
+    def why_died(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(1.0)
+        self._join_readers()
+        return f"The backend stopped ({_ending(self.child.returncode)}); start it again.{self.told()}"
+
+    def told(self) -> str:
+        return " Last lines:\n" + "\n".join(self.last_lines) if self.last_lines else ""
+
+    def _join_readers(self) -> None:
+        for reader in self.readers:
+            reader.join(1.0)
+
+
+def child_environment(module_path: str | Path | None) -> dict[str, str]:
+    """This process's environment without what ties Python to Blender's own."""
+    environment = dict(os.environ)
+    for name in ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "__PYVENV_LAUNCHER__"):
+        environment.pop(name, None)
+    environment["PYTHONUTF8"] = "1"
+    if module_path is not None:
+        others = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = str(module_path) + (os.pathsep + others if others else "")
+    return environment
+
+
+def _read_lines(stream, take: Callable[[str], None]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in stream:
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                take(text)
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "it is stuck"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Closing standard input asks the backend to leave; a stuck one is killed."""
+    with contextlib.suppress(OSError):
+        child.stdin.close()
+    try:
+        child.wait(GOODBYE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GOODBYE)
+
+
+class Channel:
+    """One connection to the backend: requests and their replies, one after another."""
+
+    def __init__(self, process: Process, address: str, key: bytes, silence: float):
+        self.process, self.silence = process, silence
+        self.deadline = time.monotonic() + silence
+        self.count = 0
+        try:
+            self.connection = Client(address)
+            greet_backend(self.connection, key, self._wait)
+        except ProtocolError as error:
+            raise BackendStartError(str(error)) from error
+        except (EOFError, OSError) as error:
+            raise BackendDied(self._why_gone(error)) from error
+
+    def send(self, request: str, arrays: dict[str, np.ndarray] | None = None, **fields) -> int:
+        """Send a request; its number is what `replies` waits for."""
+        self.count += 1
+        try:
+            send_message(self.connection, {"request": request, "id": self.count, **fields}, arrays)
+        except ProtocolError as error:
+            raise BackendError(str(error)) from error
+        except OSError as error:
+            raise BackendDied(self._why_gone(error)) from error
+        return self.count
+
+    def cancel(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # whoever waits for the reply hears that it is gone
+            send_message(self.connection, {"request": "cancel", "id": number})
+
+    def receive(self, number: int) -> tuple[dict, dict[str, np.ndarray]]:
+        """The next message that answers this request. Raises BackendError."""
+        while True:
+            self.deadline = time.monotonic() + self.silence
+            try:
+                header, arrays = receive_message(self.connection, self._wait)
+            except ProtocolError as error:
+                raise BackendError(f"The backend's reply could not be read: {error}") from error
+            except (EOFError, OSError) as error:
+                raise BackendDied(self._why_gone(error)) from error
+            if header.get("id") != number:
+                continue
+            if "error" in header:
+                error = (BackendCancelled if header.get("kind") == "cancelled" else BackendError)(header["error"])
+                error.kind = header.get("kind", "internal")
+                raise error
+            return header, arrays
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.close()
+
+    def _wait(self, connection: Connection) -> None:
+        """Until there is something to read; watches the process meanwhile."""
+        while not connection.poll(WATCH):
+            if not self.process.alive and not connection.poll(0):
+                raise EOFError
+            if time.monotonic() > self.deadline:
+                self.process.child.kill()
+                raise BackendDied(
+                    f"The backend has not answered for {self.silence:.0f} seconds and was ended; start it again."
+                    + self.process.told()
+                )
+
+    def _why_gone(self, error: BaseException) -> str:
+        if self.process.alive:
+            # the socket ends a moment before the process does
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.child.wait(2.0)
+        if self.process.alive:
+            return f"The backend closed the connection ({error or type(error).__name__}); start it again."
+        return self.process.why_died()
+
+
+class Backend:
+    """A running backend. Requests may come from any thread; they are answered one after another."""
+
+    def __init__(self, process: Process, address: str, key: bytes, silence: float):
+        self._process, self._address, self._key, self._silence = process, address, key, silence
+        self._lock = threading.Lock()
+        self._channel = Channel(process, address, key, silence)
+        self.info = self._ask("info")[0]
+
+    @classmethod
+    def start(
+        cls,
+        python: str | Path,
+        device: str = "auto",  # or "cuda", "mps", "cpu"
+        threads: int = 0,  # 0: torch's own choice
+        timeout: float = 120.0,  # seconds until it must be ready
+        module_path: str | Path | None = None,  # where the child finds scale_backend, if its Python has none
+        silence: float = SILENCE,  # seconds
+    ) -> Backend:
+        """Start `python -m scale_backend serve` and connect. Raises BackendStartError."""
+        process = Process(python, ["serve", "--device", device, "--threads", str(threads)], module_path)
+        try:
+            key = secrets.token_bytes(32)
+            process.hand_key(key)
+            ready = process.wait_until_ready(timeout)
+            if ready.get("protocol") != PROTOCOL:
+                raise BackendStartError(
+                    f"The backend of {process.python} speaks protocol {ready.get('protocol')}, this one {PROTOCOL}; "
+                    "install the same version of scale_backend in both."
+                )
+            process.address = ready["address"]
+            return cls(process, ready["address"], key, silence)
+        except BaseException:
+            process.end()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        return self._process.alive
+
+    @property
+    def pid(self) -> int:
+        return self._process.child.pid
+
+    def close(self) -> None:
+        """End the process. Waits for a few seconds at most; may be called twice."""
+        self._channel.close()
+        self._process.end()
+        _remove_socket(self._process.address)
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def doctor(self) -> dict:
+        """What `scale-backend doctor` finds in the backend's Python."""
+        return self._ask("doctor")[0]["report"]
+
+    def open_garment(self, path: str | Path, body_path: str | Path | None = None) -> dict:
+        """Load a garment on a body, by path or by the name of one that ships. Its summary and its "id"."""
+        body = None if body_path is None else str(body_path)
+        return self._ask("open", path=str(path), body=body)[0]["garment"]
+
+    def topology(self, garment: str, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
+        """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
+        return self._ask("topology", garment=garment, surface=surface, part=part)[1]
+
+    def decode(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        translation: np.ndarray | None = None,  # [F, 3] metres
+        shape: np.ndarray | None = None,  # [S] or [F, S]
+        surface: str = "mesh",
+        part: str = "clothes",
+        push_out: bool = True,
+        progress: Progress | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # points [F, M, 3] metres, unit normals [F, M, 3]; read-only
+        """All frames in one reply. `progress` hears of each batch and cancels by returning False."""
+        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out}
+        _, arrays = self._ask("decode", _pose_arrays(rotations, translation, shape), progress, **fields)
+        return arrays["points"], arrays["normals"]
+
+    def decode_stream(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        translation: np.ndarray | None = None,  # [F, 3] metres
+        shape: np.ndarray | None = None,  # [S] or [F, S]
+        surface: str = "mesh",
+        part: str = "clothes",
+        push_out: bool = True,
+        batch: int = 16,  # frames at most in one step
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
+        """Batches of frames as they are decoded: the next one while the caller works on the last.
+
+        Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
+        """
+        channel = Channel(self._process, self._address, self._key, self._silence)
+        try:
+            fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "batch": batch}
+            number = channel.send("stream", _pose_arrays(rotations, translation, shape), **fields)
+            while True:
+                header, arrays = channel.receive(number)
+                if "first" not in header:
+                    return
+                yield header["first"], arrays["points"], arrays["normals"]
+        finally:
+            channel.close()  # the backend stops before the next batch when its client has left
+
+    def _ask(
+        self, request: str, arrays: dict[str, np.ndarray] | None = None, progress: Progress | None = None, **fields
+    ) -> tuple[dict, dict[str, np.ndarray]]:
+        if not self._lock.acquire(timeout=self._silence):
+            raise BackendError("The backend is busy with another request; wait for it or cancel it.")
+        try:
+            number = self._channel.send(request, arrays, **fields)
+            while True:
+                header, received = self._channel.receive(number)
+                if "done" not in header:
+                    return header, received
+                if progress is not None and not self._goes_on(progress, header, number):
+                    progress = None
+        finally:
+            self._lock.release()
+
+    def _goes_on(self, progress: Progress, header: dict, number: int) -> bool:
+        """Tell the caller how far it is; cancel when it says so, or fails."""
+        goes_on = False
+        try:
+            goes_on = progress(header["done"], header["total"])
+        finally:
+            if not goes_on:
+                self._channel.cancel(number)
+        return goes_on
+
+
+def _pose_arrays(
+    rotations: np.ndarray, translation: np.ndarray | None, shape: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    named = {"rotations": rotations, "translation": translation, "shape": shape}
+    return {name: np.asarray(array, np.float32) for name, array in named.items() if array is not None}
+
+
+def _remove_socket(address: str) -> None:
+    """The folder of a backend that was killed and could not clean up after itself."""
+    if sys.platform != "win32" and address:
+        folder = Path(address).parent
+        if folder.name.startswith("scale-"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def examine_python(python: str | Path, module_path: str | Path | None = None, timeout: float = 60.0) -> dict:
+    """What `scale-backend doctor` finds in a Python, also in one that cannot serve. Raises BackendStartError."""
+    try:
+        done = subprocess.run(
+            [str(python), "-m", "scale_backend.doctor", "--json"],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, env=child_environment(module_path),
+        )  # fmt: skip
+        return json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise BackendStartError(f"{python} did not answer within {timeout:.0f} seconds.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise BackendStartError(f"{python} could not be started ({reason}); choose a Python program.") from error
+    except ValueError:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no output"]
+        raise BackendStartError(f"{python} could not examine itself: {last[0]}") from None

@@ -1,0 +1,114 @@
+"""Decode a motion in batches: as many frames at a time as memory allows, with errors a user can act on."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scale_backend.devices import DeviceError, label
+
+if TYPE_CHECKING:
+    from scale_backend.engine import Decoder
+
+BATCH = 16  # frames
+GPU_LIBRARIES = ("CUDA error", "CUDNN", "cuDNN", "cuBLAS", "CUBLAS", "MPS")  # as errors name them
+
+
+def decode_batches(
+    decoder: Decoder,
+    rotations: np.ndarray,  # [F, J, 3, 3] local
+    translation: np.ndarray | None,  # [F, 3] metres
+    shape: np.ndarray | None,  # [S] or [F, S]
+    surface: str,
+    part: str,
+    push_out: bool = True,
+    batch: int = BATCH,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
+    """Decode batch after batch. A batch that does not fit in memory is halved, down to one frame.
+
+    Raises ValueError for a pose that is none, DeviceError when one frame does not fit or the device fails.
+    """
+    import torch
+
+    check_pose(rotations, translation, shape)
+
+    def tensor(array: np.ndarray | None) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(np.array(array, np.float32))
+
+    rotations, translation, shape = tensor(rotations), tensor(translation), tensor(shape)
+    first, total = 0, len(rotations)
+
+    def attempt(last: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """None when memory is short and fewer frames can be tried."""
+        poses = rotations[first:last]
+        places = None if translation is None else translation[first:last]
+        shapes = shape if shape is None or shape.dim() == 1 else shape[first:last]
+        try:
+            return decoder.decode(poses, places, shapes, surface, part, push_out)
+        except (RuntimeError, MemoryError) as error:
+            kind = failure(error)
+            if kind == "memory" and last - first > 1:
+                return None
+            if kind is None:
+                raise
+            raise DeviceError(_sentence(kind, decoder.device.type, error)) from error
+
+    while first < total:
+        last = min(first + batch, total)
+        decoded = attempt(last)
+        if decoded is None:
+            batch = (last - first) // 2
+            release_memory()  # here the failed attempt's arrays are no longer held by its traceback
+            continue
+        yield first, decoded[0].numpy(), decoded[1].numpy()
+        first = last
+
+
+def check_pose(rotations: np.ndarray, translation: np.ndarray | None, shape: np.ndarray | None) -> None:
+    """Raises ValueError where the arrays are no pose."""
+    if rotations.ndim != 4 or rotations.shape[2:] != (3, 3) or not len(rotations):
+        raise ValueError(f"Rotations have the shape {rotations.shape}; [frames, joints, 3, 3] is needed.")
+    frames = len(rotations)
+    if translation is not None and translation.shape != (frames, 3):
+        raise ValueError(f"Translations have the shape {translation.shape}; [{frames}, 3] is needed.")
+    if shape is not None and (shape.ndim not in (1, 2) or (shape.ndim == 2 and len(shape) != frames)):
+        raise ValueError(f"Shape coefficients have the shape {shape.shape}; [S] or [{frames}, S] is needed.")
+    for name, array in (("rotations", rotations), ("translation", translation), ("shape", shape)):
+        if array is not None and not np.isfinite(array).all():
+            raise ValueError(f"The pose's {name} hold numbers that are not finite; look at the rig's constraints.")
+
+
+def failure(error: BaseException) -> str | None:
+    """What kind of failure an exception of torch is: "memory", "device", or None for anything else."""
+    import torch
+
+    text = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text:
+        return "memory"
+    if "can't allocate memory" in text or "bad_alloc" in text:  # torch's CPU allocator raises a plain RuntimeError
+        return "memory"
+    if isinstance(error, getattr(torch, "AcceleratorError", ())) or any(name in text for name in GPU_LIBRARIES):
+        return "device"
+    return None
+
+
+def release_memory() -> None:
+    """Give cached memory back to the device, so that a smaller batch finds room."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def _sentence(kind: str, device: str, error: BaseException) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    elsewhere = "close other programs" if device == "cpu" else "close other programs, or use the device 'cpu'"
+    if kind == "memory":
+        return f"The {label(device)} has too little memory left for one frame; {elsewhere}."
+    return f"The {label(device)} failed ({reason}); restart the backend, or use the device 'cpu'."

@@ -1,0 +1,221 @@
+"""Examine this Python: is everything there that decoding needs, what will be used, and what to do about the rest.
+
+Runs where torch is missing too: `python -m scale_backend.doctor [--json]` needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import metadata, util
+
+from scale_backend import __version__, devices
+from scale_backend.assets import KINDS, asset_folder
+
+OLDEST_PYTHON = (3, 10)
+TORCH = "torch==2.13.0"
+CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
+
+# package -> what pip is told, and what needs it
+REQUIRED = {
+    "torch": (TORCH, "decoding"),
+    "numpy": ("numpy>=1.26", "decoding"),
+    "safetensors": ("safetensors>=0.4", "garment files"),
+    "scipy": ("scipy>=1.11", "decoding and training"),
+    "trimesh": ("trimesh>=4.0", "training"),
+    "tyro": ("tyro>=0.9", "the command line"),
+    "tqdm": ("tqdm>=4.66", "the command line"),
+    "yaml": ("pyyaml>=6", "training"),
+    "tensorboard": ("tensorboard>=2.16", "training"),
+}
+OPTIONAL = {
+    "bpy": ("bpy==4.5.15", "simulating training data, tests (Python 3.11 alone)"),
+    "smplx": ("smplx>=0.1.28", "tests of the skinning; its licence is non-commercial"),
+    "pytorch3d": ("pytorch3d", "a faster nearest-neighbour search in training on a GPU; built from source"),
+}
+PIP_NAMES = {"yaml": "pyyaml"}
+
+
+def examine(device: str = "auto") -> dict:
+    """Everything that can be said, as JSON can hold it. `device`: the one that is asked for."""
+    packages = [_package(name, *REQUIRED[name], True) for name in REQUIRED]
+    packages += [_package(name, *OPTIONAL[name], False) for name in OPTIONAL]
+    report = {
+        "version": __version__,
+        "python": {
+            "version": platform.python_version(),
+            "executable": sys.executable,
+            "supported": sys.version_info[:2] >= OLDEST_PYTHON,
+        },
+        "system": {
+            "name": platform.platform(),
+            "machine": platform.machine(),
+            "processor": devices.processor_name(),
+            "cores": os.cpu_count(),
+        },
+        "nvidia": nvidia_driver(),
+        **_examine_torch(device),
+        "packages": packages,
+        "assets": _assets(),
+    }
+    report["advice"] = _advice(report)
+    missing = any(p["required"] and not p["version"] for p in packages)
+    report["ok"] = not missing and report["python"]["supported"] and not report["torch"]["problem"] and bool(
+        report["chosen"]["device"]
+    )  # fmt: skip
+    return report
+
+
+def _examine_torch(device: str) -> dict:
+    """Version, devices, threads; a torch that is missing or broken is a finding, not an error."""
+    nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": []}
+    try:
+        import torch
+    except Exception as error:  # a broken build fails to load in many ways: missing libraries, wrong numpy
+        absent = util.find_spec("torch") is None
+        problem = "torch is not installed" if absent else f"torch does not load: {str(error).splitlines()[0]}"
+        return {"torch": {"version": "", "build": "", "problem": problem}, **nothing}
+    if torch.version.cuda:
+        build = f"CUDA {torch.version.cuda}"
+    elif torch.version.hip:
+        build = f"ROCm {torch.version.hip}"
+    else:
+        build = "Metal" if torch.backends.mps.is_built() else "CPU only"
+    try:
+        choice = devices.choose_device(device)
+        chosen = {"device": choice.kind, "name": choice.name, "reason": choice.reason}
+    except devices.DeviceError as error:
+        chosen = {"device": "", "name": "", "reason": str(error)}
+    return {
+        "torch": {"version": torch.__version__, "build": build, "problem": ""},
+        "devices": [
+            {"kind": d.kind, "name": d.name, "memory": d.memory, "problem": d.problem} for d in devices.found_devices()
+        ],
+        "chosen": chosen,
+        "threads": torch.get_num_threads(),
+        "units": devices.matrix_units(),
+    }
+
+
+def _package(name: str, requirement: str, needed_for: str, required: bool) -> dict:
+    version = ""
+    if util.find_spec(name) is not None:
+        try:
+            version = metadata.version(PIP_NAMES.get(name, name))
+        except metadata.PackageNotFoundError:  # on the path, but not installed by pip
+            version = "unknown version"
+    return {
+        "name": name,
+        "version": version,
+        "needed_for": needed_for,
+        "required": required,
+        "install": install_command(requirement),
+    }
+
+
+def install_command(*arguments: str) -> str:
+    """The exact command for this Python, as this system's shell takes it."""
+    command = [sys.executable, "-m", "pip", "install", *arguments]
+    return subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
+
+
+def nvidia_driver() -> dict:
+    """What the driver's own tool says: {"gpu", "driver"}, empty where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return {}
+    try:
+        done = subprocess.run(
+            [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    fields = (done.stdout.splitlines() or [""])[0].split(", ")
+    return {"gpu": fields[0], "driver": fields[1]} if done.returncode == 0 and len(fields) == 2 else {}
+
+
+def _assets() -> dict:
+    try:
+        folder = asset_folder()
+    except FileNotFoundError as error:
+        return {"folder": "", "problem": str(error), **{kind: [] for kind in KINDS}}
+    found = {kind: sorted(p.stem for p in (folder / kind).glob(f"*{suffix}")) for kind, suffix in KINDS.items()}
+    return {"folder": str(folder), "problem": "", **found}
+
+
+def _advice(report: dict) -> list[str]:
+    """What to do, most urgent first."""
+    advice = []
+    if not report["python"]["supported"]:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        advice.append(f"Python {report['python']['version']} is too old: use {needed} or newer.")
+    missing = [p for p in report["packages"] if p["required"] and not p["version"]]
+    if missing:
+        requirements = [REQUIRED[p["name"]][0] for p in missing]
+        names = ", ".join(p["name"] for p in missing)
+        advice.append(f"Missing: {names}. Install with: {install_command(*requirements)}")
+    if report["torch"]["problem"].startswith("torch does not load"):
+        advice.append(f"{report['torch']['problem']}. Install it anew: {install_command('--force-reinstall', TORCH)}")
+    if report["nvidia"] and report["torch"]["version"] and not any(d["kind"] == "cuda" for d in report["devices"]):
+        gpu = report["nvidia"]["gpu"]
+        if report["torch"]["build"].startswith("CUDA"):
+            advice.append(f"{gpu} is there, but torch cannot reach it: update the NVIDIA driver "
+                          f"({report['nvidia']['driver']} is installed).")  # fmt: skip
+        else:
+            command = install_command("--force-reinstall", TORCH, "--index-url", CUDA_INDEX)
+            advice.append(f"{gpu} is there, but torch was built without CUDA. To use it: {command}")
+    advice += [f"{d['name']} fails: {d['problem']}." for d in report["devices"] if d["problem"]]
+    if report["torch"]["version"] and not report["chosen"]["device"]:
+        advice.append(report["chosen"]["reason"])
+    if report["assets"]["problem"]:
+        advice.append(report["assets"]["problem"])
+    elif not report["assets"]["garments"]:
+        advice.append(f"No garments in {report['assets']['folder']}: train one with scale-train, or copy one there.")
+    return advice
+
+
+def describe(report: dict) -> str:
+    """The report for people."""
+    python, system, torch = report["python"], report["system"], report["torch"]
+    lines = [
+        f"scale_backend {report['version']}",
+        f"python    {python['version']}  {python['executable']}",
+        f"system    {system['name']}, {system['processor']}, {system['cores']} cores",
+        f"torch     {torch['version']}, {torch['build']}" if torch["version"] else f"torch     {torch['problem']}",
+    ]
+    for device in report["devices"]:
+        memory = f", {device['memory'] / 2**30:.0f} GiB" if device["memory"] else ""
+        problem = f": cannot be used ({device['problem']})" if device["problem"] else ""
+        lines.append(f"device    {device['kind']}: {device['name']}{memory}{problem}")
+    if report["chosen"]["reason"]:
+        lines.append(f"used      {report['chosen']['device'] or 'none'}. {report['chosen']['reason']}")
+    if torch["version"]:
+        lines.append(f"threads   {report['threads']}; the CPU has {', '.join(report['units']) or 'no wide units'}")
+    for package in report["packages"]:
+        state = package["version"] or f"missing; {package['install']}"
+        kind = "" if package["required"] else "optional, "
+        lines.append(f"package   {package['name']} {state}  ({kind}{package['needed_for']})")
+    assets = report["assets"]
+    lines.append(f"assets    {assets['folder'] or assets['problem']}")
+    lines += [f"          {kind}: {', '.join(assets[kind]) or 'none'}" for kind in KINDS]
+    if report["advice"]:
+        lines += ["", "To do:", *(f"- {sentence}" for sentence in report["advice"])]
+    lines += ["", "Ready to decode." if report["ok"] else "Not ready to decode."]
+    return "\n".join(lines)
+
+
+def print_report(as_json: bool, device: str = "auto") -> int:
+    """Exit code 0 when this Python can decode, else 1."""
+    report = examine(device)
+    print(json.dumps(report, indent=1) if as_json else describe(report))
+    return 0 if report["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(print_report("--json" in sys.argv[1:]))
