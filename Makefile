@@ -24,7 +24,7 @@ help:
 	@sed -n 's/^# make /make /p' Makefile
 
 demo: setup
-	$(BIN)/python demo.py $(DEMO)
+	$(BIN)/python -m demo $(DEMO)
 
 # The bpy module has one scene and one set of preferences in a process: its tests get their own.
 test: setup
