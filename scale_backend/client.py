@@ -59,14 +59,11 @@ class Process:
 
     def __init__(self, python: str | Path, arguments: list[str], module_path: str | Path | None):
         self.python = str(python)
-        windows = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-        # its own group: Ctrl-C in the terminal is for the program that started it, which then closes its input
-        own_group = windows if sys.platform == "win32" else {"start_new_session": True}
         try:
             self.child = subprocess.Popen(
                 [self.python, "-m", "scale_backend", *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=child_environment(module_path), **own_group,
+                env=child_environment(module_path), **own_group(),
             )  # fmt: skip
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -155,6 +152,13 @@ def child_environment(module_path: str | Path | None) -> dict[str, str]:
         others = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = str(module_path) + (os.pathsep + others if others else "")
     return environment
+
+
+def own_group() -> dict:
+    """Popen's arguments for a group of its own: Ctrl-C is for the program that starts it, which then ends it."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
 
 
 def _read_lines(stream, take: Callable[[str], None]) -> None:
