@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scale_backend import surfaces
 from scale_backend.articulation import (
+    VertexRings,
     articulate,
     patch_frames,
     rest_frames,
@@ -20,9 +21,11 @@ from scale_backend.articulation import (
 from scale_backend.body import Body, fit_joint_count, joint_transforms, skin
 from scale_backend.carrier import pose_carrier
 from scale_backend.collision import garment_collider, push_out
+from scale_backend.folded_mlp import FoldedMLP, Place
 from scale_backend.folding import fold
 from scale_backend.garment import Garment
 from scale_backend.gathering import gather_sum
+from scale_backend.kernels import choose_precision
 from scale_backend.positional_map import positional_map, surface_points
 from scale_backend.queries import Queries
 
@@ -32,7 +35,7 @@ class Prepared:
     """A surface kind made ready: its queries, what they add to the network's layers, its topology."""
 
     queries: Queries
-    place: tuple[Tensor, Tensor]
+    place: Place
     topology: dict[str, np.ndarray]
     rings: VertexRings | None  # of a mesh, whose normals are its own; None: the network's normals
 
@@ -40,7 +43,7 @@ class Prepared:
 class Decoder:
     """One garment on one body on one device. Keeps what does not depend on the pose."""
 
-    def __init__(self, garment: Garment, body: Body, device: str = "cpu"):
+    def __init__(self, garment: Garment, body: Body, device: str = "cpu", precision: str = "float32"):
         carrier = garment.carrier_on(body)
         self.garment, self.device = garment, torch.device(device)
         self.mode = garment.mode
@@ -48,6 +51,7 @@ class Decoder:
         self.carrier = carrier.to(self.device)
         self.layout = garment.layout.to(self.device)
         self.network = fold(garment.network).to(self.device)
+        self.mlp = FoldedMLP(self.network, choose_precision(precision, self.device))
         self.rest = rest_frames(carrier.template, carrier.triangles).to(self.device)
         self.collider = garment_collider(body, carrier.blend_weights).to(self.device)
         self.prepared: dict[tuple[str, str], Prepared] = {}
@@ -63,7 +67,7 @@ class Decoder:
             queries, topology = surfaces.build(self.garment, self.carrier.to("cpu"), surface, part)
             queries = queries.to(self.device)
             rings = self.rest.rings if surface == "mesh" else None
-            place = self.network.place(queries.uv, queries.pq)
+            place = self.mlp.place(queries.uv, queries.pq)
             self.prepared[key] = Prepared(queries, place, topology, rings)
         return self.prepared[key]
 
@@ -118,7 +122,7 @@ class Decoder:
         features = sample_features(features, queries)
         posed = mean if shape is None else pose_carrier(self.carrier, self.body, rotations, translation, shape)
         base, frames = query_frames(posed, queries, self)
-        residual, normal = self.network.decode(features, prepared.place, with_normals=prepared.rings is None)
+        residual, normal = self.mlp(features, prepared.place, with_normals=prepared.rings is None)
         points = articulate(base, frames, residual)
         if push:
             collider = self.collider

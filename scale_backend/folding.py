@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scale_backend.network import ACTIVATIONS, Hidden, NetworkSettings, ScaleNetwork, Up, encode_uv
+from scale_backend.network import Hidden, NetworkSettings, ScaleNetwork, Up
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,13 @@ class Linear:
     weight: Tensor  # [out, in]
     bias: Tensor  # [out]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
-
     def to(self, device: str | torch.device) -> Linear:
         return Linear(self.weight.to(device), self.bias.to(device))
 
 
 @dataclass(frozen=True)
 class FoldedNetwork:
-    """Pose features, and the MLP over rows of queries."""
+    """The U-Net, ready to run, and the MLP's layers, which `Decoder` puts into its own arithmetic."""
 
     settings: NetworkSettings
     downs: tuple[tuple[Tensor, Tensor | None], ...]  # convolution weights and biases
@@ -49,37 +46,6 @@ class FoldedNetwork:
                 x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
                 x = functional.conv2d(x, weight, bias, 1, 1)
         return x
-
-    def place(self, uv: Tensor, pq: Tensor) -> tuple[Tensor, Tensor]:  # [M, 2], [M, 2] -> [M, H], [M, H]
-        """What uv and pq add to the first and the fifth layer: the same for every pose."""
-        place = torch.cat([encode_uv(uv, self.settings), pq], -1)
-        features, inputs = self.settings.features, self.settings.input_channels
-        first = functional.linear(place, self.trunk[0].weight[:, features:], self.trunk[0].bias)
-        fifth = functional.linear(place, self.skip.weight[:, features:inputs], self.skip.bias)
-        return first, fifth
-
-    def decode(
-        self,
-        features: Tensor,  # [F, M, C]
-        place: tuple[Tensor, Tensor],  # of `place`
-        with_normals: bool = True,
-    ) -> tuple[Tensor, Tensor | None]:  # [F, M, 3], [F, M, 3]
-        """Residuals and, where asked for, normals, in the local frame."""
-        channels, inputs = self.settings.features, self.settings.input_channels
-        activate = ACTIVATIONS[self.settings.activation]
-        h = activate(functional.linear(features, self.trunk[0].weight[:, :channels]).add_(place[0]))
-        for layer in self.trunk[1:]:
-            h = activate(layer(h))
-        fifth = functional.linear(features, self.skip.weight[:, :channels]).add_(place[1])
-        h = activate(fifth.add_(functional.linear(h, self.skip.weight[:, inputs:])))
-
-        def branch(layers: tuple[Linear, ...]) -> Tensor:
-            x = h
-            for layer in layers[:-1]:
-                x = activate(layer(x))
-            return layers[-1](x)
-
-        return branch(self.residual), branch(self.normal) if with_normals else None
 
     def to(self, device: str | torch.device) -> FoldedNetwork:
         def convolutions(layers):
