@@ -119,8 +119,8 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite")
     settings = NetworkSettings(**metadata["network"])
-    with torch.device("meta"):
-        network = ScaleNetwork(settings)
+    # not on the meta device: that imports torch._dynamo, over a second where the weights' values take 35 ms
+    network = ScaleNetwork(settings)
     weights = {k: v.float() if v.is_floating_point() else v for k, v in part("network.").items()}
     network.load_state_dict(weights, assign=True)
     network.eval().requires_grad_(False)
