@@ -31,8 +31,8 @@ class Settings:
     motion: str = "dance"  # name of a motion that ships
     frames: int = 72  # how many frames are rendered
     step: int = 2  # frames of the motion from one rendered frame to the next, at 24 a second
-    size: int = 480  # pixels a side
-    samples: int = 8  # a pixel
+    size: int = 480  # height of the pictures, pixels
+    samples: int = 6  # a pixel
 
 
 def main() -> int:
@@ -79,7 +79,7 @@ def run(settings: Settings) -> None:
     bpy.ops.scale_clothing.bake()
 
     say("Building the studio")
-    scene.render.resolution_x = scene.render.resolution_y = settings.size
+    scene.render.resolution_x, scene.render.resolution_y = settings.size * 5 // 6, settings.size
     studio.build(scene, chosen.rig)
     studio.use_cycles(scene, settings.samples)
     scene.frame_set(scene.frame_start)
@@ -127,13 +127,13 @@ def render(scene, settings: Settings, folder: Path) -> list[Path]:
     for frame in tqdm(chosen, desc="Rendering", unit="frame"):
         scene.frame_set(frame)
         scene.render.filepath = str(folder / f"{frame:04d}.png")
-        with quiet():
+        with Quiet():
             bpy.ops.render.render(write_still=True)
         pictures.append(Path(scene.render.filepath))
     return pictures
 
 
-class quiet:
+class Quiet:
     """Silences what Blender itself prints to the process's standard output."""
 
     def __enter__(self) -> None:

@@ -10,15 +10,17 @@ from bpy.types import Camera, Material, Object, Scene
 from mathutils import Vector
 
 BACKDROP = (0.62, 0.66, 0.70)
-LENS = 70.0  # mm, on a sensor of 36 mm
+LENS = 70.0  # mm
+SENSOR = 36.0  # mm, the picture's height
 CAMERA_TURN = math.radians(12)  # from the front, towards the character's left
-CAMERA_HEIGHT = 1.25
-MARGIN = 1.06
+CAMERA_LIFT = 0.06  # metres up for each metre away
+FLESH = 0.16  # metres round the joints that stay in the picture
 
 
 def build(scene: Scene, rig: Object) -> None:
     """Add backdrop, lights and camera for what the rig does in the scene's frame range."""
-    low, high = extent(scene, rig)
+    places = joint_places(scene, rig)
+    low, high = Vector(places.min(0)), Vector(places.max(0))
     middle = (low + high) / 2
     _backdrop(scene, Vector((middle.x, high.y, 0)))
     _light(scene, "Key", middle + Vector((-2.4, -3.0, 2.2)), middle, power=330, size=1.6)
@@ -30,20 +32,16 @@ def build(scene: Scene, rig: Object) -> None:
     background.inputs["Color"].default_value = (0.80, 0.88, 1.0, 1.0)
     background.inputs["Strength"].default_value = 0.25
     scene.world = world
-    _camera(scene, low, high)
+    _camera(scene, places)
 
 
-def extent(scene: Scene, rig: Object, margin: float = 0.12) -> tuple[Vector, Vector]:
-    """The box that the rig's joints stay in over the scene's frames, widened by the flesh about them, metres."""
+def joint_places(scene: Scene, rig: Object) -> np.ndarray:  # [K, 3] metres
+    """Where the ends of the rig's bones are over the scene's frames."""
     places = []
     for frame in range(scene.frame_start, scene.frame_end + 1, 3):
         scene.frame_set(frame)
-        for bone in rig.pose.bones:
-            places += [rig.matrix_world @ bone.head, rig.matrix_world @ bone.tail]
-    places = np.array(places)
-    low, high = places.min(0) - margin, places.max(0) + margin
-    low[2] = 0.0
-    return Vector(low), Vector(high)
+        places += [rig.matrix_world @ end for bone in rig.pose.bones for end in (bone.head, bone.tail)]
+    return np.array(places)
 
 
 def use_cycles(scene: Scene, samples: int) -> None:
@@ -56,6 +54,7 @@ def use_cycles(scene: Scene, samples: int) -> None:
     scene.cycles.samples = samples
     scene.cycles.use_adaptive_sampling = False
     scene.cycles.use_denoising = _cycles.with_openimagedenoise
+    scene.cycles.denoising_prefilter = "FAST"  # half the time of a picture is denoising otherwise
     scene.cycles.max_bounces = 3
     scene.cycles.diffuse_bounces = 2
     scene.cycles.glossy_bounces = 1
@@ -94,25 +93,23 @@ def _light(scene: Scene, name: str, place: Vector, target: Vector, power: float,
     scene.collection.objects.link(lamp)
 
 
-def _camera(scene: Scene, low: Vector, high: Vector) -> None:
-    """Far enough that every corner of the box is in the picture."""
+def _camera(scene: Scene, places: np.ndarray) -> None:  # [K, 3]
+    """In front of the character, just so far away that all places, and the flesh round them, are in the picture."""
     camera: Camera = bpy.data.cameras.new("Camera")
-    camera.lens, camera.sensor_fit, camera.sensor_width = LENS, "VERTICAL", 36.0
-    camera.sensor_height = 36.0
+    camera.lens, camera.sensor_fit, camera.sensor_height = LENS, "VERTICAL", SENSOR
     eye = bpy.data.objects.new("Camera", camera)
     scene.collection.objects.link(eye)
     scene.camera = eye
-    middle = (low + high) / 2
-    direction = Vector((math.sin(CAMERA_TURN), -math.cos(CAMERA_TURN), 0.0))
-    half = camera.sensor_height / 2 / LENS / MARGIN
-    aspect = scene.render.resolution_x / scene.render.resolution_y
-    corners = [Vector((x, y, z)) for x in (low.x, high.x) for y in (low.y, high.y) for z in (low.z, high.z)]
-    rotation = (-direction).to_track_quat("-Z", "Y").to_matrix()
-    across, up = rotation.col[0], rotation.col[1]
-    distance = max(
-        max(abs((c - middle) @ across) / (half * aspect), abs((c - middle) @ up) / half) + (c - middle) @ direction
-        for c in corners
-    )
-    eye.location = middle + direction * distance
-    eye.location.z = CAMERA_HEIGHT
-    eye.rotation_euler = (middle - eye.location).to_track_quat("-Z", "Y").to_euler()
+    height = np.array([0.0, 0.0, (places[:, 2].min() + places[:, 2].max()) / 2])
+    middle = (places.min(0) + places.max(0)) / 2 * (1, 1, 0) + height
+    toward = Vector((math.sin(CAMERA_TURN), -math.cos(CAMERA_TURN), CAMERA_LIFT)).normalized()
+    rotation = toward.to_track_quat("Z", "Y").to_matrix()
+    across, up, back = np.array(rotation.transposed())
+    half_height = SENSOR / 2 / LENS
+    half_width = half_height * scene.render.resolution_x / scene.render.resolution_y
+    offsets = places - middle
+    wide = (np.abs(offsets @ across) + FLESH) / half_width
+    tall = (np.abs(offsets @ up) + FLESH) / half_height
+    distance = (np.maximum(wide, tall) + offsets @ back).max()
+    eye.location = Vector(middle + distance * back)
+    eye.rotation_euler = rotation.to_euler()
