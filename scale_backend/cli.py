@@ -191,8 +191,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    except ModuleNotFoundError as error:
-        print(missing_package(error.name or str(error)), file=sys.stderr)
+    except ModuleNotFoundError:
+        sentence = missing_packages()
+        if not sentence:  # not one of ours to install: a fault of the code
+            raise
+        print(sentence, file=sys.stderr)
         return 2
     except (ValueError, OSError, RuntimeError) as error:
         if not is_for_user(error):
@@ -217,10 +220,14 @@ def is_for_user(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__name__ in kinds or type(error) is ValueError
 
 
-def missing_package(name: str) -> str:
-    """One sentence for a package that this Python does not have."""
+def missing_packages() -> str:
+    """One sentence for all that this Python lacks; empty when it lacks nothing."""
+    from importlib.util import find_spec
+
     from scale_backend.doctor import REQUIRED, install_command
 
-    package = name.split(".")[0]
-    requirement = REQUIRED.get(package, (package, ""))[0]
-    return f"The Python {sys.executable} has no {package}; install it with: {install_command(requirement)}"
+    missing = [name for name in REQUIRED if find_spec(name) is None]
+    if not missing:
+        return ""
+    command = install_command(*(REQUIRED[name][0] for name in missing))
+    return f"The Python {sys.executable} has no {', '.join(missing)}; install with: {command}"

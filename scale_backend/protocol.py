@@ -45,19 +45,20 @@ def send_message(
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Send a header and its arrays. Raises ProtocolError before anything is sent, OSError when the peer is gone."""
-    buffers = {}
+    described, buffers = [], []
     for name, array in (arrays or {}).items():
-        if array.dtype.name not in DTYPES:
+        dtype = DTYPES.get(array.dtype.name)
+        if dtype is None:
             raise ProtocolError(f"Array '{name}' is of type {array.dtype}, and only {', '.join(DTYPES)} are sent.")
-        buffers[name] = np.ascontiguousarray(array, DTYPES[array.dtype.name])
-    described = [{"name": name, "dtype": a.dtype.name, "shape": a.shape} for name, a in buffers.items()]
+        described.append({"name": name, "dtype": dtype.name, "shape": array.shape})
+        buffers.append(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8))
     text = json.dumps({**header, "arrays": described}).encode()
     if len(text) > MAX_HEADER:
         raise ProtocolError(f"A header of {len(text)} bytes; at most {MAX_HEADER} are sent.")
     check_sizes(described)
     connection.send_bytes(text)
-    for array in buffers.values():
-        connection.send_bytes(array.reshape(-1).view(np.uint8))
+    for buffer in buffers:
+        connection.send_bytes(buffer)
 
 
 def receive_message(
