@@ -1,0 +1,55 @@
+"""`scale-train`: one subcommand a module, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+# subcommand: (module, its settings class, what it does)
+COMMANDS = {
+    "simulate": ("training.simulate.run", "SimulateSettings", "simulate a garment on the body: raw frames"),
+    "motions": ("training.motions", "MotionSettings", "make the motions that ship"),
+    "build-body": ("training.body_builder.build", "BuildBodySettings", "build the free body"),
+    "pack": ("training.pack", "PackSettings", "raw frames to packed frames in SCALE's format"),
+    "train": ("training.train", "TrainSettings", "train a garment from a recipe"),
+    "evaluate": ("training.evaluate", "EvaluateSettings", "measure a garment on held-out frames"),
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<12}{summary}" for name, (_, _, summary) in COMMANDS.items()]
+    return "\n".join(["usage: scale-train COMMAND [options]   (scale-train COMMAND --help for its options)", *lines])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand. What the user can mend is told in one sentence, with exit status 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        print(f"scale-train has no command '{name}'{f'; did you mean {near[0]}?' if near else '.'}\n{usage()}",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    import tyro
+
+    path, settings_name, _ = COMMANDS[name]
+    module = import_module(path)
+    settings = tyro.cli(getattr(module, settings_name), prog=f"scale-train {name}", args=rest)
+    try:
+        module.run(settings)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"scale-train {name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

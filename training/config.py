@@ -1,0 +1,241 @@
+"""A training's recipe: YAML on disk, a frozen dataclass in memory.
+
+The keys of the research release's configs are read too, where they apply (RELEASE_KEYS).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from scale_backend.network import NetworkSettings
+
+
+class ConfigError(ValueError):
+    """A recipe that cannot be used; the sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms in training/losses.py. A zero leaves its term out."""
+
+    distance: float = 20.0
+    """Correspondence: mean distance of corresponding points, metres."""
+    squared: float = 1e3
+    """Correspondence: mean squared distance of corresponding points."""
+    face_normal: float = 0.3
+    """Correspondence: mean absolute difference of face normals; keeps folds."""
+    normal: float = 0.1
+    """Mean absolute difference of decoded and true normals."""
+    model_to_scan: float = 1e4
+    """Chamfer: squared distance of a point to the plane of its nearest scan point."""
+    scan_to_model: float = 1e4
+    """Chamfer: squared distance of a scan point to the nearest point."""
+    residual: float = 10.0
+    """Mean squared residual. The paper has 2e3, which pulls a loose skirt inwards."""
+    latent: float = 0.01
+    """Norm of the latent code."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training is told. Times in steps unless the name says otherwise."""
+
+    name: str
+    data: str
+    """Raw folder of `scale-train simulate`, or a folder of packed frames."""
+    title: str = ""
+    description: str = ""
+    licence: str = "CC0-1.0"
+    author: str = "The SCALE clothing project"
+    body: str = "neutral"
+    """Name or path of the body."""
+    carrier: str = "garment"
+    """garment (the garment's own rest surface) or body (as in the paper)."""
+    queries: str = ""
+    """continuous or patch; empty: continuous on a garment carrier, patch on the body."""
+    supervision: str = ""
+    """corresponding or chamfer; empty: corresponding on a garment carrier, chamfer on the body."""
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    loss: LossWeights = field(default_factory=LossWeights)
+    steps: int = 4000
+    epochs: int | None = None
+    """In place of `steps`: passes over the training frames."""
+    minutes: float | None = None
+    """Stop after this much training time, with the learning rate's schedule fitted to it."""
+    batch: int = 16
+    """Frames a step."""
+    points: int = 1500
+    """Correspondence: surface points a frame and step, in small neighbourhoods."""
+    grid_points: int = 16
+    """Chamfer: of each patch's points, how many a step."""
+    scan_points: int = 40_000
+    """Chamfer: scan points a frame and step."""
+    learning_rate: float = 1e-3
+    warm_up: int = 100
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    average: float = 0.998
+    """Decay of the moving average of the weights, which is what is kept; 0: none."""
+    precision: str = "bfloat16"
+    """bfloat16 (mixed) or float32."""
+    seed: int = 12345
+    validate_every: int = 500
+    validation_frames: int = 24
+    checkpoint_every: int = 250
+    decay_start: int = 250
+    """Epoch from which the residual weight shrinks by 0.85 every `decay_every` epochs (chamfer)."""
+    decay_every: int = 400
+    rise_start: int = 0
+    """Epoch before which the normal term is all but off; then it grows by 1.05 every `rise_every` (chamfer)."""
+    rise_every: int = 400
+
+    def __post_init__(self) -> None:
+        choices = {
+            "carrier": ("garment", "body"),
+            "queries": ("", "continuous", "patch"),
+            "supervision": ("", "corresponding", "chamfer"),
+            "precision": ("bfloat16", "float32"),
+        }
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                names = ", ".join(a for a in allowed if a)
+                raise ConfigError(f"{key} must be one of {names}, not '{getattr(self, key)}'.")
+        for key in ("steps", "batch", "points", "grid_points", "scan_points", "learning_rate", "validate_every",
+                    "checkpoint_every"):  # fmt: skip
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
+        if self.mode == "patch" and self.supervision_kind == "corresponding":
+            raise ConfigError("supervision: corresponding needs queries: continuous on a garment carrier.")
+
+    @property
+    def mode(self) -> str:
+        return self.queries or ("continuous" if self.carrier == "garment" else "patch")
+
+    @property
+    def supervision_kind(self) -> str:
+        return self.supervision or ("corresponding" if self.carrier == "garment" else "chamfer")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+# The release's name of a key -> ours. `network.` and `loss.` lead into the nested settings; None: read and not needed.
+RELEASE_KEYS: dict[str, str | None] = {
+    "data_root": "data", "npoints": "network.points_per_patch", "hsize": "network.hidden", "nf": "network.unet_width",
+    "up_mode": "network.up_mode", "pix_feat_dim": "network.features", "num_emb_freqs": "network.uv_frequencies",
+    "posemb_incl_input": "network.uv_include_input", "pq_include_end": "network.pq_include_end",
+    "pqmin": "network.pq_min", "pqmax": "network.pq_max", "img_size": "network.map_size", "scan_npoints": "scan_points",
+    "w_rgl": "loss.residual", "w_normal": "loss.normal", "w_m2s": "loss.model_to_scan", "w_s2m": "loss.scan_to_model",
+    "batch_size": "batch", "lr": "learning_rate", "val_every": "validate_every", "mode": None, "data_spacing": None,
+    "save_all_results": None, "pos_encoding": None,
+}  # fmt: skip
+RELEASE_DEFAULTS = {"carrier": "body", "loss.latent": 1.0, "clip": 1e9}
+
+
+def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
+    """The recipe of a YAML file. A relative `data` folder is taken from the file's own folder when it exists there.
+
+    Raises ConfigError.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path.name} must hold 'key: value' lines.")
+    recipe = recipe_from_dict(content | overrides, path.name)
+    beside = path.parent / recipe.data
+    return replace(recipe, data=str(beside)) if not Path(recipe.data).is_absolute() and beside.is_dir() else recipe
+
+
+def recipe_from_dict(content: dict[str, Any], source: str = "the recipe") -> Recipe:
+    """Raises ConfigError for unknown keys, naming the nearest known one, and for values of the wrong kind."""
+    flat = _flatten(content)
+    encoded = flat.get("pos_encoding", True)
+    released = {k: v for k, v in flat.items() if k in RELEASE_KEYS}
+    values = dict(RELEASE_DEFAULTS) if released.keys() - {"mode", "up_mode", "pq_include_end"} else {}
+    for key, value in flat.items():
+        target = RELEASE_KEYS.get(key, key)
+        if target is not None:
+            values[target] = value
+    if not encoded:
+        values["network.uv_frequencies"] = 0
+    elif "pos_encoding" in flat and "network.uv_frequencies" not in values:
+        values["network.uv_frequencies"] = 6
+    nested: dict[str, dict[str, Any]] = {"network": {}, "loss": {}}
+    plain: dict[str, Any] = {}
+    known = _known_keys()
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(_unknown(key, source))
+        group, _, name = key.rpartition(".")
+        (nested[group] if group else plain)[name] = _typed(key, value, known[key], source)
+    missing = [key for key in ("name", "data") if key not in plain]
+    if missing:
+        raise ConfigError(f"{source} lacks {' and '.join(missing)}.")
+    try:
+        return Recipe(**plain, network=NetworkSettings(**nested["network"]), loss=LossWeights(**nested["loss"]))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _flatten(content: dict[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for key, value in content.items():
+        if key in ("network", "loss") and isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def _known_keys() -> dict[str, Any]:
+    known = {k: v for k, v in get_type_hints(Recipe).items() if k not in ("network", "loss")}
+    for group, kind in (("network", NetworkSettings), ("loss", LossWeights)):
+        hints = get_type_hints(kind)
+        known |= {f"{group}.{f.name}": hints[f.name] for f in fields(kind)}
+    return known
+
+
+def _unknown(key: str, source: str) -> str:
+    names = [*_known_keys(), *RELEASE_KEYS]
+    # a nested key is also found by its last part
+    near = difflib.get_close_matches(key, names, 1, 0.5) or [
+        n for n in names if difflib.SequenceMatcher(None, key, n.rpartition(".")[2]).ratio() > 0.6
+    ]
+    hint = f"; the nearest known key is '{near[0]}'" if near else f"; known keys: {', '.join(sorted(names))}"
+    return f"{source} has the unknown key '{key}'{hint}."
+
+
+def _typed(key: str, value: Any, kind: Any, source: str) -> Any:
+    wanted = str(kind)
+    if value is None:
+        if "None" in wanted:
+            return None
+    elif kind is bool or kind is str:
+        if kind is bool and value in (0, 1):
+            return bool(value)
+        if isinstance(value, kind):
+            return value
+    elif "int" in wanted or "float" in wanted:
+        try:  # YAML 1.1 reads 1e-3 as a string
+            number = float(value)
+        except (TypeError, ValueError):
+            number = None
+        if number is not None and not isinstance(value, bool):
+            if "float" in wanted:
+                return number
+            if number == int(number):
+                return int(number)
+    name = getattr(kind, "__name__", wanted)
+    raise ConfigError(f"{source}: {key} must be of the kind {name}, not {value!r}.")

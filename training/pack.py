@@ -1,0 +1,96 @@
+"""`scale-train pack`: raw simulated frames to packed frames in SCALE's format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+
+from scale_backend.body import Body, load_body, pose_vertices
+from scale_backend.motion import matrices_from_axis_angle
+from scale_backend.positional_map import UVLayout, positional_map, rasterise
+from training.clothed_body import ClothedBody, clothed_body, sample_scan
+from training.packed_frames import PackedFrame, write_packed
+from training.raw_frames import SPLITS, RawFramesError, RawGarment, read_garment, read_split
+from training.visibility import visible_skin
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """Pack raw frames: positional map, body, and points of the visible surface (cloth, and skin that it leaves bare).
+
+    Writes OUT/<split>/<name>.npz; frames that are there already are left alone.
+    """
+
+    raw: Annotated[Path, tyro.conf.Positional]
+    """Raw folder of `scale-train simulate`."""
+    out: Path
+    points: int = 40_000
+    """Scan points a frame."""
+    map_size: int = 32
+    splits: tuple[str, ...] = ("train", "val", "test")
+    limit: int | None = None
+    """At most this many frames a split."""
+    body: str = "neutral"
+
+
+@dataclass(frozen=True)
+class Packer:
+    """What all frames share."""
+
+    body: Body
+    layout: UVLayout
+    surface: ClothedBody
+    raw: RawGarment
+    points: int
+
+
+def run(settings: PackSettings) -> int:
+    """Pack; the number of frames written. Raises ValueError with one sentence for whatever the user can mend."""
+    from tqdm import tqdm
+
+    unknown = set(settings.splits) - set(SPLITS)
+    if unknown:
+        raise RawFramesError(f"There is no split '{unknown.pop()}'; there are {', '.join(SPLITS)}.")
+    packer = make_packer(load_body(settings.body), read_garment(settings.raw), settings.points, settings.map_size)
+    written = 0
+    for split in settings.splits:
+        if not list(settings.raw.glob(f"{split}-*.npz")):
+            print(f"{settings.raw} has no frames of the split '{split}'")
+            continue
+        frames = read_split(settings.raw, split, settings.limit)
+        for i in tqdm(range(len(frames)), desc=split):
+            path = settings.out / split / f"{frames.names[i]}.npz"
+            if not path.exists():
+                write_packed(path, pack_frame(packer, frames.pose[i], frames.vertices[i], frames.names[i], seed=i))
+                written += 1
+    return written
+
+
+def make_packer(body: Body, raw: RawGarment, points: int = 40_000, map_size: int = 32) -> Packer:
+    """Raises RawFramesError where the frames belong to another body."""
+    if raw.body_digest != body.digest:
+        raise RawFramesError(f"The frames were simulated on the body '{raw.body_name}', not on '{body.name}'; name "
+                             "that body with --body.")  # fmt: skip
+    faces = torch.from_numpy(raw.triangles.astype(np.int64))
+    surface = clothed_body(faces, len(raw.vertices), body.triangles, len(body.template))
+    return Packer(body, rasterise(body.uv, body.uv_triangles, map_size), surface, raw, points)
+
+
+def pack_frame(packer: Packer, pose: np.ndarray, cloth: np.ndarray, name: str, seed: int = 0) -> PackedFrame:
+    """One frame: pose [J, 3], cloth [C, 3] in normalised space."""
+    body = packer.body
+    rotations = torch.from_numpy(matrices_from_axis_angle(pose).astype(np.float32))[None]
+    skin = pose_vertices(body, rotations, -body.mean_joints[:1])
+    visible = visible_skin(skin[0].numpy(), body.triangles.numpy(), cloth, packer.raw.triangles)
+    points, normals, is_cloth = sample_scan(
+        packer.surface, torch.from_numpy(cloth)[None], skin, torch.from_numpy(visible)[None], packer.points,
+        torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+    maps = positional_map(skin, body.triangles, packer.layout)[0].permute(1, 2, 0)
+    return PackedFrame(maps.numpy(), skin[0].numpy(), points[0].numpy(), normals[0].numpy(), name,
+                       is_cloth[0].numpy(), pose)  # fmt: skip

@@ -1,0 +1,75 @@
+"""Packed frames: the file format in circulation for SCALE, one .npz a frame, with `scan_cloth` and `pose` added."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+class PackedFrameError(ValueError):
+    """A packed frame that cannot be used; the sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class PackedFrame:
+    """Normalised space: root rotation identity, pelvis at the origin. Metres."""
+
+    positional_map: np.ndarray  # [H, W, 3]
+    body_vertices: np.ndarray  # [V, 3]
+    points: np.ndarray  # [n, 3] the scan
+    normals: np.ndarray  # [n, 3]
+    name: str  # <outfit>_<sequence>.<frame>
+    cloth: np.ndarray | None = None  # [n] bool
+    pose: np.ndarray | None = None  # [J, 3] axis-angle
+
+
+def write_packed(path: str | Path, frame: PackedFrame) -> None:
+    """Write beside, then rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        f"posmap{len(frame.positional_map)}": frame.positional_map.astype(np.float32),
+        "body_verts": frame.body_vertices.astype(np.float32),
+        "scan_pc": frame.points.astype(np.float32),
+        "scan_n": frame.normals.astype(np.float32),
+        "scan_name": np.array(frame.name),
+    }
+    if frame.cloth is not None:
+        arrays["scan_cloth"] = frame.cloth.astype(bool)
+    if frame.pose is not None:
+        arrays["pose"] = frame.pose.astype(np.float32)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_packed(path: str | Path, map_size: int = 32) -> PackedFrame:
+    """Raises PackedFrameError for a file that lacks an array or holds a map of another size."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # numpy raises many kinds for a damaged archive
+        raise PackedFrameError(f"{path.name} cannot be read as a packed frame; pack it again.") from error
+    key = f"posmap{map_size}"
+    if key not in arrays:
+        there = ", ".join(name for name in arrays if name.startswith("posmap")) or "none"
+        raise PackedFrameError(f"{path.name} has no positional map of {map_size} pixels (there: {there}); set "
+                               "network.map_size in the recipe, or pack again.")  # fmt: skip
+    missing = [name for name in ("body_verts", "scan_pc", "scan_n") if name not in arrays]
+    if missing:
+        raise PackedFrameError(f"{path.name} lacks {', '.join(missing)}; pack it again.")
+    if not all(np.isfinite(arrays[name]).all() for name in (key, "body_verts", "scan_pc", "scan_n")):
+        raise PackedFrameError(f"{path.name} holds numbers that are not finite; pack it again.")
+    floats = {name: np.ascontiguousarray(arrays[name], np.float32) for name in (key, "body_verts", "scan_pc", "scan_n")}
+    return PackedFrame(
+        floats[key], floats["body_verts"], floats["scan_pc"], floats["scan_n"],
+        str(arrays["scan_name"]) if "scan_name" in arrays else path.stem, arrays.get("scan_cloth"), arrays.get("pose"),
+    )  # fmt: skip

@@ -1,0 +1,193 @@
+"""Training on scans without correspondence: the paper's case. Scan points come from packed frames, or are sampled anew
+in every step from raw frames on the training device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scale_backend.articulation import articulate, patch_frames, turned_normals
+from scale_backend.body import pose_vertices
+from scale_backend.engine import sample_features
+from scale_backend.network import ScaleNetwork
+from scale_backend.positional_map import surface_points
+from scale_backend.queries import grid_queries, patch_queries
+from training.clothed_body import ClothedBody, clothed_body, sample_scan
+from training.config import ConfigError, Recipe
+from training.dataset import Groundwork, PosedFrames, generator, pose_frames
+from training.losses import chamfer_terms
+from training.nearest import nearest_index
+from training.supervision import mixed_precision
+
+LABEL_FRAMES = 48  # frames that vote on which points are cloth
+
+
+@dataclass(frozen=True)
+class RawScans:
+    """Scans sampled from simulated frames on demand."""
+
+    surface: ClothedBody
+    cloth: Tensor  # [F, C, 3]
+    visible: Tensor  # [F, B] bool
+    rotations: Tensor  # [F, J, 3, 3]
+    groundwork: Groundwork
+
+    def sample(self, chosen: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        body = self.groundwork.body
+        translation = -body.mean_joints[:1].expand(len(chosen), 3)
+        skin = pose_vertices(body, self.rotations[chosen], translation)
+        return sample_scan(self.surface, self.cloth[chosen], skin, self.visible[chosen], count, random)
+
+
+@dataclass(frozen=True)
+class PackedScans:
+    """Scans with points fixed on disk."""
+
+    points: tuple[Tensor, ...]  # [n, 3] each
+    normals: tuple[Tensor, ...]
+    cloth: tuple[Tensor, ...] | None  # [n] bool each
+
+    def sample(self, chosen: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        frames = chosen.tolist()
+        picks = [torch.randint(len(self.points[i]), (count,), generator=random).to(chosen.device) for i in frames]
+
+        def take(values: tuple[Tensor, ...]) -> Tensor:
+            return torch.stack([values[i][pick] for i, pick in zip(frames, picks, strict=True)])
+
+        return take(self.points), take(self.normals), None if self.cloth is None else take(self.cloth)
+
+
+class ScanChamfer:
+    """Supervision by nearest neighbours in both directions."""
+
+    def __init__(self, groundwork: Groundwork, posed: PosedFrames, scans: RawScans | PackedScans, recipe: Recipe):
+        self.groundwork, self.posed, self.scans, self.recipe = groundwork, posed, scans, recipe
+        self.device = posed.maps.device
+        on_host = groundwork.to("cpu")
+        make = patch_queries if groundwork.mode == "patch" else grid_queries
+        self.queries = make(on_host.carrier, on_host.layout, recipe.network).to(self.device)
+        self.workers = torch.get_num_threads()
+
+    def __len__(self) -> int:
+        return len(self.posed)
+
+    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int) -> dict[str, Tensor]:
+        """Loss terms of the chosen frames [B] at `grid_points` random points of every patch."""
+        points, normals, offset = self.decode(network, chosen, self.pick(step))
+        random = generator(self.recipe.seed, step, 2)
+        scan, scan_normals, _ = self.scans.sample(chosen, self.recipe.scan_points, random)
+        terms = chamfer_terms(points, normals, scan, scan_normals, self.workers)
+        return terms | {"residual": offset.square().mean()}
+
+    def pick(self, step: int) -> Tensor:  # [P grid_points] queries
+        count = self.recipe.network.points_per_patch
+        patches = len(self.queries) // count
+        kept = min(count, self.recipe.grid_points)
+        order = torch.rand(patches, count, generator=generator(self.recipe.seed, step, 1)).argsort(1)[:, :kept]
+        return (torch.arange(patches)[:, None] * count + order).flatten().to(self.device)
+
+    def decode(self, network: ScaleNetwork, chosen: Tensor, picked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries = self.queries[picked]
+        with mixed_precision(self.device, self.recipe.precision):
+            features = sample_features(network.pose_features(self.posed.maps[chosen]), queries)
+            residual, normal = network.decode(features, queries.uv, queries.pq)
+        base, frames = self.posed.base[chosen], self.posed.frames[chosen]
+        if self.groundwork.mode == "patch":
+            base, frames = base[:, queries.patch], frames[:, queries.patch]
+        else:
+            base = surface_points(base, queries.corners, queries.weights)
+            frames = surface_points(frames.flatten(2), queries.corners, queries.weights).unflatten(-1, (3, 3))
+            normal = normal + surface_points(self.groundwork.rest.normals[None], queries.corners, queries.weights)
+        points = articulate(base, frames, residual)
+        return points, turned_normals(frames, normal), points - base
+
+    @torch.no_grad()
+    def cloth_flags(self, network: ScaleNetwork) -> Tensor | None:  # [P N] bool
+        """Which points are cloth: the label of the nearest scan point, by majority over training frames."""
+        votes = torch.zeros(len(self.queries), device=self.device)
+        chosen = torch.linspace(0, len(self) - 1, min(LABEL_FRAMES, len(self))).round().long()
+        every = torch.arange(len(self.queries), device=self.device)
+        for frame in chosen.to(self.device).split(1):
+            scan, _, cloth = self.scans.sample(frame, self.recipe.scan_points, generator(self.recipe.seed, 0, 3))
+            if cloth is None:
+                return None
+            points = self.decode(network, frame, every)[0][0]
+            votes += cloth[0][nearest_index(points, scan[0], self.workers)].float()
+        return (votes > len(chosen) / 2).cpu()
+
+
+def read_scans(groundwork: Groundwork, recipe: Recipe, cache: Path | None = None) -> ScanChamfer:
+    """The training split of a raw or a packed folder. Raises ValueError where it is neither.
+
+    cache: file that keeps which skin is visible in the raw frames (a fifth of a second a frame to find out).
+    """
+    folder = Path(recipe.data)
+    if (folder / "garment.npz").is_file():
+        return _read_raw(groundwork, recipe, folder, cache)
+    from training.packed_frames import read_packed
+
+    files = sorted((folder / "train").glob("*.npz"))
+    if not files:
+        raise ConfigError(f"{folder} holds neither raw frames (garment.npz) nor packed ones (train/*.npz).")
+    size = groundwork.layout.size
+    packed = [read_packed(path, size) for path in files]
+    device = groundwork.body.template.device
+    bodies = torch.from_numpy(np.stack([frame.body_vertices for frame in packed])).to(device)
+    if bodies.shape[1] != len(groundwork.carrier.template):
+        raise ConfigError(f"The frames in {folder} have a body of {bodies.shape[1]} vertices, '{groundwork.body.name}' "
+                          f"has {len(groundwork.carrier.template)}; name the right body in the recipe.")  # fmt: skip
+    maps = torch.from_numpy(np.stack([frame.positional_map for frame in packed])).permute(0, 3, 1, 2).to(device)
+    valid = groundwork.layout.mask.flatten()
+    base = maps.flatten(2).transpose(1, 2)[:, valid]
+    frames = torch.cat([patch_frames(b, groundwork.carrier.triangles, groundwork.layout) for b in bodies.split(32)])
+    posed = PosedFrames(torch.zeros(len(packed), 0, 3, 3, device=device), maps.contiguous(), base, frames)
+
+    def tensors(name: str) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(getattr(frame, name)).to(device) for frame in packed)
+
+    cloth = tensors("cloth") if all(frame.cloth is not None for frame in packed) else None
+    return ScanChamfer(groundwork, posed, PackedScans(tensors("points"), tensors("normals"), cloth), recipe)
+
+
+def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path | None) -> ScanChamfer:
+    from training.raw_frames import read_garment, read_split
+
+    raw, frames = read_garment(folder), read_split(folder, "train")
+    body, device = groundwork.body, groundwork.body.template.device
+    posed = pose_frames(groundwork, frames.pose)
+    visible = torch.from_numpy(visible_of_frames(groundwork.to("cpu").body, raw, frames, cache)).to(device)
+    cloth = torch.from_numpy(frames.vertices).to(device)
+    faces = torch.from_numpy(raw.triangles.astype(np.int64))
+    surface = clothed_body(faces, cloth.shape[1], body.triangles.cpu(), len(body.template)).to(device)
+    scans = RawScans(surface, cloth, visible, posed.rotations, groundwork)
+    return ScanChamfer(groundwork, posed, scans, recipe)
+
+
+def visible_of_frames(body, raw, frames, cache: Path | None = None) -> np.ndarray:  # [F, B] bool
+    """Visible skin of each frame; what the cache file knows by name is taken from there."""
+    from tqdm import tqdm
+
+    from scale_backend.motion import matrices_from_axis_angle
+    from training.visibility import visible_skin
+
+    known: dict[str, np.ndarray] = {}
+    if cache is not None and cache.is_file():
+        with np.load(cache, allow_pickle=False) as file:
+            unpacked = np.unpackbits(file["visible"], axis=1, count=len(body.template)).astype(bool)
+            known = dict(zip(file["names"].tolist(), unpacked, strict=True))
+    rotations = torch.from_numpy(matrices_from_axis_angle(frames.pose).astype(np.float32))
+    result = np.zeros((len(frames), len(body.template)), bool)
+    for i in tqdm(range(len(frames)), desc="visible skin", disable=all(name in known for name in frames.names)):
+        if frames.names[i] in known:
+            result[i] = known[frames.names[i]]
+            continue
+        skin = pose_vertices(body, rotations[i : i + 1], -body.mean_joints[:1])[0].numpy()
+        result[i] = visible_skin(skin, body.triangles.numpy(), frames.vertices[i], raw.triangles)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(cache, names=np.array(frames.names), visible=np.packbits(result, axis=1))
+    return result

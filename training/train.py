@@ -1,0 +1,139 @@
+"""`scale-train train`: from a recipe and frames to a garment file."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from training.config import ConfigError, Recipe, read_recipe
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Train a garment. A recipe is a YAML file (training/configs); the garment file is written at each validation
+    and at the end. Ctrl-C saves and stops; --resume goes on."""
+
+    recipe: Annotated[Path, tyro.conf.Positional]
+    """The recipe, a YAML file."""
+    out: Path | None = None
+    """Folder for checkpoints, curves and the garment; runs/NAME if not given."""
+    data: str = ""
+    """Take frames from this folder in place of the recipe's."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    resume: bool = False
+    """Go on from the newest checkpoint in the output folder. The data folder is read again: frames that have come
+    since are used."""
+    minutes: float | None = None
+    """Train at most this many minutes in all (earlier parts of a resumed training included); the learning rate's
+    schedule is fitted to it."""
+    threads: int = 0
+    """CPU threads; 0: torch's choice."""
+
+
+def run(settings: TrainSettings) -> Path:
+    """Train; the path of the garment file. Raises ValueError with one sentence for whatever the user can mend."""
+    import torch
+
+    from training.checkpoints import checkpoints, load_checkpoint
+    from training.dataset import read_groundwork
+    from training.progress import Run
+    from training.trainer import Trainer
+
+    recipe = read_recipe(settings.recipe, **({"data": settings.data} if settings.data else {}))
+    if settings.minutes is not None:
+        recipe = replace(recipe, minutes=settings.minutes)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    out = settings.out or Path("runs") / recipe.name
+    found = checkpoints(out)
+    if found and not settings.resume:
+        raise ConfigError(f"{out} holds a training already; go on with --resume, or choose another --out.")
+    if settings.resume and not found:
+        raise ConfigError(f"There is no checkpoint in {out} to resume from; leave --resume away or name the folder.")
+
+    groundwork = read_groundwork(recipe).to(device)
+    trainer = Trainer(recipe, read_training_data(groundwork, recipe, out), device)
+    if settings.resume:
+        trainer.restore(load_checkpoint(found[-1], device))
+    return train(trainer, Run(recipe, groundwork, out))
+
+
+def read_training_data(groundwork, recipe: Recipe, out: Path):
+    """The training split with its supervision."""
+    from training.dataset import read_cloth_frames
+    from training.supervision import CorrespondingVertices
+
+    if recipe.supervision_kind == "corresponding":
+        return CorrespondingVertices(groundwork, read_cloth_frames(groundwork, recipe.data, "train"), recipe)
+    from training.scans import read_scans
+
+    return read_scans(groundwork, recipe, out / "visible-skin.npz")
+
+
+def train(trainer, run) -> Path:
+    """The loop. `run` keeps the books (training/progress.py)."""
+    from tqdm import tqdm
+
+    recipe, stop = trainer.recipe, StopSignal()
+    run.begin(trainer)
+    with stop, tqdm(total=trainer.steps, initial=trainer.step, desc=recipe.name, smoothing=0.02) as bar:
+        last_save = time.monotonic()
+        while trainer.progress < 1 and not stop.asked:
+            terms = trainer.train_step()
+            bar.update(1)
+            run.log(trainer, terms, bar)
+            if trainer.step % recipe.validate_every == 0 and trainer.progress < 1:
+                run.validate(trainer, bar)
+            if trainer.step % recipe.checkpoint_every == 0 or time.monotonic() - last_save > 300:
+                run.save(trainer)
+                last_save = time.monotonic()
+    run.save(trainer)
+    return run.finish(trainer)
+
+
+class StopSignal:
+    """Ctrl-C and a polite kill end the loop after the current step; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignal:
+        import threading
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous.clear()
+
+
+def choose_device(name: str):
+    """auto: cuda, then mps, then cpu. Raises ConfigError for one that is not there."""
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available.get(name.split(":")[0], False):
+        there = ", ".join(device for device, is_there in available.items() if is_there)
+        raise ConfigError(f"The device '{name}' is not available here; there are: {there}.")
+    return torch.device(name)
