@@ -122,7 +122,7 @@ class Process:
         if "No module named scale_backend" in text or "No module named 'scale_backend'" in text:
             return (
                 f"The Python {self.python} has no scale_backend; "
-                f"install it there with: {self.python} -m pip install scale-clothing, or choose another Python."
+                "install this project there as its README says, or choose another Python."
             )
         if self.child.returncode == 2 and self.last_lines:  # the backend's own sentence
             return f"The backend cannot start: {self.last_lines[-1]}"
@@ -148,6 +148,7 @@ def child_environment(module_path: str | Path | None) -> dict[str, str]:
     for name in ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "__PYVENV_LAUNCHER__"):
         environment.pop(name, None)
     environment["PYTHONUTF8"] = "1"
+    environment["PYTHONSAFEPATH"] = "1"  # a numpy.py in the folder Blender was started from is none of its modules
     if module_path is not None:
         others = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = str(module_path) + (os.pathsep + others if others else "")

@@ -26,14 +26,14 @@ REQUIRED = {
     "torch": (TORCH, "decoding"),
     "numpy": ("numpy>=1.26", "decoding"),
     "safetensors": ("safetensors>=0.4", "garment files"),
-    "scipy": ("scipy>=1.11", "decoding and training"),
-    "trimesh": ("trimesh>=4.0", "training"),
+    "scipy": ("scipy>=1.11", "decoding"),
     "tyro": ("tyro>=0.9", "the command line"),
     "tqdm": ("tqdm>=4.66", "the command line"),
-    "yaml": ("pyyaml>=6", "training"),
-    "tensorboard": ("tensorboard>=2.16", "training"),
 }
 OPTIONAL = {
+    "trimesh": ("trimesh>=4.0", "training"),
+    "yaml": ("pyyaml>=6", "training"),
+    "tensorboard": ("tensorboard>=2.16", "training"),
     "bpy": ("bpy==4.5.15", "simulating training data, tests (Python 3.11 alone)"),
     "smplx": ("smplx>=0.1.28", "tests of the skinning; its licence is non-commercial"),
     "pytorch3d": ("pytorch3d", "a faster nearest-neighbour search in training on a GPU; built from source"),
@@ -64,10 +64,9 @@ def examine(device: str = "auto") -> dict:
         "assets": _assets(),
     }
     report["advice"] = _advice(report)
-    missing = any(p["required"] and not p["version"] for p in packages)
-    report["ok"] = not missing and report["python"]["supported"] and not report["torch"]["problem"] and bool(
-        report["chosen"]["device"]
-    )  # fmt: skip
+    complete = all(p["version"] for p in packages if p["required"])
+    usable = not report["torch"]["problem"] and bool(report["chosen"]["device"])
+    report["ok"] = complete and usable and report["python"]["supported"]
     return report
 
 
@@ -169,7 +168,8 @@ def _advice(report: dict) -> list[str]:
                           f"({report['nvidia']['driver']} is installed).")  # fmt: skip
         else:
             command = install_command("--force-reinstall", TORCH, "--index-url", CUDA_INDEX)
-            advice.append(f"{gpu} is there, but torch was built without CUDA. To use it: {command}")
+            advice.append(f"{gpu} is there, but torch was built without CUDA. To use it: {command} (for an older "
+                          "driver choose another CUDA at https://pytorch.org/get-started/locally)")  # fmt: skip
     advice += [f"{d['name']} fails: {d['problem']}." for d in report["devices"] if d["problem"]]
     if report["torch"]["version"] and not report["chosen"]["device"]:
         advice.append(report["chosen"]["reason"])

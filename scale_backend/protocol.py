@@ -94,6 +94,8 @@ def _receive(connection: Connection, limit: int, wait: Wait | None) -> bytes:
         if connection.closed or not connection.readable:
             raise OutOfStepError(f"A message is longer than the {limit} bytes expected.") from error
         raise
+    except MemoryError as error:
+        raise OutOfStepError(f"There is too little memory for a message of {limit} bytes.") from error
 
 
 def _parse(text: bytes) -> dict:

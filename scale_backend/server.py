@@ -124,11 +124,10 @@ def welcome(house: House, service: Service, key: bytes) -> None:
     while True:
         try:
             connection = house.listener.accept()
-        except OSError as error:  # a client that left before it was taken in
+            threading.Thread(target=attend, args=(connection, service, key), daemon=True).start()
+        except (OSError, RuntimeError) as error:  # a client that left before it was taken in; no room for a thread
             print(f"A connection failed: {error}", file=sys.stderr, flush=True)
             time.sleep(0.05)
-            continue
-        threading.Thread(target=attend, args=(connection, service, key), daemon=True).start()
 
 
 def attend(connection: Connection, service: Service, key: bytes) -> None:

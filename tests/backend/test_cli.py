@@ -1,0 +1,198 @@
+"""The command line as a user has it: real processes, real files."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+import scale_backend
+from scale_backend.body import load_body
+from scale_backend.cli import main
+from scale_backend.commands import UsageError, frame_range
+from scale_backend.engine import Decoder
+from scale_backend.frame_files import ply_bytes
+from scale_backend.garment import load_garment
+from scale_backend.motion import Motion, matrices_from_axis_angle, save_motion
+from tests.making import write_garment
+
+PACKAGES = Path(scale_backend.__file__).parent.parent
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture(scope="module")
+def garment(tmp_path_factory):
+    return write_garment(tmp_path_factory.mktemp("garments") / "skirt.safetensors")
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory):
+    path = tmp_path_factory.mktemp("motions") / "steps.npz"
+    random = np.random.default_rng(2)
+    rotations = random.normal(0, 0.1, (6, 24, 3)).astype(np.float32)
+    save_motion(path, Motion(rotations, random.normal(0, 1, (6, 3)).astype(np.float32), np.ones(10, np.float32), 30.0))
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "scale_backend", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(PACKAGES), "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(), stdin=subprocess.DEVNULL
+    )
+
+
+def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
+    done = run(
+        "decode", garment, "--motion", motion, "--out", tmp_path / "new" / "ply", "--device", "cpu", "--frames", "1-4"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The CPU was asked for." in done.stderr and "4/4" in done.stderr
+    files = sorted((tmp_path / "new" / "ply").iterdir())
+    assert [f.name for f in files] == [f"test-garment_{frame:05d}.ply" for frame in range(1, 5)]
+
+    poses = np.load(motion)
+    import torch
+
+    decoder = Decoder(load_garment(garment), load_body())
+    rotations = torch.from_numpy(matrices_from_axis_angle(poses["poses"].reshape(6, 24, 3))).float()
+    points, normals = decoder.decode(rotations, torch.from_numpy(poses["trans"]), torch.ones(10))
+    for frame, file in enumerate(files, 1):
+        mesh = trimesh.load(file, process=False)
+        assert np.abs(mesh.vertices - points[frame].numpy()).max() < 1e-5
+        assert np.array_equal(mesh.faces, decoder.topology()["triangles"])
+        assert np.abs(mesh.vertex_normals - normals[frame].numpy()).max() < 1e-2
+
+
+def test_points_as_npz(garment, motion, tmp_path):
+    done = run("decode", garment, "--motion", motion, "--out", tmp_path, "--device", "cpu", "--frames", "5",
+               "--surface", "points", "--format", "npz")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.iterdir()
+    with np.load(file) as data:
+        assert set(data) == {"points", "normals", "triangles", "uv", "patch", "region"}
+        assert data["points"].shape == data["normals"].shape == (len(data["patch"]), 3)
+        assert data["triangles"].shape == (0, 3)
+
+
+def test_what_is_there_is_not_overwritten_unasked(garment, motion, tmp_path):
+    arguments = ["decode", garment, "--motion", motion, "--out", tmp_path, "--device", "cpu", "--frames", "0-1"]
+    there = tmp_path / "test-garment_00001.ply"
+    there.write_text("mine")
+    done = run(*arguments)
+    assert done.returncode == 2 and "replace them with --overwrite" in done.stderr
+    assert there.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+    assert run(*arguments, "--overwrite").returncode == 0
+    assert there.read_bytes().startswith(b"ply") and len(list(tmp_path.iterdir())) == 2
+
+
+def wrong_requests(garment: Path, motion: Path, folder: Path) -> dict[str, list]:
+    cut, file = folder / "cut.safetensors", folder / "file"
+    cut.write_bytes(garment.read_bytes()[:4000])
+    file.write_text("in the way")
+    out = ["--out", folder / "out"]
+    good = ["decode", garment, "--motion", motion, *out]
+    return {
+        "There is no file": ["decode", folder / "absent.safetensors", "--motion", motion, *out],
+        "No garments asset is called 'absent'": ["decode", "absent", "--motion", motion, *out],
+        "cut.safetensors is cut short": ["decode", cut, "--motion", motion, *out],
+        "could not be read as a motion": ["decode", garment, "--motion", garment, *out],
+        "has no part 'whole body'": [*good, "--part", "whole-body"],
+        "is no range": [*good, "--frames", "a-b"],
+        "it has the frames 0-5": [*good, "--frames", "3-9"],
+        "cannot be written": ["decode", garment, "--motion", motion, "--out", file / "inside"],
+        "A batch of 0 frames": [*good, "--batch", "0"],
+        "-3 threads": [*good, "--threads", "-3"],
+        "no garment file": ["info", file],
+        "which hands it a key|key of 64": ["serve"],
+    }
+
+
+def test_errors_are_one_sentence_and_exit_code_2(garment, motion, tmp_path, capsys, monkeypatch):
+    import re
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no key\n")))
+    for sentence, arguments in wrong_requests(garment, motion, tmp_path).items():
+        assert main([str(a) for a in arguments]) == 2, arguments
+        told = capsys.readouterr().err
+        assert re.search(sentence, told) and told.count("\n") == 1, told
+    assert list(tmp_path.glob("out/*")) == []
+
+
+def test_a_device_that_is_missing(garment, motion, tmp_path):
+    import torch
+
+    missing = "mps" if torch.cuda.is_available() else "cuda"
+    done = run("decode", garment, "--motion", motion, "--out", tmp_path, "--device", missing)
+    assert done.returncode == 2 and "Choose the device 'cpu' or 'auto'." in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_options_that_do_not_exist_are_refused():
+    done = run("decode", "dress", "--motoin", "walk")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_help_names_every_command():
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("serve", "doctor", "decode", "info"))
+
+
+def test_info_prints_the_files_own_words(garment):
+    done = run("info", garment)
+    assert done.returncode == 0 and json.loads(done.stdout)["title"] == "Test garment"
+
+
+@posix_only
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_leaves_whole_frames(garment, tmp_path, number, code):
+    motion = tmp_path / "long.npz"
+    save_motion(
+        motion, Motion(np.zeros((3000, 24, 3), np.float32), np.zeros((3000, 3), np.float32), np.zeros(10), 30.0)
+    )
+    out = tmp_path / "out"
+    arguments = command("decode", garment, "--motion", motion, "--out", out, "--device", "cpu", "--surface", "points")
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=environment()) as process:
+        deadline = time.monotonic() + 30
+        while not list(out.glob("*.ply")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        told = process.stderr.read().decode()
+        assert process.wait(20) == code and "Traceback" not in told
+    files = list(out.iterdir())
+    assert 0 < len(files) < 3000 and all(f.suffix == ".ply" for f in files)
+    assert len({f.stat().st_size for f in files}) == 1
+    trimesh.load(max(files), process=False)
+
+
+def test_frame_ranges():
+    assert frame_range("", 10) == (0, 9)
+    assert frame_range("3", 10) == (3, 3)
+    assert frame_range("3-7", 10) == (3, 7)
+    for text in ("7-3", "10", "1-2-3", "-1", "1-", "x"):
+        with pytest.raises(UsageError):
+            frame_range(text, 10)
+
+
+def test_ply_of_a_point_cloud_is_read_back():
+    random = np.random.default_rng(0)
+    points, normals = random.random((2, 50, 3)).astype(np.float32)
+    data = ply_bytes(points, normals, np.zeros((0, 3), np.int32), np.arange(50))
+    cloud = trimesh.load(io.BytesIO(data), file_type="ply")
+    assert np.array_equal(cloud.vertices, points)
+    raw = cloud.metadata["_ply_raw"]["vertex"]["data"]
+    assert np.array_equal(raw["nx"].ravel(), normals[:, 0]) and np.array_equal(raw["patch"].ravel(), np.arange(50))
