@@ -5,7 +5,6 @@ Loper et al., SMPL: A Skinned Multi-Person Linear Model, 2015. 24 joints (SMPL),
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.assets import find_body
+from scale_backend.body_digest import body_digest
 from scale_backend.joints import JOINT_NAMES
 
 SHAPE_COUNT = 10
@@ -43,11 +43,7 @@ class Body:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of template and triangles: two files of the same body agree, whatever else they hold."""
-        hasher = hashlib.sha256()
-        hasher.update(np.round(self.template.cpu().numpy().astype(np.float64) * 1e5).astype("<i4").tobytes())
-        hasher.update(self.triangles.cpu().numpy().astype("<i4").tobytes())
-        return hasher.hexdigest()
+        return body_digest(self.template.cpu().numpy(), self.triangles.cpu().numpy())
 
     @cached_property
     def mean_joints(self) -> Tensor:  # [J, 3]

@@ -4,12 +4,13 @@ Same convention as scale_backend.body, in the normalised space of the raw frames
 """
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scale_backend.body_digest import body_digest
 
 Array = NDArray[np.float64]
 BODY_PATH = Path(__file__).resolve().parents[2] / "assets" / "bodies" / "neutral.npz"
@@ -28,10 +29,7 @@ class SkinnedBody:
     joint_names: tuple[str, ...]
 
     def digest(self) -> str:
-        """Hash of template and triangles, as scale_backend.body.Body.digest gives it."""
-        content = hashlib.sha256(np.ascontiguousarray(self.vertices, "<f4").tobytes())
-        content.update(np.ascontiguousarray(self.triangles, "<i8").tobytes())
-        return content.hexdigest()
+        return body_digest(self.vertices, self.triangles)
 
     def joint(self, name: str) -> int:
         return self.joint_names.index(name)
