@@ -1,0 +1,106 @@
+"""UV charts of a garment: each panel fills a rectangle, and the rectangles tile the whole square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.carriers.packing import tile_square
+from training.carriers.rectangle_map import Array, Distortion, Index, border_loop, map_to_rectangle
+
+UP = np.array([0.0, 1.0, 0.0])
+DENT = 0.2  # of a pixel: less than half, so that no pixel centre on the border is lost
+DISTORTION = Distortion(shape=0.25, area=6.0)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A topological disk with the four border vertices that become the corners of its rectangle."""
+
+    origin: Index  # [V] the garment's vertices
+    vertices: Array  # [V, 3]
+    triangles: Index  # [T, 3] into `vertices`
+    corners: list[int]  # counter-clockwise from the lower left
+    area: float
+    aspect: float  # width / height
+
+
+def pack_panels(
+    vertices: NDArray,  # [V, 3]
+    triangles: NDArray,  # [T, 3]
+    panel: NDArray,  # [T]
+    size: int = 32,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:  # uv [U, 2], uv_triangles [T, 3]
+    """Chart every panel and tile the unit square with the charts, their edges on the 1/size grid.
+
+    The garment's up is +v, and u runs to the right as seen from outside. Raises ValueError for a panel that is not
+    a disk.
+    """
+    vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles, np.int64)
+    numbers = np.unique(panel)
+    pieces = [cut_panel(vertices, triangles[panel == number]) for number in numbers]
+    rectangles = tile_square([piece.area for piece in pieces], [piece.aspect for piece in pieces], size)
+    uv, uv_triangles, used = [], np.zeros_like(triangles), 0
+    for number, piece, (left, low, width, height) in zip(numbers, pieces, rectangles, strict=True):
+        flat = map_to_rectangle(piece.vertices, piece.triangles, piece.corners, width, height, DISTORTION, DENT)
+        uv.append((flat + (left, low)) / size)
+        uv_triangles[panel == number] = piece.triangles + used
+        used += len(flat)
+    return np.concatenate(uv).astype(np.float32), uv_triangles.astype(np.int32)
+
+
+def cut_panel(vertices: Array, triangles: Index) -> Panel:
+    """One panel with its own vertices and corners."""
+    origin, local = np.unique(triangles, return_inverse=True)
+    local, positions = local.reshape(-1, 3), vertices[origin]
+    a, b, c = (positions[local[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a) / 2
+    loop = border_loop(local)
+    corners = choose_corners(positions[loop], normals.sum(0))
+    around = np.linalg.norm(np.diff(positions[loop + loop[:1]], axis=0), axis=1)
+    lengths = [np.roll(around, -start)[: (end - start) % len(loop)].sum()
+               for start, end in zip(corners, corners[1:] + corners[:1], strict=True)]  # fmt: skip
+    aspect = (lengths[0] + lengths[2]) / (lengths[1] + lengths[3])
+    area = float(np.linalg.norm(normals, axis=1).sum())
+    return Panel(origin, positions, local, [loop[corner] for corner in corners], area, float(aspect))
+
+
+def choose_corners(border: Array, outward: Array) -> list[int]:  # [B, 3], [3] -> 4 places in the border
+    """The places that look most like a corner: where the border turns, far out to a side and up or down.
+
+    Counter-clockwise from the lower left, as seen from outside.
+    """
+    outward = outward / np.linalg.norm(outward)
+    right = np.cross(UP, outward)
+    if np.linalg.norm(right) < 0.1:  # a panel that lies flat
+        right = np.array([1.0, 0.0, 0.0])
+    right /= np.linalg.norm(right)
+    flat = border @ np.stack([right, np.cross(outward, right)], 1)
+    low, high = flat.min(0), flat.max(0)
+    flat = 2 * (flat - low) / (high - low) - 1  # [-1, 1] both ways
+    turn = turning(border, outward)
+    scores = [flat @ (x, y) + 0.6 * turn for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    corners = [int(score.argmax()) for score in scores]
+    steps = np.diff([*corners, corners[0] + len(border)]) % len(border)
+    if len(set(corners)) < 4 or steps.sum() != len(border):
+        raise ValueError("A panel has no four corners: its outline is too far from a rectangle. Cut it in two.")
+    return corners
+
+
+def turning(border: Array, outward: Array, reach: float = 0.03) -> Array:  # [B] 1: a right angle, outward
+    """How far a closed border turns, seen over `reach` of its length before and behind each place."""
+    count = len(border)
+    step = np.linalg.norm(np.roll(border, -1, 0) - border, axis=1)
+    places = np.concatenate([[0], np.cumsum(step)])
+    total = places[-1]
+    closed = np.concatenate([border, border[:1]])
+
+    def at(place: Array) -> Array:
+        return np.stack([np.interp(place % total, places, closed[:, k]) for k in range(3)], 1)
+
+    here, length = places[:count], min(reach * total, 0.06)
+    before, after = border - at(here - length), at(here + length) - border
+    sine = np.cross(before, after) @ outward
+    return np.arctan2(sine, (before * after).sum(1)) / (np.pi / 2)
