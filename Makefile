@@ -44,7 +44,7 @@ matrix: setup $(BPY_VERSIONS:%=$(MATRIX)/%/.ready)
 
 window-test: setup
 	$(BIN)/python build_addon.py
-	bash tests/window/run.sh
+	bash tests/addon/window/run.sh
 
 setup: libraries $(READY)
 
