@@ -1,0 +1,31 @@
+"""SCALE Clothing: trained clothes that follow the poses of SMPL-family characters."""
+
+from __future__ import annotations
+
+import atexit
+
+import bpy
+
+from . import backend, live, operators, panel, preferences, properties
+
+CLASSES = tuple(
+    cls for module in (preferences, properties, operators, panel) for cls in module.CLASSES
+)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    for module in (properties, operators, live):
+        module.register()
+    if bpy.app.module:  # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers
+        atexit.register(unregister)
+
+
+def unregister() -> None:
+    atexit.unregister(unregister)
+    backend.stop()
+    for module in (live, operators, properties):
+        module.unregister()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,132 @@
+"""The one backend process of this Blender: started when it is first needed, watched, closed with Blender."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from scale_backend.client import Backend, BackendError
+
+from . import garments, messages, paths, preferences
+from .body_data import BodyData, read_body
+
+NOT_STARTED, STARTING, READY, FAILED = "not started", "starting", "ready", "failed"
+
+_lock = threading.RLock()
+_backend: Backend | None = None
+_failure = ""
+_starting: threading.Thread | None = None
+_opened: dict[tuple, OpenGarment] = {}
+
+
+@dataclass(frozen=True)
+class OpenGarment:
+    """A garment that the backend has in memory."""
+
+    id: str
+    entry: garments.Entry
+    body: BodyData
+
+
+@dataclass(frozen=True)
+class Status:
+    kind: str
+    text: str
+
+
+def status() -> Status:
+    """Where the backend stands, in words for the panel."""
+    if _starting is not None and _starting.is_alive():
+        return Status(STARTING, "Backend is starting…")
+    if _backend is not None and _backend.alive:
+        return Status(READY, f"Ready on {_device_name(_backend.info)}")
+    if _failure:
+        return Status(FAILED, "Backend failed")
+    return Status(NOT_STARTED, "Backend starts when it is needed")
+
+
+def _device_name(info: dict) -> str:
+    device = str(info.get("device", "cpu"))
+    return "CPU" if device == "cpu" else str(info.get("device_name") or device.upper())
+
+
+def running() -> bool:
+    return _backend is not None and _backend.alive
+
+
+def get() -> Backend:
+    """The backend, started if it is not running. Raises BackendError or AddonError."""
+    global _backend, _failure
+    with _lock:
+        if running():
+            return _backend
+        stop()
+        try:
+            _backend = Backend.start(
+                preferences.backend_python(),
+                device=preferences.device(),
+                threads=preferences.threads(),
+                module_path=paths.backend_modules(),
+            )
+        except (BackendError, messages.AddonError) as error:
+            _failure = str(error)
+            raise
+        _failure = ""
+        return _backend
+
+
+def start_beside() -> None:
+    """Start the backend without making Blender wait; `status` tells how it went."""
+    global _starting
+    if running() or (_starting is not None and _starting.is_alive()):
+        return
+
+    def run() -> None:
+        try:
+            get()
+        except (BackendError, messages.AddonError):
+            return  # kept in _failure, which `status` shows and `failure` returns
+
+    # what is asked of Blender is asked here: its data must not be read from another thread
+    preferences.backend_python(), paths.backend_modules()
+    _starting = threading.Thread(target=run, name="scale-backend-start", daemon=True)
+    _starting.start()
+
+
+def failure() -> str:
+    return _failure
+
+
+def stop() -> None:
+    """Close the process; the next use starts a new one."""
+    global _backend, _failure
+    with _lock:
+        if _backend is not None:
+            _backend.close()
+        _backend = None
+        _failure = ""
+        _opened.clear()
+
+
+def open_garment(entry: garments.Entry) -> OpenGarment:
+    """A garment made ready in the backend; once for each file. Raises BackendError or AddonError."""
+    if entry.summary is None:
+        raise messages.AddonError(entry.problem)
+    backend = get()
+    try:
+        changed = entry.path.stat().st_mtime_ns
+    except OSError:
+        raise messages.AddonError(f"There is no garment file {entry.path}; choose another garment.") from None
+    key = (entry.path, changed)
+    if key not in _opened:
+        body_path = paths.body_file(entry.summary["body"]["name"])
+        opened = backend.open_garment(str(entry.path), body_path=str(body_path))
+        _opened[key] = OpenGarment(opened["id"], entry, read_body(body_path))
+    return _opened[key]
+
+
+def doctor() -> dict:
+    return get().doctor()
+
+
+

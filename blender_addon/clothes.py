@@ -1,0 +1,188 @@
+"""Clothes in the scene: a mesh object that belongs to a rig and a garment, and follows the rig's pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+from bpy.types import Context, Depsgraph, Object
+
+from . import backend, garments, materials, meshes, rig, skin_mask, surfaces
+from .messages import AddonError
+
+CACHE_MODIFIER = "SCALE Bake"
+NORMAL, PATCH, REGION = "normal", "patch", "region"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One frame of clothes in SMPL's axes, metres."""
+
+    points: np.ndarray  # [M, 3]
+    normals: np.ndarray  # [M, 3]
+
+
+def all_clothes() -> list[Object]:
+    """All clothes in use: Blender keeps deleted objects that a property still points at, in no scene."""
+    return [o for o in bpy.data.objects if o.type == "MESH" and o.scale_clothing.is_clothes and o.users_scene]
+
+
+def clothes_of(target: Object | None) -> list[Object]:
+    """What a rig wears."""
+    return [obj for obj in all_clothes() if target is not None and obj.scale_clothing.rig == target]
+
+
+def in_context(context: Context) -> Object | None:
+    """The clothes that the panel is about: the active object, or what the chosen character wears."""
+    active = context.active_object
+    if active is not None and active.type == "MESH" and active.scale_clothing.is_clothes:
+        return active
+    worn = clothes_of(rig_in_context(context))
+    return worn[0] if worn else None
+
+
+def rig_in_context(context: Context) -> Object | None:
+    """The character that the panel is about: the chosen one, else the active object's."""
+    chosen = context.scene.scale_clothing.rig
+    if chosen is not None and chosen.name in context.scene.objects:
+        return chosen
+    active = context.active_object
+    if active is not None and active.type == "MESH" and active.scale_clothing.is_clothes:
+        return active.scale_clothing.rig
+    return rig.rig_of(active)
+
+
+def is_baked(obj: Object) -> bool:
+    modifier = obj.modifiers.get(CACHE_MODIFIER)
+    return modifier is not None and modifier.show_viewport
+
+
+def wearer(obj: Object) -> Object:
+    """The rig that wears the clothes. Raises AddonError."""
+    target = obj.scale_clothing.rig
+    if target is None or not target.users_scene:
+        raise AddonError(f"The character that wore '{obj.name}' is gone; generate clothes for another one.")
+    return target
+
+
+def dress(context: Context, target: Object | None, key: str, surface: str, part: str) -> Object:
+    """Put a garment on a rig: new clothes, or another garment in the place of those it wears.
+
+    Nothing in the scene changes before the backend has decoded the pose. Raises AddonError and BackendError.
+    """
+    found = rig.recognise(target)
+    garment = backend.open_garment(garments.entry(key))
+    surface, part = garment.entry.choose(surface, part)
+    topology = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])
+    depsgraph = context.evaluated_depsgraph_get()
+    pose = rig.read_pose(target, depsgraph, found)
+    decoded = decode(garment, target, pose, surface, part, push_out=True)
+    frame = rig.rest_frame(target, found)
+
+    worn = clothes_of(target)
+    obj = worn[0] if worn else _new_object(context, target)
+    settings = obj.scale_clothing
+    clear_bake(obj)
+    settings.garment, settings.surface, settings.part = key, surface, part
+    obj.name = f"{target.name} {garment.entry.title}"
+    obj.data.name = obj.name
+    _build(obj, topology, decoded, frame)
+    surfaces.ensure_modifier(obj, surface)
+    surfaces.set_radius(obj, settings.radius)
+    apply_look(obj)
+    skin_mask.update(context, obj, garment, found)
+    return obj
+
+
+def _new_object(context: Context, target: Object) -> Object:
+    """An empty clothes object that moves with the armature object: its space is the armature's."""
+    obj = bpy.data.objects.new("Clothes", bpy.data.meshes.new("Clothes"))
+    collection = target.users_collection[0] if target.users_collection else context.collection
+    collection.objects.link(obj)
+    obj.parent = target
+    settings = obj.scale_clothing
+    settings.is_clothes = True
+    settings.rig = target
+    settings.hide_skin = any(mesh.scale_clothing.is_sample_body for mesh in rig.meshes_of(target))
+    for axis in range(3):
+        obj.lock_location[axis] = obj.lock_rotation[axis] = obj.lock_scale[axis] = True
+    return obj
+
+
+def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded, frame: rig.RigFrame) -> None:
+    mesh = obj.data
+    points = frame.to_armature(decoded.points)
+    meshes.fill_mesh(mesh, points, topology["triangles"])
+    if len(topology["triangles"]) and "uv" in topology:
+        meshes.set_uv(mesh, topology["uv"])
+    patch = np.asarray(topology["patch"])
+    meshes.set_attribute(mesh, PATCH, "INT", patch)
+    meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(patch))
+    if "region" in topology:
+        meshes.set_attribute(mesh, REGION, "INT", topology["region"])
+    meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", frame.turn_to_armature(decoded.normals))
+    mesh.color_attributes.active_color = mesh.color_attributes[materials.PATCH_COLOR]
+
+
+def decode(
+    garment: backend.OpenGarment, target: Object, pose: rig.Pose, surface: str, part: str, push_out: bool
+) -> Decoded:
+    """Clothes for one pose of a rig. Raises BackendError."""
+    shape = rig.body_shape(target)
+    translation = pose.translation(garment.body.rest_joints(shape)[0])
+    points, normals = backend.get().decode(
+        garment.id,
+        pose.rotations[None],
+        translation[None],
+        shape=shape if shape.any() else None,
+        surface=garments.WIRE_NAMES[surface],
+        part=garments.WIRE_NAMES[part],
+        push_out=push_out,
+    )
+    return Decoded(points[0], normals[0])
+
+
+def follow(obj: Object, depsgraph: Depsgraph) -> None:
+    """Bring clothes to their rig's pose. Raises AddonError and BackendError."""
+    target = wearer(obj)
+    settings = obj.scale_clothing
+    found = rig.recognise(target)
+    garment = backend.open_garment(garments.entry(settings.garment))
+    pose = rig.read_pose(target, depsgraph, found)
+    decoded = decode(garment, target, pose, settings.surface, settings.part, settings.push_out)
+    if len(decoded.points) != len(obj.data.vertices):
+        raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
+    frame = rig.rest_frame(target, found)
+    normal = obj.data.attributes.get(NORMAL)
+    if normal is not None:
+        normal.data.foreach_set("vector", frame.turn_to_armature(decoded.normals).ravel())
+    meshes.set_positions(obj.data, frame.to_armature(decoded.points))
+
+
+def apply_look(obj: Object) -> None:
+    """Give clothes the material and the colour that their settings ask for."""
+    settings = obj.scale_clothing
+    material = materials.look(settings.look, settings.surface == "POINTS")
+    if obj.data.materials:
+        obj.data.materials[0] = material
+    else:
+        obj.data.materials.append(material)
+    obj.color = settings.color
+    surfaces.set_material(obj, material)
+
+
+def clear_bake(obj: Object) -> None:
+    """Take the baked motion off; the file stays on disk."""
+    modifier = obj.modifiers.get(CACHE_MODIFIER)
+    if modifier is not None:
+        obj.modifiers.remove(modifier)
+
+
+def remove(obj: Object) -> None:
+    """Take clothes off: object, mesh, and the mask on the skin."""
+    skin_mask.remove(obj)
+    mesh = obj.data
+    bpy.data.objects.remove(obj)
+    if not mesh.users:
+        bpy.data.meshes.remove(mesh)

@@ -1,0 +1,115 @@
+"""The garments to choose from: those that ship and the user's own folder. Reads headers only, no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from scale_backend.garment_header import GarmentError, garment_summary
+
+from . import preferences
+from .messages import AddonError
+from .paths import asset_folder
+
+SUFFIX = ".safetensors"
+SURFACES = (
+    ("MESH", "Mesh", "A surface with faces and UVs, the same from frame to frame", "MESH_DATA", 0),
+    ("POINTS", "Points", "The points the model gives, drawn as small spheres", "POINTCLOUD_DATA", 1),
+)
+PARTS = (
+    ("CLOTHES", "Clothes", "Only the cloth, to be worn by your character", "MOD_CLOTH", 0),
+    ("WHOLE_BODY", "Whole Body", "The clothed body as one surface, skin included", "OUTLINER_OB_ARMATURE", 1),
+)
+WIRE_NAMES = {"MESH": "mesh", "POINTS": "points", "CLOTHES": "clothes", "WHOLE_BODY": "whole body"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A garment file in a library folder, usable or not."""
+
+    key: str  # what a .blend remembers: the name of a shipped garment, the path of another
+    path: Path
+    summary: dict | None
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        return (self.summary or {}).get("title") or self.path.stem
+
+    def surfaces(self) -> tuple[str, ...]:
+        offered = (self.summary or {}).get("surfaces", ["points"])
+        return tuple(item[0] for item in SURFACES if WIRE_NAMES[item[0]] in offered)
+
+    def parts(self) -> tuple[str, ...]:
+        offered = (self.summary or {}).get("parts", ["clothes"])
+        return tuple(item[0] for item in PARTS if WIRE_NAMES[item[0]] in offered)
+
+    def choose(self, surface: str, part: str) -> tuple[str, str]:
+        """What was asked for where the garment offers it, else what it does offer."""
+        surfaces, parts = self.surfaces(), self.parts()
+        return (surface if surface in surfaces else surfaces[0], part if part in parts else parts[0])
+
+
+@lru_cache(maxsize=256)
+def _summary(path: Path, changed: int) -> tuple[dict | None, str]:
+    """Header of a file; read again when the file changes."""
+    try:
+        return garment_summary(path), ""
+    except GarmentError as error:
+        return None, str(error)
+
+
+def shipped_folder() -> Path:
+    return asset_folder() / "garments"
+
+
+def entry(key: str) -> Entry:
+    """The garment of a key. A missing file is an entry with a problem."""
+    path = Path(key)
+    if not path.suffix and not path.is_absolute():
+        path = shipped_folder() / f"{key}{SUFFIX}"
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return Entry(key, path, None, f"There is no garment file {path}; choose another garment.")
+    return Entry(key, path, *_summary(path, changed))
+
+
+def library() -> list[Entry]:
+    """All garments: shipped ones first, then the user's, by title."""
+    shipped = [entry(path.stem) for path in shipped_folder().glob(f"*{SUFFIX}")]
+    own = [entry(str(path)) for path in preferences.garment_folder().glob(f"*{SUFFIX}")]
+    return [*sorted(shipped, key=lambda e: e.title), *sorted(own, key=lambda e: e.title)]
+
+
+def number(key: str) -> int:
+    """A number for a key that stays the same when other garments come and go: .blend files store enums as numbers."""
+    return zlib.crc32(key.encode()) & 0x7FFFFFFF
+
+
+def add_to_library(path: Path) -> Entry:
+    """Copy a garment file into the user's folder. Raises AddonError; nothing is left half-copied."""
+    try:
+        garment_summary(path)
+    except GarmentError as error:
+        raise AddonError(str(error)) from error
+    target = preferences.garment_folder() / path.name
+    if target.exists() and not target.samefile(path):
+        raise AddonError(f"{target.parent} already holds a garment {path.name}; rename one of the two.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(target.name + ".part")
+        shutil.copyfile(path, beside)
+        os.replace(beside, target)
+    except shutil.SameFileError:
+        pass
+    except OSError as error:
+        raise AddonError(
+            f"{path.name} could not be copied to {target.parent}: {error.strerror}; "
+            "choose another folder in the preferences."
+        ) from error
+    return entry(str(target))

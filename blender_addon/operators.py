@@ -1,0 +1,391 @@
+"""The add-on's operators: thin, over the functions of the other modules. Errors become one sentence."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.types import Context, Event, Operator
+from bpy_extras.io_utils import ImportHelper
+
+from . import backend, bake, character, clothes, garments, live, messages, motion
+
+SHOWN_ERRORS = (messages.AddonError, backend.BackendError)
+TICK = 0.02  # seconds between steps of a modal bake
+STEP_TIME = 0.05  # seconds of work in one step
+
+
+class SentenceOperator:
+    """Reports what goes wrong as one sentence, which also stays in the panel, and cancels."""
+
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: Context) -> set[str]:
+        try:
+            done = self.work(context)
+        except SHOWN_ERRORS as error:
+            return self.fail(error)
+        messages.clear()
+        if done:
+            self.report({"INFO"}, done)
+        return {"FINISHED"}
+
+    def fail(self, error: Exception) -> set[str]:
+        messages.show_error(str(error))
+        self.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+
+    def work(self, context: Context) -> str | None:
+        """Do it; returns what to tell. Raises AddonError and BackendError."""
+        raise NotImplementedError
+
+
+def waiting(context: Context):
+    """The wait cursor for what may take seconds."""
+
+    class Cursor:
+        def __enter__(self):
+            if context.window:
+                context.window.cursor_set("WAIT")
+
+        def __exit__(self, *_error):
+            if context.window:
+                context.window.cursor_set("DEFAULT")
+
+    return Cursor()
+
+
+class SCALE_CLOTHING_OT_add_character(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.add_character"
+    bl_label = "Add Sample Character"
+    bl_description = "Add a body with an armature, ready to be animated and dressed"
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Switch to Object Mode first")
+            return False
+        return True
+
+    def work(self, context: Context) -> str:
+        added = character.add_character(context)
+        context.scene.scale_clothing.rig = added
+        return f"Added '{added.name}'"
+
+
+class MotionOptions:
+    """What applying a motion asks for, however it was chosen."""
+
+    start: IntProperty(name="Start Frame", description="Frame of the motion's first pose", default=1)
+    on_floor: BoolProperty(
+        name="Stand on Floor",
+        description="Move the motion up or down so that its lowest foot stands where the feet are at rest",
+        default=True,
+    )
+    set_range: BoolProperty(
+        name="Set Scene Range", description="Make the scene as long as the motion", default=True
+    )
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if clothes.rig_in_context(context) is None:
+            cls.poll_message_set("Select a character's armature, or add the sample character")
+            return False
+        return True
+
+    def apply(self, context: Context, path: Path, up_axis: str | None) -> str:
+        target = clothes.rig_in_context(context)
+        settings = motion.MotionSettings(self.start, self.on_floor, self.set_range, up_axis)
+        last = motion.apply_motion_file(context.scene, target, path, settings)
+        context.scene.frame_set(self.start)
+        return f"'{target.name}' moves from frame {self.start} to {last}"
+
+
+class SCALE_CLOTHING_OT_apply_motion(MotionOptions, SentenceOperator, Operator):
+    bl_idname = "scale_clothing.apply_motion"
+    bl_label = "Apply Motion"
+    bl_description = "Key the chosen motion on the character, at the scene's frame rate"
+
+    motion: StringProperty(
+        name="Motion", description="Name of a motion that ships. Empty: the one chosen in the panel", options={"HIDDEN"}
+    )
+
+    def work(self, context: Context) -> str:
+        name = self.motion or context.scene.scale_clothing.motion
+        path = next((path for path in motion.shipped_motions() if path.stem == name), None)
+        if path is None:
+            raise messages.AddonError(f"No motion is called '{name}'; choose one from the menu.")
+        return self.apply(context, path, None)
+
+
+class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHelper, Operator):
+    bl_idname = "scale_clothing.import_motion"
+    bl_label = "Import Motion"
+    bl_description = "Key a motion file in AMASS's format (.npz) on the character"
+
+    filename_ext = ".npz"
+    filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
+    up_axis: EnumProperty(
+        name="Up Axis",
+        description="Which way is up in the file",
+        items=(
+            ("AUTO", "As the File Says", "The file's own note, else Z as in AMASS"),
+            ("Z", "Z", "As in AMASS"),
+            ("Y", "Y", "As in many research data sets"),
+        ),
+        default="AUTO",
+    )
+
+    def work(self, context: Context) -> str:
+        up_axis = None if self.up_axis == "AUTO" else self.up_axis
+        return self.apply(context, Path(self.filepath), up_axis)
+
+
+class SCALE_CLOTHING_OT_add_garment(SentenceOperator, ImportHelper, Operator):
+    bl_idname = "scale_clothing.add_garment"
+    bl_label = "Add Garment File"
+    bl_description = "Copy a garment file into your garment folder, so that it can be chosen"
+    bl_options = {"REGISTER"}
+
+    filename_ext = garments.SUFFIX
+    filter_glob: StringProperty(default=f"*{garments.SUFFIX}", options={"HIDDEN"})
+
+    def work(self, context: Context) -> str:
+        added = garments.add_to_library(Path(self.filepath))
+        context.scene.scale_clothing.garment = added.key
+        return f"Added the garment '{added.title}'"
+
+
+class SCALE_CLOTHING_OT_generate(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.generate"
+    bl_label = "Generate Clothes"
+    bl_description = "Put the chosen garment on the character, in its present pose. What it wears is replaced"
+
+    def work(self, context: Context) -> str:
+        chosen = context.scene.scale_clothing
+        target = clothes.rig_in_context(context)
+        with waiting(context):
+            obj = clothes.dress(context, target, chosen.garment, chosen.surface, chosen.part)
+        live.watch()
+        return f"'{target.name}' wears {len(obj.data.vertices):,} points of '{garments.entry(chosen.garment).title}'"
+
+
+class ClothesOperator(SentenceOperator):
+    """Works on the clothes of the active object or of the chosen character."""
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if clothes.in_context(context) is None:
+            cls.poll_message_set("Generate clothes first, or select some")
+            return False
+        return True
+
+
+class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):
+    bl_idname = "scale_clothing.update"
+    bl_label = "Update Clothes"
+    bl_description = "Bring the clothes to the character's present pose"
+
+    def work(self, context: Context) -> None:
+        with waiting(context):
+            clothes.follow(clothes.in_context(context), context.evaluated_depsgraph_get())
+
+
+class SCALE_CLOTHING_OT_remove(ClothesOperator, Operator):
+    bl_idname = "scale_clothing.remove"
+    bl_label = "Remove Clothes"
+    bl_description = "Take the clothes off the character. Baked files stay on disk"
+
+    def work(self, context: Context) -> None:
+        clothes.remove(clothes.in_context(context))
+        live.watch()
+
+
+class SCALE_CLOTHING_OT_clear_bake(ClothesOperator, Operator):
+    bl_idname = "scale_clothing.clear_bake"
+    bl_label = "Clear Bake"
+    bl_description = "Let the clothes follow the pose again. The baked file stays on disk"
+
+    def work(self, context: Context) -> None:
+        obj = clothes.in_context(context)
+        clothes.clear_bake(obj)
+        live.watch()
+        if obj.scale_clothing.live:
+            live.update(context.scene, context.evaluated_depsgraph_get())
+
+
+class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
+    bl_idname = "scale_clothing.bake"
+    bl_label = "Bake Frame Range"
+    bl_description = (
+        "Write the clothes of the scene's frame range to disk, so that they play and render without the backend and in "
+        "any Blender. Esc stops; baking again goes on from there"
+    )
+
+    folder: StringProperty(name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"})
+    use_range: BoolProperty(name="Own Range", description="Other frames than the scene's", options={"SKIP_SAVE"})
+    first: IntProperty(name="First Frame", default=1, options={"SKIP_SAVE"})
+    last: IntProperty(name="Last Frame", default=250, options={"SKIP_SAVE"})
+    overwrite: BoolProperty(name="Overwrite", description="Replace a bake that is there", options={"SKIP_SAVE"})
+
+    running = None  # the one bake in a window
+    progress = bake.Progress(0, 1, "")
+    stop_asked = False
+
+    def steps(self, context: Context):
+        scene, chosen = context.scene, context.scene.scale_clothing
+        first, last = (self.first, self.last) if self.use_range else (scene.frame_start, scene.frame_end)
+        settings = bake.BakeSettings(
+            self.folder or chosen.bake_folder, first, last, self.overwrite or chosen.overwrite
+        )
+        return bake.bake(scene, clothes.in_context(context), settings)
+
+    def work(self, context: Context) -> str:
+        """Blocking: in background and from scripts."""
+        total = 0
+        for step in self.steps(context):
+            total = step.total // 2
+        return f"Baked {total} frames"
+
+    def invoke(self, context: Context, _event: Event) -> set[str]:
+        kind = type(self)
+        if kind.running is not None:
+            self.report({"WARNING"}, "A bake is running already")
+            return {"CANCELLED"}
+        self.todo = self.steps(context)
+        self.started = time.monotonic()
+        kind.progress, kind.stop_asked, kind.running = bake.Progress(0, 1, "Starting"), False, self
+        if not self.advance(context):  # what is wrong from the start is told at once
+            return self.result
+        self.timer = context.window_manager.event_timer_add(TICK, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: Context, event: Event) -> set[str]:
+        if event.type == "ESC" or type(self).stop_asked:
+            self.todo.close()
+            self.finish(context)
+            self.report({"WARNING"}, "Bake stopped; baking again goes on from there")
+            return {"CANCELLED"}
+        if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        if self.advance(context):
+            return {"RUNNING_MODAL"}
+        self.finish(context)
+        return self.result
+
+    def advance(self, context: Context) -> bool:
+        """Work for a moment. False when there is nothing left, or it failed: then `result` says how it ended."""
+        until = time.monotonic() + STEP_TIME
+        try:
+            while time.monotonic() < until:
+                type(self).progress = next(self.todo)
+        except StopIteration:
+            messages.clear()
+            self.report({"INFO"}, f"Baked in {time.monotonic() - self.started:.0f} s")
+            self.result = {"FINISHED"}
+        except SHOWN_ERRORS as error:
+            self.result = self.fail(error)
+        else:
+            _redraw(context)
+            return True
+        type(self).running = None
+        return False
+
+    def finish(self, context: Context) -> None:
+        context.window_manager.event_timer_remove(self.timer)
+        type(self).running = None
+        _redraw(context)
+
+
+class SCALE_CLOTHING_OT_stop_bake(Operator):
+    bl_idname = "scale_clothing.stop_bake"
+    bl_label = "Stop"
+    bl_description = "Stop baking. Baking again goes on from there"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, _context: Context) -> set[str]:
+        SCALE_CLOTHING_OT_bake.stop_asked = True
+        return {"FINISHED"}
+
+
+class SCALE_CLOTHING_OT_check_backend(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.check_backend"
+    bl_label = "Check Backend"
+    bl_description = "Start the backend if it is not running, and show what it found on this computer"
+    bl_options = {"REGISTER"}
+
+    def work(self, context: Context) -> str:
+        with waiting(context):
+            messages.keep_report(backend.doctor())
+        return backend.status().text
+
+
+class SCALE_CLOTHING_OT_restart_backend(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.restart_backend"
+    bl_label = "Restart Backend"
+    bl_description = "Close the backend and start it again, with the present settings"
+    bl_options = {"REGISTER"}
+
+    def work(self, context: Context) -> str:
+        with waiting(context):
+            backend.stop()
+            backend.get()
+        return backend.status().text
+
+
+class SCALE_CLOTHING_OT_dismiss_error(Operator):
+    bl_idname = "scale_clothing.dismiss_error"
+    bl_label = "Dismiss"
+    bl_description = "Hide this message"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, _context: Context) -> set[str]:
+        messages.clear()
+        return {"FINISHED"}
+
+
+def _redraw(context: Context) -> None:
+    for area in context.screen.areas if context.screen else ():
+        if area.type == "VIEW_3D":
+            area.tag_redraw()
+
+
+def import_menu(self, _context: Context) -> None:
+    self.layout.operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz)")
+
+
+def add_menu(self, _context: Context) -> None:
+    self.layout.operator(SCALE_CLOTHING_OT_add_character.bl_idname, text="SCALE Character", icon="OUTLINER_OB_ARMATURE")
+
+
+CLASSES = (
+    SCALE_CLOTHING_OT_add_character,
+    SCALE_CLOTHING_OT_apply_motion,
+    SCALE_CLOTHING_OT_import_motion,
+    SCALE_CLOTHING_OT_add_garment,
+    SCALE_CLOTHING_OT_generate,
+    SCALE_CLOTHING_OT_update,
+    SCALE_CLOTHING_OT_remove,
+    SCALE_CLOTHING_OT_clear_bake,
+    SCALE_CLOTHING_OT_bake,
+    SCALE_CLOTHING_OT_stop_bake,
+    SCALE_CLOTHING_OT_check_backend,
+    SCALE_CLOTHING_OT_restart_backend,
+    SCALE_CLOTHING_OT_dismiss_error,
+)
+
+
+def register() -> None:
+    bpy.types.TOPBAR_MT_file_import.append(import_menu)
+    bpy.types.VIEW3D_MT_add.append(add_menu)
+
+
+def unregister() -> None:
+    bpy.types.VIEW3D_MT_add.remove(add_menu)
+    bpy.types.TOPBAR_MT_file_import.remove(import_menu)
+    SCALE_CLOTHING_OT_bake.running = None
+
+

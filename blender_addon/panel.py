@@ -1,0 +1,215 @@
+"""The tab SCALE in the sidebar of the 3D Viewport: character, clothes, look, bake, from top to bottom."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.types import Context, Panel, UILayout
+
+from . import backend, clothes, garments, messages, operators, paths, rig
+
+STATUS_ICONS = {
+    backend.NOT_STARTED: "RADIOBUT_OFF",
+    backend.STARTING: "SORTTIME",
+    backend.READY: "CHECKMARK",
+    backend.FAILED: "ERROR",
+}
+
+
+def draw_status(layout: UILayout) -> None:
+    """How the backend is, and the button that mends or checks it."""
+    state = backend.status()
+    row = layout.row(align=True)
+    row.label(text=state.text, icon=STATUS_ICONS[state.kind])
+    buttons = row.row(align=True)
+    buttons.enabled = state.kind != backend.STARTING
+    if state.kind == backend.READY:
+        buttons.operator("scale_clothing.check_backend", text="", icon="INFO")
+    buttons.operator(
+        "scale_clothing.restart_backend",
+        text="" if state.kind == backend.READY else "Start",
+        icon="FILE_REFRESH" if state.kind == backend.READY else "NONE",
+    )
+
+
+def draw_error(layout: UILayout, context: Context) -> None:
+    """The last error, whole: labels do not wrap by themselves."""
+    sentence = messages.last_error()
+    if not sentence:
+        return
+    scale = context.preferences.system.ui_scale
+    box = layout.box()
+    row = box.row()
+    lines = messages.wrapped(sentence, (context.region.width - 60 * scale) / scale if context.region else 300)
+    column = row.column(align=True)
+    column.alert = True
+    for index, line in enumerate(lines):
+        column.label(text=line, icon="ERROR" if index == 0 else "BLANK1")
+    row.operator("scale_clothing.dismiss_error", text="", icon="X", emboss=False)
+
+
+def draw_report(layout: UILayout) -> None:
+    """What the backend's doctor found."""
+    if not messages.report():
+        return
+    column = layout.box().column(align=True)
+    for name, value in messages.report().items():
+        if isinstance(value, str | int | float | bool):
+            column.label(text=f"{name.replace('_', ' ').capitalize()}: {value}")
+        elif isinstance(value, list):
+            for line in value:
+                column.label(text=str(line), icon="DOT")
+
+
+class SidebarPanel:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "SCALE"
+
+    def split(self) -> UILayout:
+        self.layout.use_property_split = True
+        self.layout.use_property_decorate = False
+        return self.layout
+
+
+class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
+    bl_label = "SCALE Clothing"
+
+    def draw(self, context: Context) -> None:
+        draw_status(self.layout)
+        if backend.status().kind in (backend.NOT_STARTED, backend.FAILED):
+            preferences_button(self.layout)
+        draw_error(self.layout, context)
+
+
+def preferences_button(layout: UILayout) -> None:
+    if paths.PACKAGE in bpy.context.preferences.addons:
+        shown = layout.operator("preferences.addon_show", text="Backend Settings…", icon="PREFERENCES")
+        shown.module = paths.PACKAGE
+
+
+class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
+    bl_label = "Character"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        chosen = context.scene.scale_clothing
+        layout.operator("scale_clothing.add_character", icon="OUTLINER_OB_ARMATURE")
+        layout.prop(chosen, "rig", icon="ARMATURE_DATA")
+        target = clothes.rig_in_context(context)
+        if chosen.rig is None and target is not None:
+            layout.label(text=f"Selected: {target.name}", icon="RESTRICT_SELECT_OFF")
+        if target is not None and not rig.is_rig(target):
+            layout.label(text="Not an SMPL-family rig", icon="ERROR")
+        column = layout.column(align=True)
+        column.prop(chosen, "motion", icon="ACTION")
+        row = column.row(align=True)
+        row.operator("scale_clothing.apply_motion", icon="PLAY")
+        row.operator("scale_clothing.import_motion", text="", icon="FILE_FOLDER")
+
+
+class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
+    bl_label = "Clothes"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        chosen = context.scene.scale_clothing
+        row = layout.row(align=True)
+        row.prop(chosen, "garment")
+        row.operator("scale_clothing.add_garment", text="", icon="ADD")
+        garment = garments.entry(chosen.garment) if chosen.garment not in ("", "NONE") else None
+        if garment is not None:
+            self.draw_choices(layout, chosen, garment)
+        row = layout.row()
+        row.scale_y = 1.4
+        worn = clothes.in_context(context)
+        row.operator("scale_clothing.generate", icon="MOD_CLOTH")
+        if worn is not None:
+            settings = worn.scale_clothing
+            layout.separator()
+            row = layout.row(align=True)
+            row.label(text=worn.name, icon="OUTLINER_OB_MESH")
+            row.operator("scale_clothing.update", text="", icon="FILE_REFRESH")
+            row.operator("scale_clothing.remove", text="", icon="TRASH")
+            column = layout.column(heading="")
+            live = column.row()
+            live.enabled = not clothes.is_baked(worn)
+            live.prop(settings, "live")
+            column.prop(settings, "push_out")
+            column.prop(settings, "hide_skin")
+
+    def draw_choices(self, layout: UILayout, chosen, garment: garments.Entry) -> None:
+        """Surface and part, where the garment leaves a choice."""
+        if garment.summary is None:
+            layout.label(text="This file cannot be used", icon="ERROR")
+            return
+        for name, items, offered in (
+            ("surface", garments.SURFACES, garment.surfaces()),
+            ("part", garments.PARTS, garment.parts()),
+        ):
+            if len(offered) > 1:
+                layout.row(align=True).prop(chosen, name, expand=True)
+            else:
+                row = layout.split(factor=0.4)
+                row.alignment = "RIGHT"
+                row.label(text=name.capitalize())
+                row.label(text=next(item[1] for item in items if item[0] == offered[0]))
+
+
+class WornPanel(SidebarPanel):
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        return clothes.in_context(context) is not None
+
+
+class SCALE_CLOTHING_PT_look(WornPanel, Panel):
+    bl_label = "Look"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        settings = clothes.in_context(context).scale_clothing
+        layout.row(align=True).prop(settings, "look", expand=True)
+        if settings.look == "CLOTH":
+            layout.prop(settings, "color")
+        if settings.surface == "POINTS":
+            layout.prop(settings, "radius")
+
+
+class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
+    bl_label = "Bake"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        scene = context.scene
+        worn = clothes.in_context(context)
+        running = operators.SCALE_CLOTHING_OT_bake.running
+        column = layout.column()
+        column.enabled = running is None
+        column.prop(scene.scale_clothing, "bake_folder")
+        column.prop(scene.scale_clothing, "overwrite")
+        frames = max(scene.frame_end - scene.frame_start + 1, 0)
+        size = frames * len(worn.data.vertices) * 12 / 1e6
+        column.label(text=f"Frames {scene.frame_start}–{scene.frame_end}, {size:,.0f} MB", icon="TIME")
+        if running is not None:
+            progress = operators.SCALE_CLOTHING_OT_bake.progress
+            row = layout.row(align=True)
+            row.progress(factor=progress.done / max(progress.total, 1), text=progress.text)
+            row.operator("scale_clothing.stop_bake", text="", icon="CANCEL")
+            return
+        layout.operator("scale_clothing.bake", icon="REC")
+        if clothes.is_baked(worn):
+            row = layout.row(align=True)
+            row.label(text="Playing the bake", icon="CHECKMARK")
+            row.operator("scale_clothing.clear_bake", text="Clear")
+
+
+CLASSES = (
+    SCALE_CLOTHING_PT_main,
+    SCALE_CLOTHING_PT_character,
+    SCALE_CLOTHING_PT_clothes,
+    SCALE_CLOTHING_PT_look,
+    SCALE_CLOTHING_PT_bake,
+)

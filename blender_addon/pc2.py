@@ -1,0 +1,57 @@
+"""PC2 point caches: a header of 32 bytes, then float32 positions frame after frame. numpy only."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+MAGIC = b"POINTCACHE2\0"
+VERSION = 1
+HEADER = struct.Struct("<12siiffi")  # magic, version, points, start frame, frames a sample, samples
+
+
+@dataclass(frozen=True)
+class Header:
+    points: int
+    start: float
+    frames: int
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.points * 12
+
+    @property
+    def file_bytes(self) -> int:
+        return HEADER.size + self.frames * self.frame_bytes
+
+    def pack(self) -> bytes:
+        return HEADER.pack(MAGIC, VERSION, self.points, self.start, 1.0, self.frames)
+
+
+def write_frames(file: BinaryIO, points: np.ndarray) -> None:  # [F, M, 3]
+    file.write(np.ascontiguousarray(points, "<f4").data)
+
+
+def read_header(path: str | Path) -> Header:
+    """Raises ValueError for what is no PC2 file or is shorter than its header says."""
+    path = Path(path)
+    with open(path, "rb") as file:
+        head = file.read(HEADER.size)
+    if len(head) < HEADER.size or not head.startswith(MAGIC[:11]):
+        raise ValueError(f"{path.name} is no PC2 file.")
+    _, version, points, start, _, frames = HEADER.unpack(head)
+    header = Header(points, start, frames)
+    if version != VERSION or points < 0 or frames < 0 or path.stat().st_size < header.file_bytes:
+        raise ValueError(f"{path.name} is cut short or of another version; bake it again.")
+    return header
+
+
+def read_frames(path: str | Path) -> np.ndarray:  # [F, M, 3] float32
+    """All frames, mapped into memory."""
+    header = read_header(path)
+    shape = (header.frames, header.points, 3)
+    return np.memmap(path, "<f4", "r", HEADER.size, shape)

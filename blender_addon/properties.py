@@ -1,0 +1,184 @@
+"""What a .blend remembers: settings of the panel on the scene, and of clothes on their object."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, PointerProperty, StringProperty
+from bpy.types import Context, Object, PropertyGroup
+
+from . import garments, materials, motion, rig
+
+# Blender keeps no reference to the strings of a computed enum: somebody must
+_garment_items: list[tuple] = []
+_motion_items: list[tuple] = []
+MOTION_DESCRIPTIONS = {
+    "walk": "A walk, straight ahead",
+    "dance": "A dance with turns and high arms",
+    "stretch": "Stretching: reaching, bending, sitting down",
+}
+
+
+def garment_items(_self, _context: Context) -> list[tuple]:
+    _garment_items[:] = [
+        (
+            entry.key,
+            entry.title,
+            (entry.summary.get("description") or "A garment") if entry.summary else entry.problem,
+            "MOD_CLOTH" if entry.summary else "ERROR",
+            garments.number(entry.key),
+        )
+        for entry in garments.library()
+    ] or [("NONE", "No garments found", "Put a garment file into your garment folder, or add one", "ERROR", 0)]
+    return _garment_items
+
+
+def motion_items(_self, _context: Context) -> list[tuple]:
+    _motion_items[:] = [
+        (
+            path.stem,
+            path.stem.replace("_", " ").title(),
+            MOTION_DESCRIPTIONS.get(path.stem, "A motion that ships with the add-on"),
+            "ARMATURE_DATA",
+            garments.number(path.stem),
+        )
+        for path in motion.shipped_motions()
+    ] or [("NONE", "No motions found", "The add-on's motions are missing; install it again", "ERROR", 0)]
+    return _motion_items
+
+
+def _is_rig(_self, candidate: Object) -> bool:
+    return candidate.type == "ARMATURE" and rig.is_rig(candidate)
+
+
+class SceneSettings(PropertyGroup):
+    """The panel's choices."""
+
+    rig: PointerProperty(
+        name="Character",
+        description="Armature that wears the clothes. Empty: the selected one",
+        type=Object,
+        poll=_is_rig,
+    )
+    motion: EnumProperty(
+        name="Motion",
+        description="A motion that ships with the add-on",
+        items=motion_items,
+        default=garments.number("dance"),
+    )
+    garment: EnumProperty(
+        name="Garment",
+        description="The trained clothes to put on",
+        items=garment_items,
+        default=garments.number("dress"),
+    )
+    surface: EnumProperty(
+        name="Surface", description="What the clothes are in the scene", items=garments.SURFACES, default="MESH"
+    )
+    part: EnumProperty(
+        name="Part", description="What is generated of the clothed person", items=garments.PARTS, default="CLOTHES"
+    )
+    bake_folder: StringProperty(
+        name="Folder",
+        description="Where baked clothes are written. // is the folder of the .blend file",
+        subtype="DIR_PATH",
+        default="//clothes",
+    )
+    overwrite: BoolProperty(
+        name="Overwrite", description="Replace a bake that is already in the folder", default=False
+    )
+
+
+def _look_changed(self: ClothesSettings, _context: Context) -> None:
+    from . import clothes
+
+    clothes.apply_look(self.id_data)
+
+
+def _color_changed(self: ClothesSettings, _context: Context) -> None:
+    self.id_data.color = self.color
+
+
+def _radius_changed(self: ClothesSettings, _context: Context) -> None:
+    from . import surfaces
+
+    surfaces.set_radius(self.id_data, self.radius)
+
+
+def _live_changed(self: ClothesSettings, context: Context) -> None:
+    from . import live
+
+    live.toggled(self.id_data, context)
+
+
+def _hide_skin_changed(self: ClothesSettings, _context: Context) -> None:
+    from . import skin_mask
+
+    skin_mask.show(self.id_data, self.hide_skin)
+
+
+class ClothesSettings(PropertyGroup):
+    """What makes an object clothes: who wears it, of which garment, as what."""
+
+    is_clothes: BoolProperty(default=False, options={"HIDDEN"})
+    is_sample_body: BoolProperty(default=False, options={"HIDDEN"})
+    rig: PointerProperty(name="Character", description="Armature whose pose the clothes follow", type=Object)
+    garment: StringProperty(name="Garment", description="Name or file of the garment")
+    surface: EnumProperty(name="Surface", items=garments.SURFACES, default="MESH")
+    part: EnumProperty(name="Part", items=garments.PARTS, default="CLOTHES")
+    live: BoolProperty(
+        name="Live Update",
+        description="Let the clothes follow the pose when the frame changes or a bone is moved",
+        default=True,
+        update=_live_changed,
+    )
+    push_out: BoolProperty(
+        name="Keep Out of Body",
+        description="Move cloth that ends up inside the body out of it",
+        default=True,
+        update=_live_changed,
+    )
+    hide_skin: BoolProperty(
+        name="Hide Skin Under Clothes",
+        description="Mask the skin that the clothes cover, so that it cannot show through them",
+        default=True,
+        update=_hide_skin_changed,
+    )
+    look: EnumProperty(
+        name="Look",
+        description="How the clothes are shaded",
+        items=materials.LOOKS,
+        default="CLOTH",
+        update=_look_changed,
+    )
+    color: FloatVectorProperty(
+        name="Color",
+        description="Colour of the cloth",
+        subtype="COLOR",
+        size=4,
+        min=0.0,
+        max=1.0,
+        default=(0.075, 0.16, 0.27, 1.0),
+        update=_color_changed,
+    )
+    radius: FloatProperty(
+        name="Radius",
+        description="Size of the spheres that show the points",
+        subtype="DISTANCE",
+        default=0.004,
+        min=0.0001,
+        soft_max=0.02,
+        update=_radius_changed,
+    )
+
+
+CLASSES = (SceneSettings, ClothesSettings)
+
+
+def register() -> None:
+    bpy.types.Scene.scale_clothing = PointerProperty(type=SceneSettings)
+    bpy.types.Object.scale_clothing = PointerProperty(type=ClothesSettings)
+
+
+def unregister() -> None:
+    del bpy.types.Object.scale_clothing
+    del bpy.types.Scene.scale_clothing

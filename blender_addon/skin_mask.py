@@ -1,0 +1,132 @@
+"""Hide the skin that clothes cover, so that it cannot show through where cloth and skin nearly touch."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from bpy.types import Context, Mesh, Object, ShapeKey
+from mathutils.kdtree import KDTree
+
+from . import backend, clothes, garments, meshes, messages, rig
+
+GROUP = "SCALE Covered Skin"
+MODIFIER = "SCALE Covered Skin"
+NEAR = 0.035  # metres from skin to cloth
+CLOSED_RINGS = 1  # rings of vertices over which gaps in the cover are closed
+BORDER_RINGS = 2  # rings of vertices that stay visible inside hem, neck and sleeves
+
+
+def body_meshes(target: Object, found: rig.RigJoints) -> list[Object]:
+    """The meshes that are the character's body: those that follow all of the body's joints."""
+    wanted = set(found.bones[: rig.BODY_JOINTS])
+    return [
+        mesh
+        for mesh in rig.meshes_of(target)
+        if not mesh.scale_clothing.is_clothes and wanted <= set(mesh.vertex_groups.keys())
+    ]
+
+
+def update(context: Context, obj: Object, garment: backend.OpenGarment, found: rig.RigJoints) -> None:
+    """Find the skin under clothes at rest and mask it, if the clothes ask for it."""
+    settings = obj.scale_clothing
+    remove(obj)
+    if not settings.hide_skin:
+        return
+    target = settings.rig
+    frame = rig.rest_frame(target, found)
+    surface, part = garment.entry.choose("MESH", settings.part)
+    rest_pelvis = np.array(target.data.bones[found.bones[0]].matrix_local.translation) @ frame.rotation / frame.unit
+    rest = rig.Pose(np.tile(np.eye(3, dtype=np.float32), (len(found.bones), 1, 1)), rest_pelvis)
+    cloth = frame.to_armature(clothes.decode(garment, target, rest, surface, part, push_out=True).points)
+    tree = KDTree(len(cloth))
+    for index, point in enumerate(cloth):
+        tree.insert(point, index)
+    tree.balance()
+    for mesh in body_meshes(target, found):
+        if settings.part == "WHOLE_BODY":
+            covered = np.ones(len(mesh.data.vertices), bool)
+        else:
+            covered = covered_vertices(mesh, target, tree, NEAR * frame.unit)
+        _mask(mesh, covered)
+
+
+def covered_vertices(mesh: Object, target: Object, tree: KDTree, near: float) -> np.ndarray:  # [V] bool
+    """Which vertices of a body at rest lie under cloth, but for a rim inside the cloth's borders."""
+    points = _rest_points(mesh.data)
+    to_armature = np.array(target.matrix_world.inverted_safe() @ mesh.matrix_world)
+    points = points @ to_armature[:3, :3].T + to_armature[:3, 3]
+    covered = np.array([tree.find(point)[2] < near for point in points])
+    edges = np.empty((len(mesh.data.edges), 2), np.int32)
+    mesh.data.edges.foreach_get("vertices", edges.ravel())
+    for _ in range(CLOSED_RINGS):
+        covered = _grown(covered, edges)
+    for _ in range(CLOSED_RINGS + BORDER_RINGS):
+        covered = ~_grown(~covered, edges)
+    return covered
+
+
+def _rest_points(mesh: Mesh) -> np.ndarray:  # [V, 3]
+    """Vertices before any modifier, in the body's shape."""
+    keys = mesh.shape_keys
+    if keys is None:
+        return meshes.get_positions(mesh)
+    base = _key_points(keys.reference_key)
+    points = base.copy()
+    for block in keys.key_blocks:
+        if block != keys.reference_key and block.value and not block.mute:
+            points += block.value * (_key_points(block) - base)
+    return points
+
+
+def _key_points(block: ShapeKey) -> np.ndarray:  # [V, 3]
+    points = np.empty((len(block.data), 3), np.float32)
+    block.data.foreach_get("co", points.ravel())
+    return points
+
+
+def _grown(chosen: np.ndarray, edges: np.ndarray) -> np.ndarray:  # [V] bool, [E, 2] -> [V] bool
+    """The chosen vertices and their neighbours."""
+    grown = chosen.copy()
+    grown[edges[chosen[edges[:, 1]], 0]] = True
+    grown[edges[chosen[edges[:, 0]], 1]] = True
+    return grown
+
+
+def _mask(mesh: Object, covered: np.ndarray) -> None:
+    if not covered.any():
+        return
+    group = mesh.vertex_groups.new(name=GROUP)
+    group.add(np.flatnonzero(covered).tolist(), 1.0, "REPLACE")
+    modifier = mesh.modifiers.new(MODIFIER, "MASK")
+    modifier.vertex_group = group.name
+    modifier.invert_vertex_group = True
+    modifier.show_expanded = False
+
+
+def remove(obj: Object) -> None:
+    """Show all skin of the character that wears the clothes."""
+    target = obj.scale_clothing.rig
+    if target is None:
+        return
+    for mesh in rig.meshes_of(target):
+        modifier, group = mesh.modifiers.get(MODIFIER), mesh.vertex_groups.get(GROUP)
+        if modifier is not None:
+            mesh.modifiers.remove(modifier)
+        if group is not None:
+            mesh.vertex_groups.remove(group)
+
+
+def show(obj: Object, hidden: bool) -> None:
+    """Switch the mask of clothes on or off."""
+    settings = obj.scale_clothing
+    if not settings.is_clothes or not settings.garment:
+        return
+    if not hidden:
+        remove(obj)
+        return
+    try:
+        target = clothes.wearer(obj)
+        garment = backend.open_garment(garments.entry(settings.garment))
+        update(bpy.context, obj, garment, rig.recognise(target))
+    except (messages.AddonError, backend.BackendError) as error:
+        messages.show_error(str(error))
