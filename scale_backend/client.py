@@ -3,189 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import queue
 import secrets
 import shutil
 import subprocess
 import sys
 import threading
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 
 import numpy as np
 
+from scale_backend.backend_process import (
+    BackendCancelled,
+    BackendDied,
+    BackendError,
+    BackendStartError,
+    Process,
+    examine_python,
+)
 from scale_backend.protocol import PROTOCOL, ProtocolError, greet_backend, receive_message, send_message
+
+__all__ = ["Backend", "BackendCancelled", "BackendDied", "BackendError", "BackendStartError", "examine_python"]
 
 SILENCE = 120.0  # seconds without a sign of life after which a backend counts as stuck
 WATCH = 0.5  # seconds between two looks at the process while waiting
-GOODBYE = 3.0  # seconds a backend has to leave before it is killed
-LAST_LINES = 12
 
 Progress = Callable[[int, int], bool]  # frames done, frames in all -> whether to go on
-
-
-class BackendError(RuntimeError):
-    """What went wrong in one sentence, and what to do."""
-
-    kind = "user"  # or "device", "cancelled", "protocol", "internal", "died", "start": to choose what to offer
-
-
-class BackendStartError(BackendError):
-    """The backend could not be started."""
-
-    kind = "start"
-
-
-class BackendDied(BackendError):  # noqa: N818
-    """The process is gone, or had to be ended because it no longer answered. Start another."""
-
-    kind = "died"
-
-
-class BackendCancelled(BackendError):  # noqa: N818
-    """The caller has cancelled the request."""
-
-    kind = "cancelled"
-
-
-class Process:
-    """The child process: its standard input keeps it alive, its last lines say why it died."""
-
-    def __init__(self, python: str | Path, arguments: list[str], module_path: str | Path | None):
-        self.python = str(python)
-        try:
-            self.child = subprocess.Popen(
-                [self.python, "-m", "scale_backend", *arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=child_environment(module_path), **own_group(),
-            )  # fmt: skip
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise BackendStartError(
-                f"The backend's Python could not be started: {self.python} ({reason}); "
-                "choose the Python of an environment that has torch."
-            ) from error
-        self.output: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.address = ""
-        self.readers = [
-            threading.Thread(target=_read_lines, args=(self.child.stdout, self.output.put), daemon=True),
-            threading.Thread(target=_read_lines, args=(self.child.stderr, self.last_lines.append), daemon=True),
-        ]
-        for reader in self.readers:
-            reader.start()
-        # runs at interpreter exit too, and when the last user of this object is gone
-        self.end = weakref.finalize(self, _end, self.child)
-
-    @property
-    def alive(self) -> bool:
-        return self.child.poll() is None
-
-    def hand_key(self, key: bytes) -> None:
-        with contextlib.suppress(OSError):  # it died at once: waiting for its ready line tells why
-            self.child.stdin.write(key.hex().encode() + b"\n")
-            self.child.stdin.flush()
-
-    def wait_until_ready(self, timeout: float) -> dict:
-        """The ready line. Raises BackendStartError."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                line = self.output.get(timeout=0.05)
-            except queue.Empty:
-                if not self.alive and self.output.empty():
-                    self._join_readers()
-                    if self.output.empty():
-                        raise BackendStartError(self.why_not_started()) from None
-                if time.monotonic() > deadline:
-                    self.end()
-                    raise BackendStartError(
-                        f"The backend was not ready after {timeout:.0f} seconds; try again, or look at "
-                        f"'{self.python} -m scale_backend doctor'.{self.told()}"
-                    ) from None
-                continue
-            with contextlib.suppress(ValueError):
-                ready = json.loads(line)
-                if isinstance(ready, dict) and "address" in ready:
-                    return ready
-            self.last_lines.append(line)  # an environment's own chatter
-
-    def why_not_started(self) -> str:
-        """One sentence for a child that died before it was ready."""
-        text = "\n".join(self.last_lines)
-        if "No module named scale_backend" in text or "No module named 'scale_backend'" in text:
-            return (
-                f"The Python {self.python} has no scale_backend; "
-                "install this project there as its README says, or choose another Python."
-            )
-        if self.child.returncode == 2 and self.last_lines:  # the backend's own sentence
-            return f"The backend cannot start: {self.last_lines[-1]}"
-        return f"The backend stopped before it was ready ({_ending(self.child.returncode)}).{self.told()}"
-
-    def why_died(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.child.wait(1.0)
-        self._join_readers()
-        return f"The backend stopped ({_ending(self.child.returncode)}); start it again.{self.told()}"
-
-    def told(self) -> str:
-        return " Last lines:\n" + "\n".join(self.last_lines) if self.last_lines else ""
-
-    def _join_readers(self) -> None:
-        for reader in self.readers:
-            reader.join(1.0)
-
-
-def child_environment(module_path: str | Path | None) -> dict[str, str]:
-    """This process's environment without what ties Python to Blender's own."""
-    environment = dict(os.environ)
-    for name in ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "__PYVENV_LAUNCHER__"):
-        environment.pop(name, None)
-    environment["PYTHONUTF8"] = "1"
-    environment["PYTHONSAFEPATH"] = "1"  # a numpy.py in the folder Blender was started from is none of its modules
-    if module_path is not None:
-        others = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = str(module_path) + (os.pathsep + others if others else "")
-    return environment
-
-
-def own_group() -> dict:
-    """Popen's arguments for a group of its own: Ctrl-C is for the program that starts it, which then ends it."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
-
-
-def _read_lines(stream, take: Callable[[str], None]) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        for line in stream:
-            text = line.decode("utf-8", "replace").rstrip()
-            if text:
-                take(text)
-
-
-def _ending(code: int | None) -> str:
-    if code is None:
-        return "it is stuck"
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _end(child: subprocess.Popen) -> None:
-    """Closing standard input asks the backend to leave; a stuck one is killed."""
-    with contextlib.suppress(OSError):
-        child.stdin.close()
-    try:
-        child.wait(GOODBYE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GOODBYE)
 
 
 class Channel:
@@ -414,21 +259,3 @@ def _remove_socket(address: str) -> None:
         folder = Path(address).parent
         if folder.name.startswith("scale-"):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def examine_python(python: str | Path, module_path: str | Path | None = None, timeout: float = 60.0) -> dict:
-    """What `scale-backend doctor` finds in a Python, also in one that cannot serve. Raises BackendStartError."""
-    try:
-        done = subprocess.run(
-            [str(python), "-m", "scale_backend.doctor", "--json"],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, env=child_environment(module_path),
-        )  # fmt: skip
-        return json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        raise BackendStartError(f"{python} did not answer within {timeout:.0f} seconds.") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise BackendStartError(f"{python} could not be started ({reason}); choose a Python program.") from error
-    except ValueError:
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no output"]
-        raise BackendStartError(f"{python} could not examine itself: {last[0]}") from None

@@ -49,12 +49,12 @@ def decode_batches(
         try:
             return decoder.decode(poses, places, shapes, surface, part, push_out)
         except (RuntimeError, MemoryError) as error:
-            kind = failure(error)
-            if kind == "memory" and last - first > 1:
+            if last - first > 1 and failure(error) == "memory":
                 return None
-            if kind is None:
+            sentence = failure_sentence(error, decoder.device.type)
+            if not sentence:
                 raise
-            raise DeviceError(_sentence(kind, decoder.device.type, error)) from error
+            raise DeviceError(sentence) from error
 
     while first < total:
         last = min(first + batch, total)
@@ -106,9 +106,13 @@ def release_memory() -> None:
         torch.mps.empty_cache()
 
 
-def _sentence(kind: str, device: str, error: BaseException) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    elsewhere = "close other programs" if device == "cpu" else "close other programs, or use the device 'cpu'"
+def failure_sentence(error: BaseException, device: str) -> str:
+    """What the user is told when the device fails or is too small; empty for any other error."""
+    kind = failure(error)
     if kind == "memory":
+        elsewhere = "close other programs" if device == "cpu" else "close other programs, or use the device 'cpu'"
         return f"The {label(device)} has too little memory left for one frame; {elsewhere}."
-    return f"The {label(device)} failed ({reason}); restart the backend, or use the device 'cpu'."
+    if kind == "device":
+        reason = str(error).splitlines()[0]
+        return f"The {label(device)} failed ({reason}); restart the backend, or use the device 'cpu'."
+    return ""

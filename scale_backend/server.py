@@ -37,15 +37,15 @@ def serve(device: str = "auto", threads: int = 0) -> int:
     goes to standard output. Raises ServeError, DeviceError.
     """
     key = read_key()
-    house = House()
-    signal.signal(signal.SIGTERM, lambda *_: house.leave(143))
-    signal.signal(signal.SIGINT, lambda *_: house.leave(130))
+    entrance = Entrance()
+    signal.signal(signal.SIGTERM, lambda *_: entrance.leave(143))
+    signal.signal(signal.SIGINT, lambda *_: entrance.leave(130))
     # from here on also while torch is being imported: nobody is kept waiting by a parent that has gone
-    threading.Thread(target=leave_with_parent, args=(house,), daemon=True).start()
+    threading.Thread(target=leave_with_parent, args=(entrance,), daemon=True).start()
     service = start_service(device, threads)
-    house.open()
-    threading.Thread(target=welcome, args=(house, service, key), daemon=True).start()
-    print(json.dumps({"address": house.address, "protocol": PROTOCOL, "pid": os.getpid()}), flush=True)
+    entrance.open()
+    threading.Thread(target=welcome, args=(entrance, service, key), daemon=True).start()
+    print(json.dumps({"address": entrance.address, "protocol": PROTOCOL, "pid": os.getpid()}), flush=True)
     while True:
         time.sleep(1.0)  # signals are handled in this thread, between two sleeps on Windows
 
@@ -80,7 +80,7 @@ def start_service(device: str, threads: int) -> Service:
     return Service(choose_device(device))
 
 
-class House:
+class Entrance:
     """The socket and its folder, which only this user can enter; gone again when the process leaves."""
 
     def __init__(self) -> None:
@@ -111,19 +111,19 @@ class House:
         os._exit(code)
 
 
-def leave_with_parent(house: House) -> None:
+def leave_with_parent(entrance: Entrance) -> None:
     """Standard input closes when the parent closes it or dies, however it dies."""
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             continue
-    house.leave(0)
+    entrance.leave(0)
 
 
-def welcome(house: House, service: Service, key: bytes) -> None:
+def welcome(entrance: Entrance, service: Service, key: bytes) -> None:
     """Take connections for ever, each into its own thread."""
     while True:
         try:
-            connection = house.listener.accept()
+            connection = entrance.listener.accept()
             threading.Thread(target=attend, args=(connection, service, key), daemon=True).start()
         except (OSError, RuntimeError) as error:  # a client that left before it was taken in; no room for a thread
             print(f"A connection failed: {error}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ import torch
 from scale_backend import __version__
 from scale_backend.assets import find_body, find_garment
 from scale_backend.body import Body, load_body
-from scale_backend.decoding import BATCH, decode_batches
+from scale_backend.decoding import BATCH, decode_batches, failure_sentence
 from scale_backend.devices import Choice, DeviceError
 from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
@@ -159,7 +159,11 @@ class Session:
             except Exception as error:
                 # one connection's request must not end the backend: the client and the log hear of it
                 traceback.print_exc()
-                self._fail(request, "internal", f"The backend failed at this request: {type(error).__name__}: {error}")
+                told = failure_sentence(error, self.service.device.kind)
+                if told:
+                    self._fail(request, "device", told)
+                else:
+                    self._fail(request, "internal", f"The backend failed: {type(error).__name__}: {error}")
 
     def _fail(self, request: object, kind: str, error: object) -> None:
         send_message(self.connection, {"id": request, "error": str(error), "kind": kind})

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import scale_backend
+from scale_backend.backend_process import Process
 from scale_backend.body import load_body
 from scale_backend.client import (
     Backend,
@@ -26,7 +27,6 @@ from scale_backend.client import (
     BackendError,
     BackendStartError,
     Channel,
-    Process,
     examine_python,
 )
 from scale_backend.engine import Decoder
