@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
-BPY_VERSIONS := 4.2.23 4.5.15 5.0.1
+OTHER_BLENDERS := 4.2.23 5.0.1
 
 # library that the bpy module needs = Debian's package for it. Without libEGL, Workbench and EEVEE abort the process.
 LIBRARIES := libX11.so.6=libx11-6 libXrender.so.1=libxrender1 libXfixes.so.3=libxfixes3 libXi.so.6=libxi6 \
@@ -37,10 +37,10 @@ addon: setup
 lint: setup
 	$(BIN)/ruff check .
 
-matrix: setup $(BPY_VERSIONS:%=$(MATRIX)/%/.ready)
+matrix: setup $(OTHER_BLENDERS:%=$(MATRIX)/%/.ready)
 	$(BIN)/python build_addon.py
-	set -e; for version in $(BPY_VERSIONS); do \
-	  $(MATRIX)/$$version/bin/python tests/matrix/generate_clothes.py --backend $(BIN)/python; done
+	set -e; for python in $(BIN)/python $(OTHER_BLENDERS:%=$(MATRIX)/%/bin/python); do \
+	  $$python tests/addon/matrix.py dist/scale_clothing-*.zip $(CURDIR)/$(BIN)/python; done
 
 window-test: setup
 	$(BIN)/python build_addon.py
