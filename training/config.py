@@ -60,6 +60,8 @@ class Recipe:
     """corresponding or chamfer; empty: corresponding on a garment carrier, chamfer on the body."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     loss: LossWeights = field(default_factory=LossWeights)
+    mirror: bool = False
+    """Train on each frame's mirror image too; for garments that are left/right symmetric."""
     steps: int = 4000
     epochs: int | None = None
     """In place of `steps`: passes over the training frames."""

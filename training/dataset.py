@@ -63,7 +63,7 @@ def read_groundwork(recipe: Recipe) -> Groundwork:
     if raw.body_digest != body.digest:
         raise ConfigError(f"The frames in {recipe.data} were simulated on the body '{raw.body_name}', not on "
                           f"'{body.name}'; name that body in the recipe or simulate again.")  # fmt: skip
-    carrier = build_garment_carrier(raw, body)
+    carrier = build_garment_carrier(raw, body, recipe.network.map_size)
     return lay_groundwork(carrier, body, recipe.network.map_size, recipe.mode)
 
 
@@ -132,12 +132,18 @@ def cloth_frames(
 
 
 def read_cloth_frames(
-    groundwork: Groundwork, folder: str | Path, split: str, limit: int | None = None
+    groundwork: Groundwork, folder: str | Path, split: str, limit: int | None = None, mirror: bool = False
 ) -> ClothFrames:
-    """A split of a raw folder on the groundwork's device. Raises RawFramesError where there is none."""
+    """A split of a raw folder on the groundwork's device, with mirror images if asked for.
+
+    Raises RawFramesError where there is none.
+    """
+    from training.mirror import with_mirror_images
     from training.raw_frames import read_garment, read_split
 
     garment, frames = read_garment(Path(folder)), read_split(Path(folder), split)
+    if mirror:
+        frames = with_mirror_images(garment, frames)
     chosen = np.arange(len(frames))
     if limit is not None and len(frames) > limit:  # evenly, not the first
         chosen = np.linspace(0, len(frames) - 1, limit).round().astype(int)

@@ -71,7 +71,8 @@ def read_training_data(groundwork, recipe: Recipe, out: Path):
     from training.supervision import CorrespondingVertices
 
     if recipe.supervision_kind == "corresponding":
-        return CorrespondingVertices(groundwork, read_cloth_frames(groundwork, recipe.data, "train"), recipe)
+        frames = read_cloth_frames(groundwork, recipe.data, "train", mirror=recipe.mirror)
+        return CorrespondingVertices(groundwork, frames, recipe)
     from training.scans import read_scans
 
     return read_scans(groundwork, recipe, out / "visible-skin.npz")
