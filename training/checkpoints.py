@@ -32,7 +32,8 @@ def save_checkpoint(folder: str | Path, step: int, state: dict) -> Path:
         torch.save(state, beside)
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        beside.unlink(missing_ok=True)
+        if beside.is_file():
+            beside.unlink()
         raise CheckpointError(f"The checkpoint could not be written to {folder} ({error}); earlier ones are whole. "
                               "Free some space, then go on with --resume.") from error  # fmt: skip
     for old in checkpoints(folder)[:-KEPT]:

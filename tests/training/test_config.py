@@ -1,0 +1,98 @@
+"""Recipes: our keys, the release's keys, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.config import ConfigError, read_recipe, recipe_from_dict
+
+RELEASE = """
+name: demo
+mode: train
+data_root: packed/demo
+data_spacing: 1
+npoints: 16
+hsize: 256
+nf: 32
+up_mode: upconv
+pix_feat_dim: 64
+pos_encoding: 0
+num_emb_freqs: 6
+posemb_incl_input: 0
+pq_include_end: 1
+pqmin: 0.0
+pqmax: 1.0
+img_size: 32
+scan_npoints: 40000
+w_rgl: 2e3
+w_normal: 1.0
+w_m2s: 1e4
+w_s2m: 1e4
+epochs: 500
+decay_start: 250
+rise_start: 250
+decay_every: 400
+rise_every: 400
+val_every: 20
+batch_size: 16
+lr: 3e-4
+save_all_results: 0
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_shipped_recipes_are_read():
+    paths = (Path(__file__).parents[2] / "training" / "configs").glob("*.yaml")
+    recipes = {path.stem: read_recipe(path) for path in paths}
+    assert recipes.keys() == {"dress", "dress-body", "tee-trousers"}
+    assert all(recipe.name == stem for stem, recipe in recipes.items())
+
+
+def test_the_releases_keys(tmp_path):
+    recipe = read_recipe(write(tmp_path, RELEASE))
+    assert (recipe.carrier, recipe.mode, recipe.supervision_kind) == ("body", "patch", "chamfer")
+    assert recipe.network.uv_frequencies == 0 and recipe.network.map_size == 32 and recipe.network.hidden == 256
+    assert recipe.loss.residual == 2000 and recipe.loss.latent == 1.0
+    assert (recipe.epochs, recipe.batch, recipe.learning_rate) == (500, 16, 3e-4)
+
+
+def test_positional_encoding_of_the_release_is_on_with_its_default(tmp_path):
+    recipe = read_recipe(write(tmp_path, "name: a\ndata_root: b\npos_encoding: 1\nposemb_incl_input: 0\n"))
+    assert recipe.network.uv_frequencies == 6 and not recipe.network.uv_include_input
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\ndata: b\nbatchsize: 3", "nearest known key is 'batch_size'"),
+        ("name: a\ndata: b\nnetwork: {hiden: 3}", "nearest known key is 'network.hidden'"),
+        ("name: a\ndata: b\nsteps: many", "steps must be of the kind int"),
+        ("name: a\ndata: b\ncarrier: cape", "carrier must be one of garment, body"),
+        ("name: a\ndata: b\nnetwork: {map_size: 33}", "map_size must be"),
+        ("name: a\ndata: b\nbatch: 0", "batch must be positive"),
+        ("name: a", "lacks data"),
+        ("- 1", "must hold 'key: value'"),
+        ("a: [", "no valid YAML"),
+    ],
+)
+def test_mistakes_get_one_sentence(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_recipe(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_a_recipe_survives_its_dictionary():
+    recipe = recipe_from_dict({"name": "a", "data": "b", "network": {"hidden": 64}, "learning_rate": "1e-4"})
+    assert recipe_from_dict(recipe.as_dict()) == recipe
