@@ -37,7 +37,7 @@ ASSETS = (
 )
 
 # The project's dependencies that the backend needs; the rest serves training.
-BACKEND_NEEDS = ("torch", "numpy", "safetensors", "scipy", "trimesh")
+BACKEND_NEEDS = ("torch", "numpy", "safetensors", "scipy", "tyro", "tqdm")
 
 DATE = (1980, 1, 1, 0, 0, 0)
 

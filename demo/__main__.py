@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
 
     say(f"Starting the backend, and putting on the garment '{settings.garment}'")
     chosen = scene.scale_clothing
-    chosen.garment = settings.garment
+    choose_garment(chosen, settings.garment)
     bpy.ops.scale_clothing.generate()
 
     say(f"Baking {scene.frame_end - scene.frame_start + 1} frames")
@@ -116,6 +116,20 @@ def install(out: Path) -> None:
         raise RuntimeError(f"{package} could not be installed as an extension.")
     bpy.context.preferences.addons[module].preferences.backend_python = sys.executable
     bpy.ops.wm.save_userpref()
+
+
+def choose_garment(chosen, name: str) -> None:
+    """Choose a garment in the panel: one that ships by its name, or a file, which is added first."""
+    import bpy
+
+    if Path(name).is_file():
+        bpy.ops.scale_clothing.add_garment(filepath=str(Path(name).absolute()))
+        return
+    try:
+        chosen.garment = name
+    except TypeError:
+        ships = sorted(path.stem for path in (ROOT / "assets" / "garments").glob("*.safetensors"))
+        raise ValueError(f"No garment is called '{name}'; choose {' or '.join(ships) or 'a garment file'}.") from None
 
 
 def render(scene, settings: Settings, folder: Path) -> list[Path]:
