@@ -16,7 +16,8 @@ AZIMUTHS, ELEVATIONS = 12, (-15.0, 15.0, 45.0)  # degrees
 PIXEL = 0.015  # metres
 BEHIND = 0.05  # metres behind the frontmost surface at which a point counts as obstructed
 COVER = 0.06  # metres: reach of the rays that look for cloth above the skin
-CANDIDATES = 32  # triangles looked at for each of those rays
+CANDIDATES = (32, 256)  # triangles looked at for each of those rays: at least, at most
+FOOTPRINT = 2.5e-3  # square metres of cloth that those triangles should make up
 SURFACE_SAMPLES = 40_000
 RAY_TILT = 0.4  # of the four tilted rays, sideways per unit forwards
 SEEN_BY = 2
@@ -72,7 +73,10 @@ def seen_from_ring(
 def covered(body: np.ndarray, normals: np.ndarray, cloth: np.ndarray, cloth_triangles: np.ndarray) -> np.ndarray:
     """Vertices over which most of five short outward rays meet cloth; [V] bool."""
     corners = cloth[cloth_triangles].astype(np.float64)  # [K, 3, 3]
-    distance, near = cKDTree(corners.mean(1)).query(body, min(CANDIDATES, len(corners)), distance_upper_bound=0.1)
+    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    count = min(len(corners), int(np.clip(FOOTPRINT / area.mean(), *CANDIDATES)))
+    found_near = cKDTree(corners.mean(1)).query(body, count, distance_upper_bound=0.1)
+    distance, near = (values.reshape(len(body), count) for values in found_near)
     reach = np.flatnonzero(np.isfinite(distance[:, 0]))
     result = np.zeros(len(body), bool)
     if not len(reach):
