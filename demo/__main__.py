@@ -79,14 +79,14 @@ def run(settings: Settings) -> None:
     bpy.ops.scale_clothing.bake()
 
     say("Building the studio")
-    scene.render.resolution_x, scene.render.resolution_y = settings.size * 5 // 6, settings.size
+    scene.render.resolution_x, scene.render.resolution_y = even(settings.size * 5 / 6), even(settings.size)
     studio.build(scene, chosen.rig)
     studio.use_cycles(scene, settings.samples)
     scene.frame_set(scene.frame_start)
     bpy.ops.wm.save_mainfile()
 
     pictures = render(scene, settings, frames_folder)
-    rate = round(FRAME_RATE / settings.step)
+    rate = max(1, round(FRAME_RATE / settings.step))
     has_film = film.write_film(pictures, out / "film.mp4", rate)
     film.write_contact_sheet(pictures, out / "contact-sheet.png")
 
@@ -116,6 +116,11 @@ def install(out: Path) -> None:
         raise RuntimeError(f"{package} could not be installed as an extension.")
     bpy.context.preferences.addons[module].preferences.backend_python = sys.executable
     bpy.ops.wm.save_userpref()
+
+
+def even(length: float) -> int:
+    """A number of pixels that a film can have."""
+    return 2 * round(length / 2)
 
 
 def choose_garment(chosen, name: str) -> None:
