@@ -214,7 +214,7 @@ class SharedMLP(nn.Module):
         self.residual = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)])
         self.normal = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # [R, C] -> [R, 3], [R, 3]
+    def forward(self, x: Tensor, with_normals: bool = True) -> tuple[Tensor, Tensor | None]:  # [R, C] -> 2 x [R, 3]
         h = x
         for layer in self.trunk:
             h = layer(h)
@@ -222,6 +222,8 @@ class SharedMLP(nn.Module):
         residual, normal = h, h
         for layer in self.residual:
             residual = layer(residual)
+        if not with_normals:
+            return residual, None
         for layer in self.normal:
             normal = layer(normal)
         return residual, normal
@@ -249,9 +251,10 @@ class ScaleNetwork(nn.Module):
         features: Tensor,  # [F, M, C] a query's pose features
         uv: Tensor,  # [M, 2] in [0, 1]
         pq: Tensor,  # [M, 2]
-    ) -> tuple[Tensor, Tensor]:  # residual [F, M, 3], normal [F, M, 3]
+        with_normals: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:  # residual [F, M, 3], normal [F, M, 3] where asked for
         place = torch.cat([encode_uv(uv, self.settings), pq], -1).expand(len(features), -1, -1)
         rows = torch.cat([features, place.to(features.dtype)], -1)
-        residual, normal = self.mlp(rows.flatten(0, 1))
+        residual, normal = self.mlp(rows.flatten(0, 1), with_normals)
         shape = (len(features), -1, 3)
-        return residual.float().view(shape), normal.float().view(shape)
+        return residual.float().view(shape), None if normal is None else normal.float().view(shape)

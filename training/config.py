@@ -75,6 +75,8 @@ class Recipe:
     """Chamfer: of each patch's points, how many a step."""
     scan_points: int = 40_000
     """Chamfer: scan points a frame and step."""
+    normal_every: int = 1
+    """Correspondence: train the normal branch in every so manieth step only; a mesh has its own normals."""
     learning_rate: float = 1e-3
     warm_up: int = 100
     clip: float = 1.0
@@ -105,8 +107,8 @@ class Recipe:
             if getattr(self, key) not in allowed:
                 names = ", ".join(a for a in allowed if a)
                 raise ConfigError(f"{key} must be one of {names}, not '{getattr(self, key)}'.")
-        for key in ("steps", "batch", "points", "grid_points", "scan_points", "learning_rate", "validate_every",
-                    "checkpoint_every"):  # fmt: skip
+        for key in ("steps", "batch", "points", "grid_points", "scan_points", "normal_every", "learning_rate",
+                    "validate_every", "checkpoint_every"):  # fmt: skip
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
         if self.mode == "patch" and self.supervision_kind == "corresponding":

@@ -13,19 +13,19 @@ from training.nearest import nearest
 
 def correspondence_terms(
     points: Tensor,  # [F, M, 3] decoded
-    normals: Tensor,  # [F, M, 3] decoded, unit
+    normals: Tensor | None,  # [F, M, 3] decoded, unit; None: none were asked for
     true_points: Tensor,  # [F, M, 3]
     true_normals: Tensor,  # [F, M, 3] unit
     triangles: Tensor,  # [T, 3] triangles among the M points
 ) -> dict[str, Tensor]:
     difference = points - true_points
     squared = difference.square().sum(-1)
-    return {
+    terms = {
         "distance": (squared + 1e-12).sqrt().mean(),
         "squared": squared.mean(),
         "face_normal": (face_normals(points, triangles) - face_normals(true_points, triangles)).abs().mean(),
-        "normal": (normals - true_normals).abs().mean(),
     }
+    return terms if normals is None else terms | {"normal": (normals - true_normals).abs().mean()}
 
 
 def face_normals(points: Tensor, triangles: Tensor) -> Tensor:  # [F, M, 3], [T, 3] -> [F, T, 3] unit

@@ -75,8 +75,10 @@ class ScanChamfer:
     def __len__(self) -> int:
         return len(self.posed)
 
-    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int) -> dict[str, Tensor]:
-        """Loss terms of the chosen frames [B] at `grid_points` random points of every patch."""
+    def terms(
+        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True
+    ) -> dict[str, Tensor]:
+        """Loss terms of the chosen frames [B] at `grid_points` random points of every patch; normals always."""
         points, normals, offset = self.decode(network, chosen, self.pick(step))
         random = generator(self.recipe.seed, step, 2)
         scan, scan_normals, _ = self.scans.sample(chosen, self.recipe.scan_points, random)

@@ -27,7 +27,7 @@ def mixed_precision(device: torch.device, precision: str) -> AbstractContextMana
 @dataclass(frozen=True)
 class Decoded:
     points: Tensor  # [F, M, 3]
-    normals: Tensor  # [F, M, 3]
+    normals: Tensor | None  # [F, M, 3]
     offset: Tensor  # [F, M, 3] articulated residual
 
 
@@ -45,12 +45,14 @@ class CorrespondingVertices:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int) -> dict[str, Tensor]:
+    def terms(
+        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True
+    ) -> dict[str, Tensor]:
         """Loss terms of the chosen frames [B] at a random set of vertices that lie in small neighbourhoods, so that
         triangles can be compared too."""
         vertices = self.pick(step).to(self.device)
         triangles = triangles_among(self.triangles, vertices.cpu(), len(self.neighbours)).to(self.device)
-        decoded = self.decode(network, chosen, vertices)
+        decoded = self.decode(network, chosen, vertices, with_normals)
         truth, normals = self.frames.vertices[chosen][:, vertices], self.frames.normals[chosen][:, vertices]
         terms = correspondence_terms(decoded.points, decoded.normals, truth, normals, triangles)
         return terms | {"residual": decoded.offset.square().mean()}
@@ -60,14 +62,17 @@ class CorrespondingVertices:
         seeds = torch.randint(len(self.neighbours), (count,), generator=generator(self.recipe.seed, step, 1))
         return self.neighbours[seeds].unique()
 
-    def decode(self, network: ScaleNetwork, chosen: Tensor, vertices: Tensor) -> Decoded:
+    def decode(
+        self, network: ScaleNetwork, chosen: Tensor, vertices: Tensor, with_normals: bool = True
+    ) -> Decoded:
         posed, queries = self.frames.posed, self.queries[vertices]
         with mixed_precision(self.device, self.recipe.precision):
             features = sample_features(network.pose_features(posed.maps[chosen]), queries)
-            residual, normal = network.decode(features, queries.uv, queries.pq)
+            residual, normal = network.decode(features, queries.uv, queries.pq, with_normals)
         base, frames = posed.base[chosen][:, vertices], posed.frames[chosen][:, vertices]
         points = articulate(base, frames, residual)
-        return Decoded(points, turned_normals(frames, normal + self.rest_normals[vertices]), points - base)
+        normals = None if normal is None else turned_normals(frames, normal + self.rest_normals[vertices])
+        return Decoded(points, normals, points - base)
 
     def cloth_flags(self, network: ScaleNetwork) -> None:
         """All points of a garment's own surface are cloth."""

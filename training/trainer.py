@@ -59,7 +59,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.network.train()
-        terms = self.data.terms(self.network, chosen, self.step)
+        with_normals = self.step % recipe.normal_every == 0
+        terms = self.data.terms(self.network, chosen, self.step, with_normals)
         terms["latent"] = self.network.latent.norm()
         loss = weighted_sum(terms, self.weights())
         self.optimiser.zero_grad(set_to_none=True)
