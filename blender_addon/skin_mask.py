@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import bpy
 import numpy as np
 from bpy.types import Context, Mesh, Object, ShapeKey
@@ -13,7 +15,17 @@ GROUP = "SCALE Covered Skin"
 MODIFIER = "SCALE Covered Skin"
 NEAR = 0.035  # metres from skin to cloth
 CLOSED_RINGS = 1  # rings of vertices over which gaps in the cover are closed
-BORDER_RINGS = 2  # rings of vertices that stay visible inside hem, neck and sleeves
+RIM = 0.05  # metres of skin that stay visible inside hem, neck and sleeves
+RIM_RINGS = 3  # the same in rings of vertices, for points, which do not know where they end
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Cloth at rest, in armature space, ready to be asked for distances."""
+
+    cloth: KDTree
+    border: KDTree | None  # vertices where the cloth ends; None: not known
+    unit: float  # armature units in a metre
 
 
 def body_meshes(target: Object, found: rig.RigJoints) -> list[Object]:
@@ -38,30 +50,46 @@ def update(context: Context, obj: Object, garment: backend.OpenGarment, found: r
     rest_pelvis = np.array(target.data.bones[found.bones[0]].matrix_local.translation) @ frame.rotation / frame.unit
     rest = rig.Pose(np.tile(np.eye(3, dtype=np.float32), (len(found.bones), 1, 1)), rest_pelvis)
     cloth = frame.to_armature(clothes.decode(garment, target, rest, surface, part, push_out=True).points)
-    tree = KDTree(len(cloth))
-    for index, point in enumerate(cloth):
-        tree.insert(point, index)
-    tree.balance()
+    triangles = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])["triangles"]
+    border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
+    cover = Cover(_tree(cloth), border, frame.unit)
     for mesh in body_meshes(target, found):
         if settings.part == "WHOLE_BODY":
             covered = np.ones(len(mesh.data.vertices), bool)
         else:
-            covered = covered_vertices(mesh, target, tree, NEAR * frame.unit)
+            covered = covered_vertices(mesh, target, cover)
         _mask(mesh, covered)
 
 
-def covered_vertices(mesh: Object, target: Object, tree: KDTree, near: float) -> np.ndarray:  # [V] bool
+def border_vertices(triangles: np.ndarray) -> np.ndarray:  # [T, 3] -> [B]
+    """The ends of edges that have one triangle."""
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    edges, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(edges[count == 1])
+
+
+def _tree(points: np.ndarray) -> KDTree:  # [N, 3]
+    tree = KDTree(len(points))
+    for index, point in enumerate(points):
+        tree.insert(point, index)
+    tree.balance()
+    return tree
+
+
+def covered_vertices(mesh: Object, target: Object, cover: Cover) -> np.ndarray:  # [V] bool
     """Which vertices of a body at rest lie under cloth, but for a rim inside the cloth's borders."""
     points = _rest_points(mesh.data)
     to_armature = np.array(target.matrix_world.inverted_safe() @ mesh.matrix_world)
     points = points @ to_armature[:3, :3].T + to_armature[:3, 3]
-    covered = np.array([tree.find(point)[2] < near for point in points])
+    covered = np.array([cover.cloth.find(point)[2] < NEAR * cover.unit for point in points])
     edges = np.empty((len(mesh.data.edges), 2), np.int32)
     mesh.data.edges.foreach_get("vertices", edges.ravel())
     for _ in range(CLOSED_RINGS):
         covered = _grown(covered, edges)
-    for _ in range(CLOSED_RINGS + BORDER_RINGS):
+    for _ in range(CLOSED_RINGS + (RIM_RINGS if cover.border is None else 0)):
         covered = ~_grown(~covered, edges)
+    if cover.border is not None:
+        covered &= np.array([cover.border.find(point)[2] > RIM * cover.unit for point in points])
     return covered
 
 
