@@ -9,7 +9,7 @@ import numpy as np
 from bpy.types import Camera, Material, Object, Scene
 from mathutils import Vector
 
-BACKDROP = (0.62, 0.66, 0.70)
+BACKDROP = (0.36, 0.40, 0.45)
 LENS = 70.0  # mm
 SENSOR = 36.0  # mm, the picture's height
 CAMERA_TURN = math.radians(12)  # from the front, towards the character's left
@@ -23,14 +23,14 @@ def build(scene: Scene, rig: Object) -> None:
     low, high = Vector(places.min(0)), Vector(places.max(0))
     middle = (low + high) / 2
     _backdrop(scene, Vector((middle.x, high.y, 0)))
-    _light(scene, "Key", middle + Vector((-2.4, -3.0, 2.2)), middle, power=330, size=1.6)
-    _light(scene, "Fill", middle + Vector((3.2, -2.6, 0.6)), middle, power=70, size=3.0)
-    _light(scene, "Rim", middle + Vector((1.9, 2.2, 2.0)), middle, power=170, size=1.0)
+    _light(scene, "Key", middle + Vector((-2.4, -3.0, 2.2)), middle, power=340, size=1.4)
+    _light(scene, "Fill", middle + Vector((3.2, -2.6, 0.6)), middle, power=40, size=3.0)
+    _light(scene, "Rim", middle + Vector((1.9, 2.2, 2.0)), middle, power=220, size=1.0)
     world = bpy.data.worlds.new("Studio")
     world.use_nodes = True
     background = world.node_tree.nodes["Background"]
     background.inputs["Color"].default_value = (0.80, 0.88, 1.0, 1.0)
-    background.inputs["Strength"].default_value = 0.25
+    background.inputs["Strength"].default_value = 0.14
     scene.world = world
     _camera(scene, places)
 
@@ -51,6 +51,7 @@ def use_cycles(scene: Scene, samples: int) -> None:
     scene.render.engine = "CYCLES"
     scene.render.use_persistent_data = True
     scene.cycles.device = "CPU"
+    scene.view_settings.look = "AgX - Medium High Contrast"
     scene.cycles.samples = samples
     scene.cycles.use_adaptive_sampling = False
     scene.cycles.use_denoising = _cycles.with_openimagedenoise
