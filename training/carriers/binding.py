@@ -1,7 +1,7 @@
 """How a garment hangs on a body: blend weights and shape components taken from the skin and diffused over the cloth.
 
-Where cloth lies on the skin it moves with that skin. Where it hangs free, as a skirt does between the legs, nearest skin
-is no guide: there the values are those of a taut sheet, the solution of a Laplace equation over the cloth.
+Where cloth lies on the skin it moves with that skin. Where it hangs free, as a skirt does between the legs, nearest
+skin is no guide: there the values are those of a taut sheet, the solution of a Laplace equation over the cloth.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 
-from training.surface_distance import Surface
+from training.surface_distance import closest_barycentrics, vertex_normals
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+CANDIDATES = 24  # skin triangles looked at exactly for each garment vertex
+FACING = 0.03  # metres that a unit of difference between normals counts
 UNCLOTHED = ("head", "left_hand", "right_hand", "left_foot", "right_foot", "left_ankle", "right_ankle")
 
 
@@ -31,6 +34,9 @@ class Diffusion:
     influences: int = 8  # joints a vertex may follow
 
 
+DIFFUSION = Diffusion()
+
+
 @dataclass(frozen=True)
 class SkinContact:
     """The closest point of the skin to each garment vertex."""
@@ -43,9 +49,25 @@ class SkinContact:
         return np.einsum("vkc,vk->vc", values[self.corners].astype(np.float64), self.weights)
 
 
-def find_contact(vertices: NDArray, body_vertices: NDArray, body_triangles: NDArray) -> SkinContact:
-    distance, triangle, weights = Surface(body_vertices, body_triangles).closest(np.asarray(vertices, np.float64))
-    return SkinContact(distance, np.asarray(body_triangles)[triangle], weights)
+def find_contact(
+    vertices: NDArray,  # [V, 3]
+    triangles: NDArray,  # [T, 3]
+    body_vertices: NDArray,
+    body_triangles: NDArray,
+) -> SkinContact:
+    """The nearest skin that faces as the cloth does: a trouser leg goes by the thigh in it, not by the other."""
+    points, facing = np.asarray(vertices, np.float64), vertex_normals(np.asarray(vertices, np.float64), triangles)
+    corners = np.asarray(body_vertices, np.float64)[body_triangles]  # [B, 3, 3]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
+    tree = cKDTree(np.concatenate([corners.mean(1), FACING * normals], 1))
+    count = min(CANDIDATES, len(corners))
+    nearest = tree.query(np.concatenate([points, FACING * facing], 1), count)[1].reshape(len(points), count)
+    weights = closest_barycentrics(points[:, None], corners[nearest])  # [V, CANDIDATES, 3]
+    distance = np.linalg.norm(np.einsum("vnkc,vnk->vnc", corners[nearest], weights) - points[:, None], axis=-1)
+    turned = np.linalg.norm(normals[nearest] - facing[:, None], axis=-1)
+    rows, best = np.arange(len(points)), np.hypot(distance, FACING * turned).argmin(1)
+    return SkinContact(distance[rows, best], np.asarray(body_triangles)[nearest[rows, best]], weights[rows, best])
 
 
 def diffuse(
@@ -96,7 +118,7 @@ def diffuse_blend_weights(
     triangles: NDArray,  # [T, 3]
     skin_weights: Array,  # [V, J] of the closest skin
     distance: Array,  # [V] to the skin
-    diffusion: Diffusion = Diffusion(),
+    diffusion: Diffusion = DIFFUSION,
     pinned: NDArray | None = None,  # [V] 0 to 1: where the next are exact
     pinned_weights: NDArray | None = None,  # [V, J]
 ) -> Array:  # [V, J], rows not negative and of sum 1
@@ -121,7 +143,7 @@ def carry_shape_components(
     triangles: NDArray,  # [T, 3]
     skin_components: Array,  # [V, 3, S] of the closest skin
     distance: Array,  # [V]
-    diffusion: Diffusion = Diffusion(),
+    diffusion: Diffusion = DIFFUSION,
 ) -> Array:  # [V, 3, S]
     """How the garment follows the body's shape: as the skin it lies on, smoothed like the weights."""
     trust = trust_in_skin(distance, diffusion)
@@ -130,9 +152,12 @@ def carry_shape_components(
 
 
 def clothed_weights(
-    blend_weights: NDArray, parents: tuple[int, ...], joint_names: tuple[str, ...], unclothed: tuple[str, ...] = UNCLOTHED
-) -> Array:  # [body V, J] -> [body V, J]
-    """The body's weights with head, hands and feet given to their parents: no cloth hangs on them."""
+    blend_weights: NDArray,  # [V, J]
+    parents: tuple[int, ...],
+    joint_names: tuple[str, ...],
+    unclothed: tuple[str, ...] = UNCLOTHED,
+) -> Array:  # [V, J]
+    """Blend weights with head, hands and feet given to their parents: no cloth hangs on them."""
     weights = np.array(blend_weights, np.float64)
     for joint in reversed(range(len(parents))):  # children first
         if joint_names[joint] in unclothed and parents[joint] >= 0:

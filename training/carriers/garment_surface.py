@@ -8,6 +8,7 @@ import torch
 from scale_backend.body import Body
 from scale_backend.carrier import Carrier
 from training.carriers.binding import (
+    DIFFUSION,
     Diffusion,
     carry_shape_components,
     clothed_weights,
@@ -21,21 +22,20 @@ MAP_SIZE = 32
 
 
 def build_garment_carrier(
-    garment: RawGarment, body: Body, size: int = MAP_SIZE, diffusion: Diffusion = Diffusion()
+    garment: RawGarment, body: Body, size: int = MAP_SIZE, diffusion: Diffusion = DIFFUSION
 ) -> Carrier:
     """Charts, blend weights and shape components of a simulated garment, on the body it was simulated on.
 
     Raises ValueError where a panel is no disk.
     """
     uv, uv_triangles = pack_panels(garment.vertices, garment.triangles, garment.panel, size)
-    contact = find_contact(garment.vertices, body.template.cpu().numpy(), body.triangles.cpu().numpy())
+    mesh = garment.vertices, garment.triangles
+    contact = find_contact(*mesh, body.template.cpu().numpy(), body.triangles.cpu().numpy())
     skin_weights = contact.carry(clothed_weights(body.blend_weights.cpu().numpy(), body.parents, body.joint_names))
+    pinned_weights = clothed_weights(garment.blend_weights, body.parents, body.joint_names)
     components = body.shape_components.cpu().numpy()
     skin_components = contact.carry(components.reshape(len(components), -1)).reshape(-1, *components.shape[1:])
-    mesh = garment.vertices, garment.triangles
-    weights = diffuse_blend_weights(
-        *mesh, skin_weights, contact.distance, diffusion, garment.pin, garment.blend_weights
-    )
+    weights = diffuse_blend_weights(*mesh, skin_weights, contact.distance, diffusion, garment.pin, pinned_weights)
     shapes = carry_shape_components(*mesh, skin_components, contact.distance, diffusion)
     return Carrier(
         kind="garment",

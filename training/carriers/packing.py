@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import permutations
 
 import numpy as np
 
+EXHAUSTIVE = 5  # up to so many pieces every order is tried
 SHAPE_COST = 0.15  # squared logarithm of aspect error, against that of area error
 
 
@@ -19,8 +21,12 @@ def tile_square(areas: Sequence[float], aspects: Sequence[float], size: int) -> 
     count, share = len(areas), np.asarray(areas, float) / np.sum(areas)
     if count > size:
         raise ValueError(f"{count} panels do not fit a map of {size}x{size} pixels; use fewer panels or a larger map.")
-    keys = (np.arange(count), -share, np.asarray(aspects, float), -np.asarray(aspects, float) * share)
-    orders = {tuple(np.argsort(key, kind="stable").tolist()) for key in keys}
+    if count <= EXHAUSTIVE:
+        orders = set(permutations(range(count)))
+    else:
+        shapes = np.asarray(aspects, float)
+        keys = (np.arange(count), -share, shapes, -shapes * share)
+        orders = {tuple(np.argsort(key, kind="stable").tolist()) for key in keys}
     best = min((_best_tree(order, share, aspects, size) for order in sorted(orders)), key=lambda found: found[0])
     placed = dict(best[1])
     return [placed[i] for i in range(count)]
@@ -44,7 +50,8 @@ def _best_tree(order: tuple[int, ...], share: np.ndarray, aspects: Sequence[floa
                 for cut in {int(np.floor(portion * length)), int(np.ceil(portion * length))}:
                     if not 0 < cut < length:
                         continue
-                    one, two = ((cut, height), (length - cut, height)) if upright else ((width, cut), (width, length - cut))
+                    rest = length - cut
+                    one, two = ((cut, height), (rest, height)) if upright else ((width, cut), (width, rest))
                     cost, pieces = solve(first, middle, *one)
                     if cost >= best[0]:
                         continue

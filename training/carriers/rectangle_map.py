@@ -27,6 +27,9 @@ class Distortion:
     steps: int = 400
 
 
+DISTORTION = Distortion()
+
+
 def border_loop(triangles: Index) -> list[int]:
     """The border of a disk in the order its triangles walk it. Raises ValueError for anything but one loop."""
     directed = {(int(t[k]), int(t[(k + 1) % 3])) for t in triangles for k in range(3)}
@@ -47,7 +50,7 @@ def map_to_rectangle(
     corners: list[int],  # 4 border vertices, counter-clockwise from the lower left
     width: float,
     height: float,
-    distortion: Distortion = Distortion(),
+    distortion: Distortion = DISTORTION,
     dent: float = 0.0,
 ) -> Array:  # [V, 2] in [0, width] x [0, height]
     """Flatten a disk. Width and height are taken as a ratio: sizes are scaled so that the mean area is kept.
@@ -86,7 +89,8 @@ def _areas(vertices: Array, triangles: Index) -> Array:  # [T]
 
 def _graph_laplacian(triangles: Index, count: int) -> sparse.csr_matrix:
     pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    graph = sparse.coo_matrix((np.ones(2 * len(pairs)), np.concatenate([pairs, pairs[:, ::-1]]).T), (count, count)).tocsr()
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    graph = sparse.coo_matrix((np.ones(len(both)), both.T), (count, count)).tocsr()
     graph.data[:] = 1
     return (sparse.diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
 

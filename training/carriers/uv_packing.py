@@ -12,6 +12,8 @@ from training.carriers.rectangle_map import Array, Distortion, Index, border_loo
 
 UP = np.array([0.0, 1.0, 0.0])
 DENT = 0.2  # of a pixel: less than half, so that no pixel centre on the border is lost
+TURN_SCORE = 0.6  # what a right angle in the border counts, against half of the panel's width or height
+TURN_REACH = 0.04  # of the border's length: turns nearer than this add up to one corner
 DISTORTION = Distortion(shape=0.25, area=6.0)
 
 
@@ -45,7 +47,7 @@ def pack_panels(
     uv, uv_triangles, used = [], np.zeros_like(triangles), 0
     for number, piece, (left, low, width, height) in zip(numbers, pieces, rectangles, strict=True):
         flat = map_to_rectangle(piece.vertices, piece.triangles, piece.corners, width, height, DISTORTION, DENT)
-        uv.append((flat + (left, low)) / size)
+        uv.append((flat + np.array([left, low])) / size)
         uv_triangles[panel == number] = piece.triangles + used
         used += len(flat)
     return np.concatenate(uv).astype(np.float32), uv_triangles.astype(np.int32)
@@ -58,7 +60,7 @@ def cut_panel(vertices: Array, triangles: Index) -> Panel:
     a, b, c = (positions[local[:, k]] for k in range(3))
     normals = np.cross(b - a, c - a) / 2
     loop = border_loop(local)
-    corners = choose_corners(positions[loop], normals.sum(0))
+    corners = choose_corners(positions[loop], normals.sum(0), turning(positions, local, loop))
     around = np.linalg.norm(np.diff(positions[loop + loop[:1]], axis=0), axis=1)
     lengths = [np.roll(around, -start)[: (end - start) % len(loop)].sum()
                for start, end in zip(corners, corners[1:] + corners[:1], strict=True)]  # fmt: skip
@@ -67,10 +69,11 @@ def cut_panel(vertices: Array, triangles: Index) -> Panel:
     return Panel(origin, positions, local, [loop[corner] for corner in corners], area, float(aspect))
 
 
-def choose_corners(border: Array, outward: Array) -> list[int]:  # [B, 3], [3] -> 4 places in the border
-    """The places that look most like a corner: where the border turns, far out to a side and up or down.
+def choose_corners(border: Array, outward: Array, turn: Array) -> list[int]:  # [B, 3], [3], [B] -> 4 places
+    """The places of a closed border that look most like a rectangle's corners: far out to a side and up or down,
+    where the border turns. Counter-clockwise from the lower left, as seen from outside.
 
-    Counter-clockwise from the lower left, as seen from outside.
+    Raises ValueError if four such places do not follow each other.
     """
     outward = outward / np.linalg.norm(outward)
     right = np.cross(UP, outward)
@@ -80,27 +83,26 @@ def choose_corners(border: Array, outward: Array) -> list[int]:  # [B, 3], [3] -
     flat = border @ np.stack([right, np.cross(outward, right)], 1)
     low, high = flat.min(0), flat.max(0)
     flat = 2 * (flat - low) / (high - low) - 1  # [-1, 1] both ways
-    turn = turning(border, outward)
-    scores = [flat @ (x, y) + 0.6 * turn for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    scores = [flat @ (x, y) + TURN_SCORE * turn for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     corners = [int(score.argmax()) for score in scores]
-    steps = np.diff([*corners, corners[0] + len(border)]) % len(border)
-    if len(set(corners)) < 4 or steps.sum() != len(border):
+    steps = np.diff([*corners, corners[0]]) % len(border)
+    if steps.min() == 0 or steps.sum() != len(border):
         raise ValueError("A panel has no four corners: its outline is too far from a rectangle. Cut it in two.")
     return corners
 
 
-def turning(border: Array, outward: Array, reach: float = 0.03) -> Array:  # [B] 1: a right angle, outward
-    """How far a closed border turns, seen over `reach` of its length before and behind each place."""
-    count = len(border)
-    step = np.linalg.norm(np.roll(border, -1, 0) - border, axis=1)
-    places = np.concatenate([[0], np.cumsum(step)])
-    total = places[-1]
-    closed = np.concatenate([border, border[:1]])
-
-    def at(place: Array) -> Array:
-        return np.stack([np.interp(place % total, places, closed[:, k]) for k in range(3)], 1)
-
-    here, length = places[:count], min(reach * total, 0.06)
-    before, after = border - at(here - length), at(here + length) - border
-    sine = np.cross(before, after) @ outward
-    return np.arctan2(sine, (before * after).sum(1)) / (np.pi / 2)
+def turning(vertices: Array, triangles: Index, loop: list[int]) -> Array:  # [B] 1: a right angle
+    """How far the border turns around each of its places, measured in the surface (its geodesic curvature)."""
+    angles = np.zeros(len(vertices))
+    for k in range(3):
+        here, one, two = (vertices[triangles[:, (k + i) % 3]] for i in range(3))
+        one, two = one - here, two - here
+        cosine = (one * two).sum(1) / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1), 1e-20)
+        np.add.at(angles, triangles[:, k], np.arccos(np.clip(cosine, -1, 1)))
+    turn = (np.pi - angles[loop]) / (np.pi / 2)
+    points = vertices[loop]
+    places = np.cumsum(np.linalg.norm(points - np.roll(points, 1, 0), axis=1))
+    apart = np.abs(places[:, None] - places)
+    apart = np.minimum(apart, places[-1] - apart)
+    reach = TURN_REACH * places[-1]
+    return np.clip(1 - apart / reach, 0, None) @ turn
