@@ -24,6 +24,8 @@ def register() -> None:
 
 def unregister() -> None:
     atexit.unregister(unregister)
+    if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
+        return
     backend.stop()
     for module in (live, operators, properties):
         module.unregister()
