@@ -12,7 +12,14 @@ from scale_backend.carrier import pose_carrier
 from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.positional_map import rasterise
 from training.carriers import build_garment_carrier
-from training.carriers.binding import Diffusion, clothed_weights, diffuse, diffuse_blend_weights, find_contact, keep_strongest
+from training.carriers.binding import (
+    Diffusion,
+    clothed_weights,
+    diffuse,
+    diffuse_blend_weights,
+    find_contact,
+    keep_strongest,
+)
 from training.carriers.packing import tile_square
 from training.carriers.rectangle_map import border_loop, map_to_rectangle
 from training.carriers.uv_packing import cut_panel, pack_panels
