@@ -162,10 +162,11 @@ def _fingerprint(obj: Object, garment: backend.OpenGarment, frame: rig.RigFrame,
 
 
 def _frames_there(part_file: Path, header: pc2.Header) -> int:
-    """Whole frames that an earlier bake of the same left."""
+    """Frames that an earlier bake of the same left, in whole batches: then the result is the same to the bit."""
     if not part_file.exists():
         return 0
-    return min(max(part_file.stat().st_size - pc2.HEADER.size, 0) // header.frame_bytes, header.frames)
+    there = max(part_file.stat().st_size - pc2.HEADER.size, 0) // header.frame_bytes
+    return there // BATCH * BATCH if there < header.frames else header.frames
 
 
 def _drop_leftovers(path: Path) -> None:

@@ -11,6 +11,7 @@ from bpy.types import Context, Event, Operator
 from bpy_extras.io_utils import ImportHelper
 
 from . import backend, bake, character, clothes, garments, live, messages, motion
+from .properties import BLEND_RELATIVE
 
 SHOWN_ERRORS = (messages.AddonError, backend.BackendError)
 TICK = 0.02  # seconds between steps of a modal bake
@@ -224,7 +225,9 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
         "any Blender. Esc stops; baking again goes on from there"
     )
 
-    folder: StringProperty(name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"})
+    folder: StringProperty(
+        name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"} | BLEND_RELATIVE
+    )
     use_range: BoolProperty(name="Own Range", description="Other frames than the scene's", options={"SKIP_SAVE"})
     first: IntProperty(name="First Frame", default=1, options={"SKIP_SAVE"})
     last: IntProperty(name="Last Frame", default=250, options={"SKIP_SAVE"})

@@ -11,6 +11,8 @@ from . import garments, materials, motion, rig
 # Blender keeps no reference to the strings of a computed enum: somebody must
 _garment_items: list[tuple] = []
 _motion_items: list[tuple] = []
+# from 4.5 on Blender asks which paths may start with //
+BLEND_RELATIVE = {"ANIMATABLE"} | ({"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set())
 MOTION_DESCRIPTIONS = {
     "walk": "A walk, straight ahead",
     "dance": "A dance with turns and high arms",
@@ -82,6 +84,7 @@ class SceneSettings(PropertyGroup):
         description="Where baked clothes are written. // is the folder of the .blend file",
         subtype="DIR_PATH",
         default="//clothes",
+        options=BLEND_RELATIVE,
     )
     overwrite: BoolProperty(
         name="Overwrite", description="Replace a bake that is already in the folder", default=False

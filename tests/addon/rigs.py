@@ -1,0 +1,111 @@
+"""Rigs as users have them, built from the embedded body's joints; and poses put on them by plain matrices."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from mathutils import Matrix, Vector
+
+from blender_addon.body_data import read_body
+from blender_addon.paths import body_file
+from blender_addon.rig import PARENTS, SHORT_NAMES
+from scale_backend import joints
+from scale_backend.motion import matrices_from_axis_angle
+
+BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+TURNED = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+
+
+def body_joints(count: int = 24) -> np.ndarray:  # [J, 3]
+    """Rest joints; hands and faces of the larger families hang a little way from their parents."""
+    rest = read_body(body_file("neutral")).joints
+    if count == 24:
+        return rest
+    rest = list(rest[:22])
+    generator = np.random.default_rng(1)
+    for parent in PARENTS[count][22:]:
+        rest.append(rest[parent] + generator.uniform(0.01, 0.04, 3))
+    return np.array(rest)
+
+
+def build_rig(
+    names: tuple[str, ...] = joints.SMPL,
+    prefix: str = "",
+    to_armature: np.ndarray = BLENDER,  # [3, 3] SMPL's axes to the armature's
+    unit: float = 1.0,  # armature units in a metre
+    seed: int | None = None,  # random directions and rolls of the bones
+    root_bone: bool = False,
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0),  # of the whole rest pose, metres
+) -> bpy.types.Object:
+    generator = np.random.default_rng(seed)
+    armature = bpy.data.armatures.new("Armature")
+    rig = bpy.data.objects.new("Armature", armature)
+    bpy.context.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    root = armature.edit_bones.new("root") if root_bone else None
+    if root:
+        root.tail = (0, 0, 0.1 * unit)
+    rest = (body_joints(len(names)) + np.array(offset)) @ to_armature.T * unit
+    # names in another order than the model's: Blender's order means nothing
+    bones = {index: armature.edit_bones.new(prefix + names[index]) for index in reversed(range(len(names)))}
+    for index, bone in bones.items():
+        direction = to_armature @ np.array([0.0, 1.0, 0.0]) if seed is None else generator.normal(size=3)
+        bone.head = rest[index]
+        bone.tail = rest[index] + direction / np.linalg.norm(direction) * 0.08 * unit
+        bone.roll = 0.0 if seed is None else generator.uniform(-3, 3)
+    for index, parent in enumerate(PARENTS[len(names)]):
+        bones[index].parent = bones[parent] if parent >= 0 else root
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return rig
+
+
+def random_pose(count: int, seed: int = 0, size: float = 0.7) -> np.ndarray:  # [J, 3, 3]
+    return matrices_from_axis_angle(np.random.default_rng(seed).normal(0, size, (count, 3)))
+
+
+def put_pose(
+    rig: bpy.types.Object,
+    names: tuple[str, ...],
+    rotations: np.ndarray,  # [J, 3, 3] local, SMPL's axes
+    moved: np.ndarray,  # [3] from the rest pelvis, SMPL's axes, metres
+    to_armature: np.ndarray = BLENDER,
+    unit: float = 1.0,
+) -> None:
+    """Pose the bones by giving each its matrix in armature space; Blender finds values of its rotation mode."""
+    whole: list[np.ndarray] = []
+    places: list[np.ndarray] = []
+    parents = PARENTS[len(names)]
+    rest = [np.array(rig.data.bones[name].matrix_local.translation) for name in names]
+    for index, name in enumerate(names):
+        local = to_armature @ rotations[index] @ to_armature.T
+        parent = parents[index]
+        if parent < 0:
+            whole.append(local)
+            places.append(rest[0] + to_armature @ moved * unit)
+        else:
+            places.append(places[parent] + whole[parent] @ (rest[index] - rest[parent]))
+            whole.append(whole[parent] @ local)
+        turned = Matrix((whole[index] @ np.array(rig.data.bones[name].matrix_local)[:3, :3]).tolist())
+        rig.pose.bones[name].matrix = Matrix.Translation(Vector(places[index])) @ turned.to_4x4()
+        bpy.context.view_layer.update()
+
+
+MODES = ("QUATERNION", "XYZ", "ZYX", "AXIS_ANGLE", "YXZ")
+
+
+def mix_rotation_modes(rig: bpy.types.Object) -> None:
+    for index, bone in enumerate(rig.pose.bones):
+        bone.rotation_mode = MODES[index % len(MODES)]
+
+
+RIGS = {
+    "SMPL": {"names": joints.SMPL},
+    "SMPL add-on": {"names": SHORT_NAMES, "root_bone": True},
+    "prefixed": {"names": SHORT_NAMES, "prefix": "f_avg_", "root_bone": True},
+    "odd bones": {"names": joints.SMPL, "seed": 3},
+    "centimetres, Y up": {"names": SHORT_NAMES, "prefix": "m_avg_", "to_armature": np.eye(3), "unit": 100.0, "seed": 4},
+    "turned": {"names": joints.SMPL, "to_armature": TURNED, "seed": 5, "offset": (0.3, 1.1, -0.2)},
+    "SMPL-H": {"names": joints.SMPL_H, "seed": 6, "root_bone": True},
+    "SMPL-X": {"names": joints.SMPL_X, "seed": 7, "root_bone": True},
+}

@@ -1,0 +1,112 @@
+"""Rigs are recognised by their bones, and poses are read exactly, whatever the rig is like."""
+
+from __future__ import annotations
+
+import math
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_addon import rig
+from scale_backend import joints
+from tests.addon.rigs import RIGS, body_joints, build_rig, mix_rotation_modes, put_pose, random_pose
+
+
+def read(armature: bpy.types.Object) -> rig.Pose:
+    return rig.read_pose(armature, bpy.context.evaluated_depsgraph_get())
+
+
+@pytest.mark.parametrize("kind", RIGS)
+def test_a_random_pose_is_read_back(scene, kind):
+    options = RIGS[kind]
+    armature = build_rig(**options)
+    mix_rotation_modes(armature)
+    armature.scale = (0.01, 0.01, 0.01) if options.get("unit") == 100.0 else (1.7, 1.7, 1.7)
+    armature.rotation_euler, armature.location = (math.pi / 2, 0.3, 0.2), (3, -2, 1)
+    names = tuple(options.get("prefix", "") + name for name in options["names"])
+    rotations, moved = random_pose(len(names), seed=8), np.array([0.3, -0.2, 0.5])
+    axes = {key: options[key] for key in ("to_armature", "unit") if key in options}
+    put_pose(armature, names, rotations, moved, **axes)
+
+    pose = read(armature)
+
+    # with fingers, in float32, it is Blender's own rounding when the pose is put on that adds up
+    np.testing.assert_allclose(pose.rotations, rotations, atol=1e-5 if len(names) == 24 else 3e-5)
+    rest = body_joints(len(names))[0] + np.array(options.get("offset", (0, 0, 0)))
+    np.testing.assert_allclose(pose.translation(rest), moved, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", RIGS)
+def test_rest_is_the_identity(scene, kind):
+    pose = read(build_rig(**RIGS[kind]))
+    np.testing.assert_allclose(pose.rotations, np.broadcast_to(np.eye(3), pose.rotations.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("SMPL", "SMPL"), ("prefixed", "SMPL"), ("SMPL-H", "SMPL-H"), ("SMPL-X", "SMPL-X")]
+)
+def test_the_family_is_known_by_the_bones(scene, kind, family):
+    assert rig.recognise(build_rig(**RIGS[kind])).family == family
+
+
+def test_constraints_count(scene):
+    armature = build_rig(seed=3)
+    target = bpy.data.objects.new("Target", None)
+    scene.collection.objects.link(target)
+    target.rotation_euler = (0.4, -0.9, 0.2)
+    constraint = armature.pose.bones["left_elbow"].constraints.new("COPY_ROTATION")
+    constraint.target = target
+    bpy.context.view_layer.update()
+    turned = np.array(target.matrix_world)[:3, :3] @ np.array(armature.data.bones["left_elbow"].matrix_local)[:3, :3].T
+    expected = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    np.testing.assert_allclose(read(armature).rotations[18], expected.T @ turned @ expected, atol=1e-5)
+
+
+def test_a_scaled_bone_gives_a_rotation(scene):
+    armature = build_rig()
+    armature.pose.bones["left_hip"].scale = (1.0, 2.0, 0.5)
+    bpy.context.view_layer.update()
+    rotations = read(armature).rotations
+    np.testing.assert_allclose(rotations @ np.swapaxes(rotations, -1, -2), np.broadcast_to(np.eye(3), (24, 3, 3)),
+                               atol=1e-5)  # fmt: skip
+
+
+def test_missing_hands_stay_still(scene):
+    armature = build_rig(names=joints.SMPL)
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name in ("left_hand", "right_hand"):
+        armature.data.edit_bones.remove(armature.data.edit_bones[name])
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rotations = random_pose(24, seed=2)
+    rotations[22:] = np.eye(3)
+    put_pose(armature, (*joints.SMPL[:22], "left_wrist", "right_wrist"), rotations, np.zeros(3))
+    np.testing.assert_allclose(read(armature).rotations, rotations, atol=1e-5)
+
+
+def test_missing_bones_are_named(scene):
+    armature = build_rig()
+    armature.data.bones["left_knee"].name = "knee"
+    with pytest.raises(rig.RigError, match="lacks the bones left_knee; choose"):
+        rig.recognise(armature)
+
+
+def test_another_rig_is_refused(scene):
+    armature = bpy.data.objects.new("Metarig", bpy.data.armatures.new("Metarig"))
+    with pytest.raises(rig.RigError, match=r"'Metarig' is no SMPL rig: it lacks .*Pelvis.* and 16 more; choose"):
+        rig.recognise(armature)
+    with pytest.raises(rig.RigError, match="No armature is chosen"):
+        rig.recognise(None)
+
+
+def test_the_rig_of_what_is_selected(character):
+    body = bpy.data.objects["SCALE Body"]
+    assert rig.rig_of(body) == rig.rig_of(character) == character
+    assert rig.rig_of(None) is None
+
+
+def test_shape_keys_are_the_bodys_shape(character):
+    blocks = bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks
+    blocks["Shape000"].value, blocks["Shape003"].value = 1.5, -2.0
+    np.testing.assert_allclose(rig.body_shape(character), [1.5, 0, 0, -2, 0, 0, 0, 0, 0, 0])
