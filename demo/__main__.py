@@ -115,6 +115,7 @@ def install(out: Path) -> None:
     if module not in bpy.context.preferences.addons:
         raise RuntimeError(f"{package} could not be installed as an extension.")
     bpy.context.preferences.addons[module].preferences.backend_python = sys.executable
+    bpy.context.preferences.filepaths.save_version = 0  # no demo.blend1 beside
     bpy.ops.wm.save_userpref()
 
 
