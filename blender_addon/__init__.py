@@ -18,8 +18,8 @@ def register() -> None:
         bpy.utils.register_class(cls)
     for module in (properties, operators, live):
         module.register()
-    if bpy.app.module:  # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers
-        atexit.register(unregister)
+    # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
+    atexit.register(unregister)
 
 
 def unregister() -> None:

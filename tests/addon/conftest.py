@@ -11,7 +11,7 @@ import pytest
 
 USER_FOLDER = tempfile.TemporaryDirectory(prefix="scale-addon-tests-")
 os.environ["BLENDER_USER_RESOURCES"] = USER_FOLDER.name  # read when bpy is imported
-os.environ["SCALE_BACKEND_PYTHON"] = sys.executable
+os.environ.setdefault("SCALE_BACKEND_PYTHON", sys.executable)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import bpy  # noqa: E402

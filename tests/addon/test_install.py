@@ -1,0 +1,66 @@
+"""The real zip, installed by Blender's own installer into an empty user folder, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import build_addon
+from tests.making import write_garment
+
+SESSION = """
+import os, sys, bpy
+package, garment, folder = sys.argv[1:]
+before = set(dir(bpy.types))
+bpy.ops.extensions.package_install_files(filepath=package, repo="user_default", enable_on_install=True)
+bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+
+import scale_backend
+assert folder in scale_backend.__file__, scale_backend.__file__  # the bundled wheel, not a checkout
+assert "torch" not in sys.modules
+
+scene = bpy.context.scene
+bpy.ops.scale_clothing.add_character()
+bpy.ops.scale_clothing.add_garment(filepath=garment)
+bpy.ops.scale_clothing.generate()
+clothes = next(o for o in bpy.data.objects if o.scale_clothing.is_clothes)
+assert len(clothes.data.polygons) > 100
+scene.frame_end = 4
+scene.scale_clothing.bake_folder = os.path.join(folder, "baked")
+bpy.ops.scale_clothing.bake()
+assert len(os.listdir(os.path.join(folder, "baked"))) == 1
+bpy.ops.wm.save_as_mainfile(filepath=os.path.join(folder, "scene.blend"))
+
+bpy.ops.preferences.addon_disable(module="bl_ext.user_default.scale_clothing")
+assert not hasattr(bpy.types.Scene, "scale_clothing")
+assert not [name for name in set(dir(bpy.types)) - before if "SCALE" in name]
+bpy.ops.preferences.addon_enable(module="bl_ext.user_default.scale_clothing")
+bpy.ops.wm.open_mainfile(filepath=os.path.join(folder, "scene.blend"))
+clothes = next(o for o in bpy.data.objects if o.scale_clothing.is_clothes)
+bpy.ops.scale_clothing.clear_bake()
+scene = bpy.context.scene
+scene.frame_set(3)
+assert "torch" not in sys.modules
+print("session ended well")
+"""
+
+
+def test_the_built_extension(tmp_path: Path):
+    package = build_addon.build(tmp_path / "dist")
+    user = tmp_path / "user"
+    user.mkdir()
+    garment = write_garment(tmp_path / "skirt.safetensors")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"BLENDER_USER_RESOURCES": str(user)}
+    # -P and another folder: nothing of the checkout may be found
+    run = [sys.executable, "-P", "-c", WITHOUT_CHECKOUT + SESSION, str(package), str(garment), str(user)]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0 and "session ended well" in done.stdout, done.stdout + done.stderr
+
+
+WITHOUT_CHECKOUT = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", str(finder))]
+"""
