@@ -1,0 +1,1 @@
+"""The free body, built from MakeHuman's CC0 data."""
