@@ -1,5 +1,6 @@
 # make demo          a dancing character in trained clothes: out/demo/
 # make test          all tests
+# make bench         how long things take on this machine
 # make addon         the extension: dist/scale_clothing-<version>.zip
 # make lint          ruff
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
@@ -17,7 +18,7 @@ OTHER_BLENDERS := 4.2.23 5.0.1
 LIBRARIES := libX11.so.6=libx11-6 libXrender.so.1=libxrender1 libXfixes.so.3=libxfixes3 libXi.so.6=libxi6 \
   libxkbcommon.so.0=libxkbcommon0 libSM.so.6=libsm6 libGL.so.1=libgl1 libEGL.so.1=libegl1 libgomp.so.1=libgomp1
 
-.PHONY: help demo test addon lint matrix window-test setup libraries
+.PHONY: help demo test bench addon lint matrix window-test setup libraries
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +31,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks
 	$(BIN)/python -m pytest tests/addon
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks.playback
 
 addon: setup
 	$(BIN)/python build_addon.py
