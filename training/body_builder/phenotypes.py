@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,13 +24,6 @@ STATIONS = {
 ORIGINS = ("african", "asian", "caucasian")  # mixed by shares, not along a line
 RANGES = {trait: (2 / 3, 1.0) if trait == "age" else (0.0, 1.0) for trait in STATIONS}  # adults only
 AVERAGE = {trait: 2 / 3 if trait == "age" else 0.5 for trait in STATIONS}
-FAMILIES = (  # the traits that a family of targets is made for; its file names join their stations
-    ("macrodetails/", ("origin", "gender", "age")),
-    ("macrodetails/universal-", ("gender", "age", "muscle", "weight")),
-    ("macrodetails/height/", ("gender", "age", "muscle", "weight", "height")),
-    ("macrodetails/proportions/", ("gender", "age", "muscle", "weight", "proportions")),
-    ("breast/", ("gender", "age", "muscle", "weight", "cupsize", "firmness")),
-)
 
 
 @dataclass(frozen=True)
@@ -50,23 +43,38 @@ class PhenotypeSpace:
 
 
 def read_phenotypes(human: MakeHuman) -> PhenotypeSpace:
-    choices = STATIONS | {"origin": ORIGINS}
     stations, offsets = [], []
-    for prefix, traits in FAMILIES:
-        for names in product(*(choices[trait] for trait in traits)):
-            target = prefix + "-".join(names)
-            if prefix == "breast/" and not human.has_target(target):  # made for women, and not for every station
-                continue
-            stations.append(names)
-            offsets.append(human.target(target))
+    for target, names in _adult_targets():
+        if target.startswith("breast/") and not human.has_target(target):  # not made for every station
+            continue
+        stations.append(names)
+        offsets.append(human.target(target))
     return PhenotypeSpace(tuple(stations), np.stack(offsets))
+
+
+def _adult_targets() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of the target files, each with the stations it is made for."""
+    for gender, age in product(STATIONS["gender"], STATIONS["age"]):
+        for origin in ORIGINS:
+            names = (origin, gender, age)
+            yield "macrodetails/" + "-".join(names), names
+        for build in product(STATIONS["muscle"], STATIONS["weight"]):
+            names = (gender, age, *build)
+            figure = "-".join(names)
+            yield f"macrodetails/universal-{figure}", names
+            for trait in ("height", "proportions"):
+                for station in STATIONS[trait]:
+                    yield f"macrodetails/{trait}/{figure}-{station}", (*names, station)
+            if gender == "female":
+                for cup, firmness in product(STATIONS["cupsize"], STATIONS["firmness"]):
+                    yield f"breast/{figure}-{cup}-{firmness}", (*names, cup, firmness)
 
 
 def station_weights(trait: str, value: float) -> dict[str, float]:
     """Shares of the two stations that a value lies between; the others have none."""
-    names, (low, high) = STATIONS[trait], RANGES[trait]
-    place = float(np.clip((value - low) / (high - low), 0, 1)) * (len(names) - 1)
-    before = min(int(place), len(names) - 2)
-    share = place - before
-    return {name: max(0.0, 1 - share if i == before else share if i == before + 1 else 0.0)
-            for i, name in enumerate(names)}  # fmt: skip
+    names = STATIONS[trait]
+    places = np.linspace(*RANGES[trait], len(names))
+    value = float(np.clip(value, places[0], places[-1]))
+    after = min(max(int(np.searchsorted(places, value)), 1), len(names) - 1)
+    share = (value - places[after - 1]) / (places[after] - places[after - 1])
+    return dict.fromkeys(names, 0.0) | {names[after - 1]: 1 - share, names[after]: share}
