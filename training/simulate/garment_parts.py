@@ -24,6 +24,7 @@ from .mesh_tools import (
 from .remesh import remesh
 from .skinning import SkinnedBody
 
+DIFFUSION_ROUNDS = 150
 Field = Callable[[Array], Array]  # points [V, 3] -> [V]
 
 
@@ -85,8 +86,10 @@ def body_part(body: SkinnedBody, field: Field, inside: tuple[float, float, float
 
 
 def finish(body: SkinnedBody, pieces: Pieces, edge_length: float, clearance: Field,
-           rounds: int = 8) -> tuple[Mesh, Index, Array]:
+           rounds: int = 8, diffusion: Field | None = None) -> tuple[Mesh, Index, Array]:
     """Remesh, smooth, keep clear of the body: mesh, panel [T] and blend weights [V, J].
+
+    `diffusion` says where (0 to 1) the weights are spread over the cloth instead of following the nearest skin.
 
     Raises ValueError if a panel is not a disk: panels become UV charts.
     """
@@ -101,5 +104,8 @@ def finish(body: SkinnedBody, pieces: Pieces, edge_length: float, clearance: Fie
         vertices = smooth(vertices, mesh.triangles, 1, np.where(inner, 0.4, 0.2))
         vertices = surface.keep_clear(vertices, clearance(vertices), 2)
     weights = carry_weights(Mesh(body.vertices, body.triangles), body.blend_weights, vertices)
-    weights = np.maximum(smooth(weights, mesh.triangles, 3), 0)
+    weights = smooth(weights, mesh.triangles, 3)
+    if diffusion is not None:
+        weights = smooth(weights, mesh.triangles, DIFFUSION_ROUNDS, 0.9 * diffusion(vertices))
+    weights = np.maximum(weights, 0)
     return Mesh(vertices, mesh.triangles), panel, weights / weights.sum(1, keepdims=True)

@@ -1,19 +1,46 @@
 """The garments that can be simulated, by name."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from ..raw_frames import RawFramesError
+from .cloth import ClothScene, ClothSettings
 from .dress import make_dress
-from .garment_parts import GarmentMesh
+from .garment_parts import Field, GarmentMesh
 from .skinning import SkinnedBody
 from .tee_trousers import make_tee_trousers, waist_padding
 
-GARMENTS = {"dress": make_dress, "tee-trousers": make_tee_trousers}
-EDGE_LENGTH = 0.018  # metres
-PADDING = {"tee-trousers": waist_padding}  # where a garment needs the colliding body thicker
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a garment is made and simulated."""
+
+    make: Callable[[SkinnedBody, float], GarmentMesh]
+    edge_length: float  # metres
+    cloth: ClothSettings
+    most_frames: int  # held at most so long until it rests
+    padding: Field | None = None  # where the colliding body has to be thicker
 
 
-def make_garment(name: str, body: SkinnedBody, edge_length: float = EDGE_LENGTH) -> GarmentMesh:
+RECIPES = {
+    "dress": Recipe(make_dress, 0.020, ClothSettings(), 34),
+    "tee-trousers": Recipe(make_tee_trousers, 0.022, ClothSettings(bending=15.0, bending_damping=0.5), 20, waist_padding),
+}
+
+
+def find_recipe(name: str) -> Recipe:
     """Raises RawFramesError for a name that is not known."""
-    if name not in GARMENTS:
-        raise RawFramesError(f"There is no garment '{name}' to simulate: choose one of {', '.join(GARMENTS)}.")
-    return GARMENTS[name](body, edge_length)
+    if name not in RECIPES:
+        raise RawFramesError(f"There is no garment '{name}' to simulate: choose one of {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def make_garment(name: str, body: SkinnedBody) -> GarmentMesh:
+    recipe = find_recipe(name)
+    return recipe.make(body, recipe.edge_length)
+
+
+def make_scene(name: str, body: SkinnedBody, garment: GarmentMesh, cloth: ClothSettings | None = None) -> ClothScene:
+    recipe = find_recipe(name)
+    return ClothScene(body, garment, cloth or recipe.cloth, recipe.padding)
