@@ -118,7 +118,11 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded, frame
         meshes.set_uv(mesh, topology["uv"])
     patch = np.asarray(topology["patch"])
     meshes.set_attribute(mesh, PATCH, "INT", patch)
-    meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(patch))
+    if len(topology["triangles"]):  # one colour a face, not blended from corner to corner
+        faces = np.repeat(patch[topology["triangles"][:, 0]], 3)
+        meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(faces), "CORNER")
+    else:
+        meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(patch))
     if "region" in topology:
         meshes.set_attribute(mesh, REGION, "INT", topology["region"])
     meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", frame.turn_to_armature(decoded.normals))
@@ -168,8 +172,16 @@ def apply_look(obj: Object) -> None:
         obj.data.materials[0] = material
     else:
         obj.data.materials.append(material)
-    obj.color = settings.color
+    set_color(obj)
     surfaces.set_material(obj, material)
+
+
+def set_color(obj: Object) -> None:
+    """The cloth's colour: the material takes it from the object, the solid view from the material."""
+    obj.color = obj.scale_clothing.color
+    cloth = bpy.data.materials.get(materials.CLOTH)
+    if cloth is not None:
+        cloth.diffuse_color = obj.color
 
 
 def clear_bake(obj: Object) -> None:

@@ -11,6 +11,7 @@ LOOKS = (
     ("NORMALS", "Normals", "The direction of the surface as colour, as research pictures show it"),
     ("PATCHES", "Patches", "One colour for each patch of the garment"),
 )
+CLOTH = "SCALE Cloth"
 PATCH_COLOR = "patch_color"
 THREADS = 450  # across the UV square, about 1.4 m of cloth: threads 3 mm apart
 
@@ -18,7 +19,7 @@ THREADS = 450  # across the UV square, about 1.4 m of cloth: threads 3 mm apart
 def look(kind: str, points: bool) -> Material:
     """The material of a look; made once a file. Points carry their normal as an attribute, meshes have it."""
     if kind == "CLOTH":
-        return _once("SCALE Cloth", _cloth)
+        return _once(CLOTH, _cloth)
     if kind == "PATCHES":
         return _once("SCALE Patches", _patches)
     return _once("SCALE Point Normals", _point_normals) if points else _once("SCALE Normals", _normals)
@@ -124,34 +125,44 @@ def _glow(tree: NodeTree, colour_socket) -> None:
 
 
 def _direction_colour(tree: NodeTree, direction_socket):
-    """Directions -1..1 as colours 0..1."""
-    scaled = _node(tree, "ShaderNodeVectorMath", (150, 0), operation="MULTIPLY_ADD")
+    """Directions -1..1 in the world as colours 0..1, in SMPL's axes as research pictures have them: front is blue."""
+    parts = _node(tree, "ShaderNodeSeparateXYZ", (0, 0))
+    front = _node(tree, "ShaderNodeMath", (50, -150), operation="MULTIPLY")
+    front.inputs[1].default_value = -1.0
+    turned = _node(tree, "ShaderNodeCombineXYZ", (100, 0))
+    scaled = _node(tree, "ShaderNodeVectorMath", (200, 0), operation="MULTIPLY_ADD")
     scaled.inputs[1].default_value = scaled.inputs[2].default_value = (0.5, 0.5, 0.5)
-    tree.links.new(direction_socket, scaled.inputs[0])
+    link = tree.links.new
+    link(direction_socket, parts.inputs[0])
+    link(parts.outputs["X"], turned.inputs["X"])
+    link(parts.outputs["Z"], turned.inputs["Y"])
+    link(parts.outputs["Y"], front.inputs[0])
+    link(front.outputs[0], turned.inputs["Z"])
+    link(turned.outputs[0], scaled.inputs[0])
     return scaled.outputs[0]
 
 
 def _normals(material: Material) -> None:
     tree = material.node_tree
     geometry = _node(tree, "ShaderNodeNewGeometry", (-500, 0))
-    own = _node(
-        tree, "ShaderNodeVectorTransform", (-300, 0), vector_type="NORMAL", convert_from="WORLD", convert_to="OBJECT"
-    )
-    tree.links.new(geometry.outputs["Normal"], own.inputs[0])
     # the renderer turns the normal towards the eye; seen from behind the surface's own is the other one
     away = _node(tree, "ShaderNodeMath", (-300, -250), operation="MULTIPLY_ADD")
     away.inputs[1].default_value, away.inputs[2].default_value = -2.0, 1.0
     tree.links.new(geometry.outputs["Backfacing"], away.inputs[0])
-    turned = _node(tree, "ShaderNodeVectorMath", (-50, 0), operation="SCALE")
-    tree.links.new(own.outputs[0], turned.inputs[0])
+    turned = _node(tree, "ShaderNodeVectorMath", (-150, 0), operation="SCALE")
+    tree.links.new(geometry.outputs["Normal"], turned.inputs[0])
     tree.links.new(away.outputs[0], turned.inputs["Scale"])
     _glow(tree, _direction_colour(tree, turned.outputs[0]))
 
 
 def _point_normals(material: Material) -> None:
     tree = material.node_tree
-    normal = _node(tree, "ShaderNodeAttribute", (-200, 0), attribute_name="normal")
-    _glow(tree, _direction_colour(tree, normal.outputs["Vector"]))
+    normal = _node(tree, "ShaderNodeAttribute", (-400, 0), attribute_name="normal")
+    world = _node(
+        tree, "ShaderNodeVectorTransform", (-200, 0), vector_type="NORMAL", convert_from="OBJECT", convert_to="WORLD"
+    )
+    tree.links.new(normal.outputs["Vector"], world.inputs[0])
+    _glow(tree, _direction_colour(tree, world.outputs[0]))
 
 
 def _patches(material: Material) -> None:

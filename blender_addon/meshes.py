@@ -47,13 +47,13 @@ def get_positions(mesh: Mesh) -> np.ndarray:  # [V, 3] float32
     return points
 
 
-def set_attribute(mesh: Mesh, name: str, kind: str, values: np.ndarray) -> None:
-    """A value for each vertex. kind: FLOAT_VECTOR, FLOAT_COLOR or INT."""
+def set_attribute(mesh: Mesh, name: str, kind: str, values: np.ndarray, domain: str = "POINT") -> None:
+    """A value for each vertex or corner. kind: FLOAT_VECTOR, FLOAT_COLOR or INT."""
     attribute = mesh.attributes.get(name)
-    if attribute is None or attribute.data_type != kind:
+    if attribute is None or (attribute.data_type, attribute.domain) != (kind, domain):
         if attribute is not None:
             mesh.attributes.remove(attribute)
-        attribute = mesh.attributes.new(name, kind, "POINT")
+        attribute = mesh.attributes.new(name, kind, domain)
     field = {"FLOAT_VECTOR": "vector", "FLOAT_COLOR": "color", "INT": "value"}[kind]
     dtype = np.int32 if kind == "INT" else np.float32
     attribute.data.foreach_set(field, np.ascontiguousarray(values, dtype).ravel())

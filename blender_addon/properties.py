@@ -98,7 +98,9 @@ def _look_changed(self: ClothesSettings, _context: Context) -> None:
 
 
 def _color_changed(self: ClothesSettings, _context: Context) -> None:
-    self.id_data.color = self.color
+    from . import clothes
+
+    clothes.set_color(self.id_data)
 
 
 def _radius_changed(self: ClothesSettings, _context: Context) -> None:
