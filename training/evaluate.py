@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import tyro
 
-from scale_backend.assets import find_garment
+from scale_backend.assets import find_garment, find_motion
 from scale_backend.body import Body, joint_transforms, load_body, pose_vertices, skin
 from scale_backend.carrier import pose_carrier
 from scale_backend.garment import Garment, load_garment
@@ -29,7 +29,8 @@ class EvaluateSettings:
     garment: Annotated[str, tyro.conf.Positional]
     """Garment: a name of those that ship, or a .safetensors file."""
     raw: Path | None = None
-    """Raw folder with the frames. Without it, or where the split is missing, the held-out dance is simulated."""
+    """Raw folder with the frames; data/raw/GARMENT if not given. Where it lacks the split `test`, the held-out dance
+    is simulated into it."""
     split: str = "test"
     limit: int | None = None
     """At most this many frames, spread evenly."""
@@ -39,6 +40,8 @@ class EvaluateSettings:
     """Where to write the figures as JSON; GARMENT-SPLIT.json in the current folder if not given."""
     threads: int = 0
 
+
+HELD_OUT_FRAMES = 30  # of the dance, evenly spaced
 
 COLUMNS = {
     "to_truth_mean": "to truth", "to_truth_p90": "90 %", "from_truth_mean": "from truth", "from_truth_p90": "90 %",
@@ -53,7 +56,7 @@ def run(settings: EvaluateSettings) -> dict:
     garment = load_garment(find_garment(settings.garment))
     body = load_body(settings.body)
     garment.carrier_on(body)
-    raw, frames = held_out_frames(settings, garment, body)
+    raw, frames = held_out_frames(settings, garment)
     if settings.limit is not None and settings.limit < len(frames):
         frames = _pick(frames, np.linspace(0, len(frames) - 1, settings.limit).round().astype(int))
     tables = evaluate(garment, body, raw, frames)
@@ -102,18 +105,16 @@ def skinned_cloth(
     return cloth.numpy(), pose_vertices(body, rotations, translation).numpy()
 
 
-def held_out_frames(settings: EvaluateSettings, garment: Garment, body: Body) -> tuple[RawGarment, RawFrames]:
-    """Frames of the folder, or the dance simulated now by the training's own protocol."""
-    if settings.raw is not None:
-        try:
-            return read_garment(settings.raw), read_split(settings.raw, settings.split)
-        except RawFramesError:
-            if (settings.raw / "garment.npz").is_file() and settings.split != "test":
-                raise
-    from training.simulate import simulate_motion
+def held_out_frames(settings: EvaluateSettings, garment: Garment) -> tuple[RawGarment, RawFrames]:
+    """Frames of the folder; the dance is simulated now, by the training's own protocol, if it is not there."""
+    name = garment.training.get("data", garment.name)  # a dress on the body carrier learned from the dress
+    folder = settings.raw or Path("data/raw") / name
+    if settings.split == "test" and not list(folder.glob("test-*.npz")):
+        from training.simulate.run import simulate_motion
 
-    name = garment.training.get("data", garment.name)
-    return simulate_motion(name, "dance", settings.raw)
+        print(f"{folder} has no held-out frames: simulating {HELD_OUT_FRAMES} frames of the dance")
+        simulate_motion(name, find_motion("dance"), HELD_OUT_FRAMES, folder, split="test")
+    return read_garment(folder), read_split(folder, settings.split)
 
 
 def _pick(frames: RawFrames, chosen: np.ndarray) -> RawFrames:
