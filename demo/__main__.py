@@ -29,9 +29,9 @@ class Settings:
     out: Path = ROOT / "out" / "demo"  # folder of the results; files of an earlier demo in it are replaced
     garment: str = "dress"  # name of a garment that ships, or a file
     motion: str = "dance"  # name of a motion that ships
-    frames: int = 72  # how many frames are rendered
+    frames: int = 120  # how many frames are rendered, at most
     step: int = 2  # frames of the motion from one rendered frame to the next, at 24 a second
-    size: int = 480  # height of the pictures, pixels
+    size: int = 432  # height of the pictures, pixels
     samples: int = 6  # a pixel
 
 

@@ -14,7 +14,7 @@ LENS = 70.0  # mm
 SENSOR = 36.0  # mm, the picture's height
 CAMERA_TURN = math.radians(12)  # from the front, towards the character's left
 CAMERA_LIFT = 0.06  # metres up for each metre away
-FLESH = 0.16  # metres round the joints that stay in the picture
+FLESH = 0.10  # metres round the joints that stay in the picture
 
 
 def build(scene: Scene, rig: Object) -> None:
