@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
+VERSION := $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' scale_backend/__init__.py)
+ZIP := dist/scale_clothing-$(VERSION).zip
 OTHER_BLENDERS := 4.2.23 5.0.1
 
 # library that the bpy module needs = Debian's package for it. Without libEGL, Workbench and EEVEE abort the process.
@@ -44,11 +46,11 @@ lint: setup
 matrix: setup $(OTHER_BLENDERS:%=$(MATRIX)/%/.ready)
 	$(BIN)/python build_addon.py
 	set -e; for python in $(BIN)/python $(OTHER_BLENDERS:%=$(MATRIX)/%/bin/python); do \
-	  $$python tests/addon/matrix.py dist/scale_clothing-*.zip $(CURDIR)/$(BIN)/python; done
+	  $$python tests/addon/matrix.py $(ZIP) $(CURDIR)/$(BIN)/python; done
 
 window-test: setup
 	$(BIN)/python build_addon.py
-	bash tests/addon/window/run.sh
+	bash tests/addon/window/run.sh $(ZIP)
 
 setup: libraries $(READY)
 
