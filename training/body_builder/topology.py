@@ -65,6 +65,15 @@ def directed_edges(triangles: Index) -> Index:  # [3 T, 2]
     return np.concatenate([triangles[:, :2], triangles[:, 1:], triangles[:, [2, 0]]])
 
 
+def edge_faces(triangles: Index) -> dict[tuple[int, int], list[int]]:
+    """The triangles on each edge (lower vertex first), edges in the order in which the triangles name them."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for number, (a, b, c) in enumerate(triangles.tolist()):
+        for edge in ((a, b), (b, c), (c, a)):
+            found.setdefault((min(edge), max(edge)), []).append(number)
+    return found
+
+
 def is_closed_sphere(triangles: Index) -> bool:
     """Watertight, consistently wound, without handles."""
     directed = directed_edges(triangles)
