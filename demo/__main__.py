@@ -6,6 +6,7 @@ gives it a dance and a garment, bakes, and renders. Leaves a .blend, the frames,
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -31,6 +32,7 @@ class Settings:
     motion: str = "dance"  # name of a motion that ships
     frames: int = 120  # how many frames are rendered, at most
     step: int = 2  # frames of the motion from one rendered frame to the next, at 24 a second
+    turn: float = 12.0  # degrees that the camera stands beside the character's front; 90: its left side, 180: its back
     size: int = 432  # height of the pictures, pixels
     samples: int = 6  # a pixel
 
@@ -80,7 +82,7 @@ def run(settings: Settings) -> None:
 
     say("Building the studio")
     scene.render.resolution_x, scene.render.resolution_y = even(settings.size * 5 / 6), even(settings.size)
-    studio.build(scene, chosen.rig)
+    studio.build(scene, chosen.rig, math.radians(settings.turn))
     studio.use_cycles(scene, settings.samples)
     scene.frame_set(scene.frame_start)
     bpy.ops.wm.save_mainfile()

@@ -6,33 +6,39 @@ import math
 
 import bpy
 import numpy as np
-from bpy.types import Camera, Material, Object, Scene
-from mathutils import Vector
+from bpy.types import Material, Object, Scene, World
+from mathutils import Matrix, Vector
 
 BACKDROP = (0.36, 0.40, 0.45)
 LENS = 70.0  # mm
 SENSOR = 36.0  # mm, the picture's height
-CAMERA_TURN = math.radians(12)  # from the front, towards the character's left
 CAMERA_LIFT = 0.06  # metres up for each metre away
 FLESH = 0.10  # metres round the joints that stay in the picture
 
 
-def build(scene: Scene, rig: Object) -> None:
-    """Add backdrop, lights and camera for what the rig does in the scene's frame range."""
-    places = joint_places(scene, rig)
+def build(scene: Scene, rig: Object, turn: float) -> None:
+    """Backdrop, lights and camera for what the rig does in the scene's frames.
+
+    The studio stands round the origin, turned by `turn` radians: at zero the camera sees the character's front.
+    """
+    stand = bpy.data.objects.new("Studio", None)
+    scene.collection.objects.link(stand)
+    stand.rotation_euler.z = turn
+    places = joint_places(scene, rig) @ np.array(Matrix.Rotation(turn, 3, "Z"))  # as seen from the stand
     low, high = Vector(places.min(0)), Vector(places.max(0))
     middle = (low + high) / 2
-    _backdrop(scene, Vector((middle.x, high.y, 0)))
-    _light(scene, "Key", middle + Vector((-2.4, -3.0, 2.2)), middle, power=340, size=1.4)
-    _light(scene, "Fill", middle + Vector((3.2, -2.6, 0.6)), middle, power=40, size=3.0)
-    _light(scene, "Rim", middle + Vector((1.9, 2.2, 2.0)), middle, power=220, size=1.0)
-    world = bpy.data.worlds.new("Studio")
-    world.use_nodes = True
-    background = world.node_tree.nodes["Background"]
-    background.inputs["Color"].default_value = (0.80, 0.88, 1.0, 1.0)
-    background.inputs["Strength"].default_value = 0.14
-    scene.world = world
-    _camera(scene, places)
+    parts = [
+        _backdrop(Vector((middle.x, high.y, 0))),
+        _light("Key", middle + Vector((-2.4, -3.0, 2.2)), middle, power=340, size=1.4),
+        _light("Fill", middle + Vector((3.2, -2.6, 0.6)), middle, power=40, size=3.0),
+        _light("Rim", middle + Vector((1.9, 2.2, 2.0)), middle, power=220, size=1.0),
+        _camera(scene.render.resolution_x / scene.render.resolution_y, places),
+    ]
+    for part in parts:
+        scene.collection.objects.link(part)
+        part.parent = stand
+    scene.camera = parts[-1]
+    scene.world = _sky()
 
 
 def joint_places(scene: Scene, rig: Object) -> np.ndarray:  # [K, 3] metres
@@ -62,7 +68,16 @@ def use_cycles(scene: Scene, samples: int) -> None:
     scene.cycles.caustics_reflective = scene.cycles.caustics_refractive = False
 
 
-def _backdrop(scene: Scene, foot: Vector) -> None:
+def _sky() -> World:
+    world = bpy.data.worlds.new("Studio")
+    world.use_nodes = True
+    background = world.node_tree.nodes["Background"]
+    background.inputs["Color"].default_value = (0.80, 0.88, 1.0, 1.0)
+    background.inputs["Strength"].default_value = 0.14
+    return world
+
+
+def _backdrop(foot: Vector) -> Object:
     """A floor that bends up into a wall behind the character."""
     bend = [(math.sin(a), 1 - math.cos(a)) for a in np.linspace(0, math.pi / 2, 16)]
     profile = [(-9.0, 0.0), *((2.0 + 2.0 * y, 2.0 * z) for y, z in bend), (4.0, 9.0)]
@@ -72,7 +87,7 @@ def _backdrop(scene: Scene, foot: Vector) -> None:
     mesh.from_pydata(vertices, [], faces)
     mesh.shade_smooth()
     mesh.materials.append(_paper())
-    scene.collection.objects.link(bpy.data.objects.new("Backdrop", mesh))
+    return bpy.data.objects.new("Backdrop", mesh)
 
 
 def _paper() -> Material:
@@ -85,32 +100,28 @@ def _paper() -> Material:
     return material
 
 
-def _light(scene: Scene, name: str, place: Vector, target: Vector, power: float, size: float) -> None:
+def _light(name: str, place: Vector, target: Vector, power: float, size: float) -> Object:
     light = bpy.data.lights.new(name, "AREA")
     light.shape, light.size, light.energy = "DISK", size, power
     lamp = bpy.data.objects.new(name, light)
     lamp.location = place
     lamp.rotation_euler = (target - place).to_track_quat("-Z", "Y").to_euler()
-    scene.collection.objects.link(lamp)
+    return lamp
 
 
-def _camera(scene: Scene, places: np.ndarray) -> None:  # [K, 3]
+def _camera(aspect: float, places: np.ndarray) -> Object:  # [K, 3]
     """In front of the character, just so far away that all places, and the flesh round them, are in the picture."""
-    camera: Camera = bpy.data.cameras.new("Camera")
+    camera = bpy.data.cameras.new("Camera")
     camera.lens, camera.sensor_fit, camera.sensor_height = LENS, "VERTICAL", SENSOR
-    eye = bpy.data.objects.new("Camera", camera)
-    scene.collection.objects.link(eye)
-    scene.camera = eye
-    height = np.array([0.0, 0.0, (places[:, 2].min() + places[:, 2].max()) / 2])
-    middle = (places.min(0) + places.max(0)) / 2 * (1, 1, 0) + height
-    toward = Vector((math.sin(CAMERA_TURN), -math.cos(CAMERA_TURN), CAMERA_LIFT)).normalized()
-    rotation = toward.to_track_quat("Z", "Y").to_matrix()
+    rotation = Vector((0.0, -1.0, CAMERA_LIFT)).to_track_quat("Z", "Y").to_matrix()
     across, up, back = np.array(rotation.transposed())
-    half_height = SENSOR / 2 / LENS
-    half_width = half_height * scene.render.resolution_x / scene.render.resolution_y
+    middle = (places.min(0) + places.max(0)) / 2
     offsets = places - middle
-    wide = (np.abs(offsets @ across) + FLESH) / half_width
+    half_height = SENSOR / 2 / LENS
+    wide = (np.abs(offsets @ across) + FLESH) / (half_height * aspect)
     tall = (np.abs(offsets @ up) + FLESH) / half_height
     distance = (np.maximum(wide, tall) + offsets @ back).max()
+    eye = bpy.data.objects.new("Camera", camera)
     eye.location = Vector(middle + distance * back)
     eye.rotation_euler = rotation.to_euler()
+    return eye
