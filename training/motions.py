@@ -3,6 +3,7 @@
 They are written in AMASS's format (Z up, 30 frames a second) for the free body and touch the floor at height zero.
 The dance is held out: training poses never come from it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def walk(share: float) -> tuple[Array, float]:
     for (side, _), shift in zip(SIDES, (0.0, 0.5), strict=True):
         swing = wave(stride, shift)
         lift = max(0.0, wave(stride, shift + 0.25))  # the knee bends while the leg comes forward
-        set_leg(pose, side, 0.06 + 0.40 * swing, 0.02, 0.0, 0.12 + 0.75 * lift ** 2, -0.10 + 0.12 * swing)
+        set_leg(pose, side, 0.06 + 0.40 * swing, 0.02, 0.0, 0.12 + 0.75 * lift**2, -0.10 + 0.12 * swing)
         set_arm(pose, side, -1.05, -0.38 * swing, 0.0, 0.35 - 0.15 * swing)
     for joint, twist in (("spine1", 0.03), ("spine2", 0.05), ("spine3", 0.05)):
         pose[INDEX[joint]] = 0.015, twist * wave(stride, 0.5), 0.015 * wave(stride)
@@ -50,12 +51,24 @@ def dance(share: float) -> tuple[Array, float]:
     for (side, mirror), shift in zip(SIDES, (0.0, 0.5), strict=True):
         step = max(0.0, wave(beat, shift))
         kick = reach * max(0.0, wave(beat / 2, shift / 2 + 0.1)) ** 2
-        set_leg(pose, side, 0.10 + 0.38 * step + 0.30 * kick, 0.07 + 0.10 * wave(beat / 2, 0.1 + shift * 0.3) * mirror
-                + 0.14 * kick, 0.10 * wave(beat / 4, shift), 0.20 + 0.55 * step - 0.12 * kick,
-                -0.10 - 0.12 * step)
+        set_leg(
+            pose,
+            side,
+            0.10 + 0.38 * step + 0.30 * kick,
+            0.07 + 0.10 * wave(beat / 2, 0.1 + shift * 0.3) * mirror + 0.14 * kick,
+            0.10 * wave(beat / 4, shift),
+            0.20 + 0.55 * step - 0.12 * kick,
+            -0.10 - 0.12 * step,
+        )
         lift = -0.45 + 0.35 * wave(beat / 2, shift) + 0.55 * reach * (0.6 + wave(beat / 4, shift))
-        set_arm(pose, side, lift, 0.30 + 0.35 * wave(beat / 2, 0.15 + shift), 0.15 * wave(beat / 2, shift),
-                0.65 + 0.40 * wave(beat / 2, 0.4 + shift))
+        set_arm(
+            pose,
+            side,
+            lift,
+            0.30 + 0.35 * wave(beat / 2, 0.15 + shift),
+            0.15 * wave(beat / 2, shift),
+            0.65 + 0.40 * wave(beat / 2, 0.4 + shift),
+        )
         pose[INDEX[f"{side}_collar"]] = 0, 0, mirror * 0.10 * max(0.0, lift)
     sway, twist = wave(beat / 2, 0.08), wave(beat / 4, 0.2)
     pose[INDEX["spine1"]] = 0.05 + 0.03 * wave(beat), 0.10 * twist, 0.13 * sway
@@ -82,8 +95,14 @@ def stretch(share: float) -> tuple[Array, float]:
     for side, mirror in SIDES:
         set_leg(pose, side, 0.95 * squat, 0.10 + 0.14 * squat, 0.0, 1.25 * squat, -0.30 * squat)
         bend_away = right if side == "left" else left
-        set_arm(pose, side, -1.0 + 1.75 * up + 0.35 * bend_away + 0.55 * abs(twist) + 0.6 * squat,
-                0.15 + 0.9 * squat, 0.0, 0.25 + 0.35 * abs(twist))
+        set_arm(
+            pose,
+            side,
+            -1.0 + 1.75 * up + 0.35 * bend_away + 0.55 * abs(twist) + 0.6 * squat,
+            0.15 + 0.9 * squat,
+            0.0,
+            0.25 + 0.35 * abs(twist),
+        )
         pose[INDEX[f"{side}_collar"]] = 0, 0, mirror * 0.22 * up
     for joint in ("spine1", "spine2", "spine3"):
         pose[INDEX[joint]] = 0.10 * squat, 0.24 * twist, 0.17 * (right - left)
@@ -92,10 +111,13 @@ def stretch(share: float) -> tuple[Array, float]:
 
 
 MOTIONS: dict[str, tuple[Callable[[float], tuple[Array, float]], float, bool]] = {  # seconds, whether it loops
-    "walk": (walk, 2.4, True), "dance": (dance, 10.0, False), "stretch": (stretch, 8.0, False)}
+    "walk": (walk, 2.4, True),
+    "dance": (dance, 10.0, False),
+    "stretch": (stretch, 8.0, False),
+}
 
 
-def make_motion(name: str, joints: Array, parents: tuple[int, ...], touches: Callable[[Array], float]) -> dict:
+def make_motion(name: str, joints: Array, touches: Callable[[Array], float]) -> dict:
     """A motion as AMASS's arrays. `touches` gives the height (Y) of the lowest vertex for a pose [24, 3] whose
     pelvis joint is at the origin; `joints` are the rest joints [24, 3]."""
     formula, seconds, loops = MOTIONS[name]
@@ -110,9 +132,12 @@ def make_motion(name: str, joints: Array, parents: tuple[int, ...], touches: Cal
     poses[:, 0] = _standing(poses[:, 0])
     ground = np.stack([np.zeros(count), np.zeros(count), heights], -1)  # where the pelvis joint goes, Z up
     return {
-        "poses": poses.reshape(count, 72).astype(np.float32), "trans": (ground - joints[0]).astype(np.float32),
-        "betas": np.zeros(10, np.float32), "gender": np.array("neutral"),
-        "mocap_framerate": np.array(FRAME_RATE)}
+        "poses": poses.reshape(count, 72).astype(np.float32),
+        "trans": (ground - joints[0]).astype(np.float32),
+        "betas": np.zeros(10, np.float32),
+        "gender": np.array("neutral"),
+        "mocap_framerate": np.array(FRAME_RATE),
+    }
 
 
 def _standing(turns: Array) -> Array:
@@ -130,7 +155,7 @@ def run(settings: MotionSettings) -> None:
     body = load_skinned_body()
     settings.out.mkdir(parents=True, exist_ok=True)
     for name in MOTIONS:
-        arrays = make_motion(name, body.joints, body.parents, lambda pose: float(skin_body(body, pose)[:, 1].min()))
+        arrays = make_motion(name, body.joints, lambda pose: float(skin_body(body, pose)[:, 1].min()))
         path = settings.out / f"{name}.npz"
         np.savez_compressed(path, **arrays)
         print(f"{path}: {len(arrays['poses'])} frames at {FRAME_RATE:.0f} a second")

@@ -4,9 +4,10 @@ Signs: a positive rotation about x bends a knee and leans the spine forward, abo
 right hand; left and right limbs mirror y and z. So a hip flexes with -x, spreads with +z left and -z right; an arm
 hangs down with -z left and +z right, and reaches forward with -y left and +y right.
 """
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,31 @@ from numpy.typing import NDArray
 Pose = NDArray[np.float64]  # [24, 3]
 
 JOINTS = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand")
+    "pelvis",
+    "left_hip",
+    "right_hip",
+    "spine1",
+    "left_knee",
+    "right_knee",
+    "spine2",
+    "left_ankle",
+    "right_ankle",
+    "spine3",
+    "left_foot",
+    "right_foot",
+    "neck",
+    "left_collar",
+    "right_collar",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hand",
+    "right_hand",
+)
 INDEX = {name: number for number, name in enumerate(JOINTS)}
 SIDES = (("left", 1.0), ("right", -1.0))
 KINDS = ("walk", "dance", "between", "step", "reach", "dance", "squat", "walk", "between", "stand", "sit", "step")
@@ -96,7 +119,9 @@ def _random_legs(random: np.random.Generator, pose: Pose, kind: str) -> None:
     elif kind == "sit":
         flex, knee = uniform(1.15, 1.65), uniform(0.9, 1.7)
         for (side, _), ankle in zip(SIDES, ankles, strict=True):
-            set_leg(pose, side, flex + normal(0, 0.1), uniform(0.0, 0.35), normal(0, 0.1), knee + normal(0, 0.15), ankle)
+            set_leg(
+                pose, side, flex + normal(0, 0.1), uniform(0.0, 0.35), normal(0, 0.1), knee + normal(0, 0.15), ankle
+            )
     elif kind == "squat":
         flex, kneeling = uniform(0.3, 1.5), int(random.integers(4))
         for number, ((side, _), ankle) in enumerate(zip(SIDES, ankles, strict=True)):
@@ -130,28 +155,45 @@ def _random_arms(random: np.random.Generator, pose: Pose, kind: str) -> None:
         lift = random.uniform(low, high)
         set_arm(pose, side, lift, forward, random.normal(0, 0.25), random.uniform(0, 1.9))
         pose[INDEX[f"{side}_collar"]] = (
-            0, random.normal(0, 0.05), mirror * (0.15 * max(lift, 0) + random.normal(0, 0.06)))
+            0,
+            random.normal(0, 0.05),
+            mirror * (0.15 * max(lift, 0) + random.normal(0, 0.06)),
+        )
 
 
 # Limbs as capsules: from joint, to joint, share of that way (hands reach on beyond the wrist), radius in metres.
 CAPSULES = {
-    "torso": ("pelvis", "spine3", 1.0, 0.115), "chest": ("spine3", "neck", 1.0, 0.10), "skull": ("neck", "head", 1.9, 0.09),
-    **{f"{side}_{part}": (f"{side}_{start}", f"{side}_{end}", reach, radius) for side, _ in SIDES
-       for part, start, end, reach, radius in (
-           ("upper_arm", "shoulder", "elbow", 1.0, 0.042), ("forearm", "elbow", "wrist", 1.6, 0.036),
-           ("thigh", "hip", "knee", 1.0, 0.070), ("shin", "knee", "ankle", 1.1, 0.048))},
+    "torso": ("pelvis", "spine3", 1.0, 0.115),
+    "chest": ("spine3", "neck", 1.0, 0.10),
+    "skull": ("neck", "head", 1.9, 0.09),
+    **{
+        f"{side}_{part}": (f"{side}_{start}", f"{side}_{end}", reach, radius)
+        for side, _ in SIDES
+        for part, start, end, reach, radius in (
+            ("upper_arm", "shoulder", "elbow", 1.0, 0.042),
+            ("forearm", "elbow", "wrist", 1.6, 0.036),
+            ("thigh", "hip", "knee", 1.0, 0.070),
+            ("shin", "knee", "ankle", 1.1, 0.048),
+        )
+    },
 }
 SKIRT_CLEARANCE = 0.05  # between arms and thighs: the skirt hangs there
 
 
 def _clearances() -> dict[tuple[str, str], float]:
-    pairs = {("left_shin", "right_shin"): 0.0, ("left_thigh", "right_shin"): 0.0, ("left_shin", "right_thigh"): 0.0,
-             ("left_forearm", "right_forearm"): 0.0, ("left_forearm", "right_upper_arm"): 0.0,
-             ("left_upper_arm", "right_forearm"): 0.0}
+    pairs = {
+        ("left_shin", "right_shin"): 0.0,
+        ("left_thigh", "right_shin"): 0.0,
+        ("left_shin", "right_thigh"): 0.0,
+        ("left_forearm", "right_forearm"): 0.0,
+        ("left_forearm", "right_upper_arm"): 0.0,
+        ("left_upper_arm", "right_forearm"): 0.0,
+    }
     for side, _ in SIDES:
         pairs |= {(f"{side}_forearm", part): 0.0 for part in ("torso", "chest", "skull")}
-        pairs |= {(f"{side}_forearm", f"{other}_{part}"): SKIRT_CLEARANCE
-                  for other, _ in SIDES for part in ("thigh", "shin")}
+        pairs |= {
+            (f"{side}_forearm", f"{other}_{part}"): SKIRT_CLEARANCE for other, _ in SIDES for part in ("thigh", "shin")
+        }
     return pairs
 
 
@@ -164,11 +206,15 @@ def penetrates(positions: NDArray[np.float64]) -> bool:
     for name, (start, end, reach, radius) in CAPSULES.items():
         first, second = positions[INDEX[start]], positions[INDEX[end]]
         ends[name] = first, first + reach * (second - first), radius
-    if ends["left_thigh"][1][0] - ends["right_thigh"][1][0] < -0.02 and _distance(
-            *ends["left_thigh"][:2], *ends["right_thigh"][:2]) < 0.13:
+    if (
+        ends["left_thigh"][1][0] - ends["right_thigh"][1][0] < -0.02
+        and _distance(*ends["left_thigh"][:2], *ends["right_thigh"][:2]) < 0.13
+    ):
         return True
-    return any(_distance(*ends[a][:2], *ends[b][:2]) < ends[a][2] + ends[b][2] + clearance
-               for (a, b), clearance in CLEARANCES.items())
+    return any(
+        _distance(*ends[a][:2], *ends[b][:2]) < ends[a][2] + ends[b][2] + clearance
+        for (a, b), clearance in CLEARANCES.items()
+    )
 
 
 def _distance(a: NDArray, b: NDArray, c: NDArray, d: NDArray, samples: int = 9) -> float:
@@ -177,27 +223,16 @@ def _distance(a: NDArray, b: NDArray, c: NDArray, d: NDArray, samples: int = 9) 
     return float(np.linalg.norm((a + share * (b - a))[:, None] - (c + share * (d - c))[None], axis=-1).min())
 
 
-def random_poses(seed: int, joints: NDArray[np.float64], parents: tuple[int, ...]) -> Iterator[tuple[str, Pose]]:
-    """Endless possible poses with their kinds; any prefix is a balanced sample. `joints`: rest joints [24, 3]."""
+def random_poses(seed: int, positions: Callable[[Pose], NDArray[np.float64]]) -> Iterator[tuple[str, Pose]]:
+    """Endless possible poses with their kinds; any prefix is a balanced sample.
+
+    `positions` gives the posed joints [24, 3] of a pose, in metres.
+    """
     random = np.random.default_rng(seed)
     number = 0
     while True:
         kind = KINDS[number % len(KINDS)]
         pose = random_pose(random, kind)
-        if penetrates(joint_positions(pose, joints, parents)):
-            continue
-        number += 1
-        yield kind, pose
-
-
-def joint_positions(pose: Pose, joints: NDArray[np.float64], parents: tuple[int, ...]) -> NDArray[np.float64]:
-    """Posed joints [24, 3], pelvis at the origin."""
-    from scipy.spatial.transform import Rotation
-
-    local = Rotation.from_rotvec(pose).as_matrix()
-    rotations, positions = local.copy(), np.zeros((len(pose), 3))
-    for joint, parent in enumerate(parents):
-        if parent >= 0:
-            rotations[joint] = rotations[parent] @ local[joint]
-            positions[joint] = positions[parent] + rotations[parent] @ (joints[joint] - joints[parent])
-    return positions
+        if not penetrates(positions(pose)):
+            number += 1
+            yield kind, pose

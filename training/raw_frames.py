@@ -3,6 +3,7 @@
 A raw folder holds `garment.npz` and chunks named `<split>-<number>.npz`. Space: SMPL axes, metres, root rotation
 removed, pelvis joint at the origin; the rest mesh is in the body's own template space.
 """
+
 from __future__ import annotations
 
 import os
@@ -68,10 +69,17 @@ def read_garment(folder: Path) -> RawGarment:
     if missing:
         raise RawFramesError(f"{folder}/garment.npz lacks {', '.join(missing)}: simulate the folder again.")
     text = {"name", "body_name", "body_digest", "settings"}
-    return RawGarment(**{
-        field.name: str(value) if field.name in text
-        else tuple(str(name) for name in value) if field.name.endswith("_names") else value
-        for field in fields(RawGarment) for value in [arrays[field.name]]})
+    return RawGarment(
+        **{
+            field.name: str(value)
+            if field.name in text
+            else tuple(str(name) for name in value)
+            if field.name.endswith("_names")
+            else value
+            for field in fields(RawGarment)
+            for value in [arrays[field.name]]
+        }
+    )
 
 
 def write_chunk(path: Path, frames: RawFrames) -> None:
@@ -81,18 +89,27 @@ def write_chunk(path: Path, frames: RawFrames) -> None:
     if not step <= COARSEST_STEP:
         raise RawFramesError(f"{path.name} spans more than 3 metres or is not finite: a frame has exploded.")
     quantised = np.round((frames.vertices - low) / step).astype(np.uint16)
-    _write(path, {
-        "pose": frames.pose.astype(np.float32), "vertices": quantised, "low": low, "step": np.float64(step),
-        "names": np.array(frames.names), "inside": frames.inside.astype(np.float32),
-        "speed": frames.speed.astype(np.float32)})
+    _write(
+        path,
+        {
+            "pose": frames.pose.astype(np.float32),
+            "vertices": quantised,
+            "low": low,
+            "step": np.float64(step),
+            "names": np.array(frames.names),
+            "inside": frames.inside.astype(np.float32),
+            "speed": frames.speed.astype(np.float32),
+        },
+    )
 
 
 def read_chunk(path: Path) -> RawFrames:
     arrays = _read(path)
     try:
         vertices = (arrays["low"] + arrays["step"] * arrays["vertices"]).astype(np.float32)
-        return RawFrames(arrays["pose"], vertices, tuple(str(name) for name in arrays["names"]),
-                         arrays["inside"], arrays["speed"])
+        return RawFrames(
+            arrays["pose"], vertices, tuple(str(name) for name in arrays["names"]), arrays["inside"], arrays["speed"]
+        )
     except KeyError as missing:
         raise RawFramesError(f"{path} lacks the array {missing}: delete it and simulate it again.") from missing
 
@@ -113,7 +130,8 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
     return RawFrames(
         *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("pose", "vertices")),
         tuple(name for chunk in chunks for name in chunk.names)[:limit],
-        *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("inside", "speed")))
+        *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("inside", "speed")),
+    )
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

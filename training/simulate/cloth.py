@@ -2,6 +2,7 @@
 
 Both meshes follow PC2 files through Mesh Cache modifiers, so the skinning is ours. Axes are turned at this border.
 """
+
 from __future__ import annotations
 
 import os
@@ -66,8 +67,9 @@ def make_collider(body: SkinnedBody, padding: Field | None = None) -> tuple[Mesh
 
     Returns the rest mesh and its blend weights [V, J]; `padding` makes it thicker in places (metres).
     """
-    far = nearest_side(body, ("head", "left_hand", "right_hand", "left_wrist", "right_wrist",
-                              "left_foot", "right_foot"))
+    far = nearest_side(
+        body, ("head", "left_hand", "right_hand", "left_wrist", "right_wrist", "left_foot", "right_foot")
+    )
     whole = Mesh(body.vertices, body.triangles)
     part, _ = compact(Mesh(whole.vertices, whole.triangles[~far[whole.triangles].all(1)]))
     coarse, _ = remesh(part, np.zeros(len(part.triangles), np.int64), COLLIDER_EDGE)
@@ -76,14 +78,29 @@ def make_collider(body: SkinnedBody, padding: Field | None = None) -> tuple[Mesh
     return Mesh(coarse.vertices + thicker[:, None] * vertex_normals(coarse), coarse.triangles), weights
 
 
+def load_blender(user_folder: str):
+    """The module bpy, apart from the user's settings and with one thread.
+
+    Blender starts as many threads as it may use cores; of several processes that many would be in each other's way.
+    """
+    os.environ.setdefault("BLENDER_USER_RESOURCES", user_folder)
+    pins = hasattr(os, "sched_setaffinity")  # Linux
+    cores = os.sched_getaffinity(0) if pins else set()
+    if pins:
+        os.sched_setaffinity(0, {min(cores)})
+    import bpy
+
+    if pins:
+        os.sched_setaffinity(0, cores)
+    return bpy
+
+
 class ClothScene:
     """Blender's scene with the collider and the garment. One a process: it replaces what is open in Blender."""
 
     def __init__(self, body: SkinnedBody, garment: GarmentMesh, settings: ClothSettings, padding: Field | None = None):
         self.folder = tempfile.TemporaryDirectory(prefix="scale-cloth-")
-        os.environ.setdefault("BLENDER_USER_RESOURCES", self.folder.name)
-        import bpy
-
+        bpy = load_blender(self.folder.name)
         self.bpy, self.body, self.garment, self.settings = bpy, body, garment, settings
         self.collider, self.collider_weights = make_collider(body, padding)
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -125,7 +142,11 @@ class ClothScene:
         self.modifier = item.modifiers.new("cloth", "CLOTH")
         cloth, collision = self.modifier.settings, self.modifier.collision_settings
         cloth.quality, cloth.mass = chosen.quality, chosen.mass
-        cloth.vertex_group_mass, cloth.pin_stiffness, cloth.air_damping = "pin", chosen.pin_stiffness, chosen.air_damping
+        cloth.vertex_group_mass, cloth.pin_stiffness, cloth.air_damping = (
+            "pin",
+            chosen.pin_stiffness,
+            chosen.air_damping,
+        )
         cloth.tension_stiffness = cloth.compression_stiffness = chosen.tension
         cloth.shear_stiffness, cloth.bending_stiffness = chosen.shear, chosen.bending
         cloth.tension_damping = cloth.compression_damping = cloth.shear_damping = chosen.damping

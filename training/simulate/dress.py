@@ -1,5 +1,8 @@
 """A sleeveless dress: fitted bodice, seam at the waist, knee-length flared skirt."""
+
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,8 +47,13 @@ def make_dress(body: SkinnedBody, edge_length: float) -> GarmentMesh:
     blend = np.where(border_vertices(mesh.triangles, len(mesh.vertices)), 0, blend)
     mesh = Mesh(smooth(mesh.vertices, mesh.triangles, 4, 0.5 * blend), mesh.triangles)
     pieces = Pieces(mesh, np.where(in_skirt, 2, 0)).divided(front_field(mesh.vertices), 1)
-    mesh, panel, weights = finish(body, pieces, edge_length, clearance=lambda points: np.full(len(points), 0.008),
-                                  diffusion=lambda points: smoothstep(points[:, 1], WAIST, WAIST - 0.25))
+    mesh, panel, weights = finish(
+        body,
+        pieces,
+        edge_length,
+        clearance=lambda points: np.full(len(points), 0.008),
+        diffusion=lambda points: smoothstep(points[:, 1], WAIST, WAIST - 0.25),
+    )
     height = mesh.vertices[:, 1]
     region = np.digitize(-height, [-0.04, -WAIST, -(WAIST + HEM) / 2])
     pin = np.maximum(smoothstep(height, 0.0, 0.10), SKIRT_PIN)
@@ -71,11 +79,13 @@ def _skirt(bodice: Mesh, loop: np.ndarray, body: SkinnedBody) -> Mesh:
         cone = radius + (radius.mean() - radius) * min(1, 2 * share)
         ring = np.maximum(cone * (1 - share) + HEM_RADIUS * share, support + 0.012)
         depth = MIDDLE[1] * (1 - 0.5 * share)
-        rings.append(np.stack([MIDDLE[0] + ring * outward[:, 0], np.full(len(ring), height), depth + ring * outward[:, 1]], 1))
+        rings.append(
+            np.stack([MIDDLE[0] + ring * outward[:, 0], np.full(len(ring), height), depth + ring * outward[:, 1]], 1)
+        )
     start = len(bodice.vertices)
     index = [loop, *(np.arange(len(loop)) + start + ring * len(loop) for ring in range(ROWS))]
     triangles = []
-    for upper, lower in zip(index[:-1], index[1:], strict=True):
+    for upper, lower in pairwise(index):
         upper_next, lower_next = np.roll(upper, -1), np.roll(lower, -1)
         triangles += [np.stack([upper_next, upper, lower], 1), np.stack([upper_next, lower, lower_next], 1)]
     return Mesh(np.concatenate(rings), np.concatenate(triangles))

@@ -1,4 +1,5 @@
 """What the garments share: cloth cut from the body's surface, cut on into panels, remeshed and kept off the body."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -41,12 +42,35 @@ class GarmentMesh:
     pin: Array  # [V]
     blend_weights: Array  # [V, J]
 
+    @staticmethod
+    def from_raw(raw: RawGarment) -> GarmentMesh:
+        mesh = Mesh(raw.vertices.astype(np.float64), raw.triangles.astype(np.int64))
+        return GarmentMesh(
+            raw.name,
+            mesh,
+            raw.panel.astype(np.int64),
+            raw.panel_names,
+            raw.region.astype(np.int64),
+            raw.region_names,
+            raw.pin.astype(np.float64),
+            raw.blend_weights.astype(np.float64),
+        )
+
     def raw(self, body: SkinnedBody, settings: str = "{}") -> RawGarment:
         return RawGarment(
-            self.name, self.mesh.vertices.astype(np.float32), self.mesh.triangles.astype(np.int32),
-            self.panel.astype(np.uint8), tuple(self.panel_names), self.region.astype(np.uint8),
-            tuple(self.region_names), self.pin.astype(np.float32), self.blend_weights.astype(np.float32),
-            body.name, body.digest(), settings)
+            self.name,
+            self.mesh.vertices.astype(np.float32),
+            self.mesh.triangles.astype(np.int32),
+            self.panel.astype(np.uint8),
+            tuple(self.panel_names),
+            self.region.astype(np.uint8),
+            tuple(self.region_names),
+            self.pin.astype(np.float32),
+            self.blend_weights.astype(np.float32),
+            body.name,
+            body.digest(),
+            settings,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +109,14 @@ def body_part(body: SkinnedBody, field: Field, inside: tuple[float, float, float
     return Mesh(mesh.vertices + offset(mesh.vertices)[:, None] * normals, mesh.triangles)
 
 
-def finish(body: SkinnedBody, pieces: Pieces, edge_length: float, clearance: Field,
-           rounds: int = 8, diffusion: Field | None = None) -> tuple[Mesh, Index, Array]:
+def finish(
+    body: SkinnedBody,
+    pieces: Pieces,
+    edge_length: float,
+    clearance: Field,
+    rounds: int = 8,
+    diffusion: Field | None = None,
+) -> tuple[Mesh, Index, Array]:
     """Remesh, smooth, keep clear of the body: mesh, panel [T] and blend weights [V, J].
 
     `diffusion` says where (0 to 1) the weights are spread over the cloth instead of following the nearest skin.

@@ -1,4 +1,5 @@
 """The garments that can be simulated, by name."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -25,7 +26,9 @@ class Recipe:
 
 RECIPES = {
     "dress": Recipe(make_dress, 0.020, ClothSettings(), 34),
-    "tee-trousers": Recipe(make_tee_trousers, 0.022, ClothSettings(bending=15.0, bending_damping=0.5), 20, waist_padding),
+    "tee-trousers": Recipe(
+        make_tee_trousers, 0.022, ClothSettings(bending=15.0, bending_damping=0.5), 20, waist_padding
+    ),
 }
 
 

@@ -1,4 +1,5 @@
 """Triangle meshes in numpy: cutting, neighbours, smoothing and keeping clear of a body."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -103,7 +104,7 @@ def cut(mesh: Mesh, field: Array, *attributes: Array) -> tuple[Mesh, NDArray[np.
                 corners.append(between)
         new = [i for i, corner in enumerate(corners) if corner >= len(values)]
         if len(corners) == 4:  # one edge crossed, the cut ends in the opposite corner
-            corners = corners[new[0]:] + corners[: new[0]]
+            corners = corners[new[0] :] + corners[: new[0]]
             pieces = [(0, 1, 2), (0, 2, 3)]
         elif len(corners) == 5:  # two edges crossed: a triangle and a quadrangle
             start = new[0] if (new[1] - new[0]) % 5 == 2 else new[1]

@@ -2,9 +2,11 @@
 
 A model that sees only the pose cannot be better than this on a body in motion.
 """
+
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from .cloth import ClothSettings
 from .garments import find_recipe, make_garment, make_scene
 from .mesh_tools import Array, Mesh, face_normals
 from .protocol import drape, drape_through
-from .skinning import load_skinned_body
+from .skinning import joint_positions, load_skinned_body
 
 MOST_DISTANCE, MOST_ANGLE = 3.0, 8.0  # mm and degrees, on average over the poses
 FIRST_SAMPLES, SECOND_SAMPLES = 8_000, 40_000
@@ -43,14 +45,15 @@ def surface_difference(first: Mesh, second: Mesh) -> tuple[float, float]:
     return 1e3 * float(distance.mean()), float(angle.mean())
 
 
-def path_test(name: str, seed: int, count: int, cloth: ClothSettings | None = None,
-              most_frames: int | None = None, progress=iter) -> list[dict]:
+def path_test(
+    name: str, seed: int, count: int, cloth: ClothSettings | None = None, most_frames: int | None = None, progress=iter
+) -> list[dict]:
     """Rows with pose, mm (by surface), degrees, mm_vertices (by corresponding vertices), frames and speed."""
     body = load_skinned_body()
     garment = make_garment(name, body)
     scene = make_scene(name, body, garment, cloth)
     most_frames = most_frames or find_recipe(name).most_frames
-    poses = list(islice(random_poses(seed, body.joints, body.parents), count + 1))
+    poses = list(islice(random_poses(seed, partial(joint_positions, body)), count + 1))
     rows = []
     for number in progress(range(count)):
         kind, pose = poses[number]
@@ -59,17 +62,26 @@ def path_test(name: str, seed: int, count: int, cloth: ClothSettings | None = No
         triangles = garment.mesh.triangles
         distance, angle = surface_difference(Mesh(direct.vertices, triangles), Mesh(around.vertices, triangles))
         apart = np.linalg.norm(direct.vertices - around.vertices, axis=1).mean()
-        rows.append({"pose": f"{kind}-{number}", "mm": round(distance, 2), "degrees": round(angle, 2),
-                     "mm_vertices": round(1e3 * float(apart), 2), "frames": [direct.frames, around.frames],
-                     "speed": [round(1e3 * direct.speed, 2), round(1e3 * around.speed, 2)]})
+        rows.append(
+            {
+                "pose": f"{kind}-{number}",
+                "mm": round(distance, 2),
+                "degrees": round(angle, 2),
+                "mm_vertices": round(1e3 * float(apart), 2),
+                "frames": [direct.frames, around.frames],
+                "speed": [round(1e3 * direct.speed, 2), round(1e3 * around.speed, 2)],
+            }
+        )
     scene.close()
     return rows
 
 
 def table(rows: list[dict]) -> str:
     lines = ["pose            mm  degrees  mm by vertex  frames"]
-    lines += [f"{row['pose']:12s} {row['mm']:5.1f} {row['degrees']:8.1f} {row['mm_vertices']:13.1f}  {row['frames']}"
-              for row in rows]
+    lines += [
+        f"{row['pose']:12s} {row['mm']:5.1f} {row['degrees']:8.1f} {row['mm_vertices']:13.1f}  {row['frames']}"
+        for row in rows
+    ]
     mean = {key: np.mean([row[key] for row in rows]) for key in ("mm", "degrees", "mm_vertices")}
     return "\n".join([*lines, f"mean         {mean['mm']:5.1f} {mean['degrees']:8.1f} {mean['mm_vertices']:13.1f}"])
 
@@ -78,6 +90,10 @@ def write_table(folder: Path, name: str, rows: list[dict]) -> Path:
     path = Path(folder) / "path-test.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     mean = {key: round(float(np.mean([row[key] for row in rows])), 2) for key in ("mm", "degrees", "mm_vertices")}
-    path.write_text(json.dumps({
-        "garment": name, "mean": mean, "bars": {"mm": MOST_DISTANCE, "degrees": MOST_ANGLE}, "poses": rows}, indent=1))
+    path.write_text(
+        json.dumps(
+            {"garment": name, "mean": mean, "bars": {"mm": MOST_DISTANCE, "degrees": MOST_ANGLE}, "poses": rows},
+            indent=1,
+        )
+    )
     return path

@@ -4,6 +4,7 @@ The body stands in the pose from the first frame. The cloth starts as the garmen
 it, moved clear of the body, at rest, with springs as long as it was cut; then it is held until it rests. So what it
 becomes is a function of the pose, and no limb ever sweeps through it.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -51,8 +52,9 @@ def drape(scene: ClothScene, pose: Array, most_frames: int) -> Drape:
     return _rest(scene, np.stack([pose, pose]), skinned_clear(scene, pose, surface), surface, most_frames)
 
 
-def drape_through(scene: ClothScene, first: Array, pose: Array, most_frames: int,
-                  hold: int = 12, way: int = 24) -> Drape:
+def drape_through(
+    scene: ClothScene, first: Array, pose: Array, most_frames: int, hold: int = 12, way: int = 24
+) -> Drape:
     """Reach the pose another way, for the path test: rest on a first pose, then move from there."""
     share = smoothstep(np.arange(1, way + 1) / way, 0, 1)[:, None, None]
     poses = np.concatenate([np.repeat(first[None], hold, 0), first + share * (pose - first)])

@@ -1,4 +1,5 @@
 """Isotropic remeshing (Botsch and Kobbelt 2004): even triangles, borders and seams between panels kept as lines."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -12,7 +13,7 @@ class _Working:
     """A mesh under change: triangles by number, and which triangles each vertex has."""
 
     def __init__(self, mesh: Mesh, labels: Index):
-        self.points = [point for point in mesh.vertices]
+        self.points = list(mesh.vertices)
         self.triangles = {i: tuple(int(v) for v in t) for i, t in enumerate(mesh.triangles)}
         self.labels = {i: int(label) for i, label in enumerate(labels)}
         self.around: list[set[int]] = [set() for _ in self.points]
@@ -40,8 +41,13 @@ class _Working:
         return {v for number in self.around[vertex] for v in self.triangles[number]} - {vertex}
 
     def edges(self) -> list[Edge]:
-        return sorted({(min(a, b), max(a, b)) for t in self.triangles.values()
-                       for a, b in ((t[0], t[1]), (t[1], t[2]), (t[2], t[0]))})
+        return sorted(
+            {
+                (min(a, b), max(a, b))
+                for t in self.triangles.values()
+                for a, b in ((t[0], t[1]), (t[1], t[2]), (t[2], t[0]))
+            }
+        )
 
     def is_line(self, a: int, b: int) -> bool:
         """Border, or seam between two panels."""
@@ -143,7 +149,8 @@ def _flip(work: _Working) -> None:
         new = [(a, d, c), (d, b, c)]
         if any(work.normal(t) @ old < 0.3 * np.linalg.norm(work.normal(t)) * np.linalg.norm(old) for t in new):
             continue
-        label = [work.remove(number)[1] for number in sides][0]
+        _, label = work.remove(sides[0])
+        work.remove(sides[1])
         for triangle in new:
             work.add(triangle, label)
         for vertex, change in ((a, -1), (b, -1), (c, 1), (d, 1)):

@@ -2,6 +2,7 @@
 
 Same convention as scale_backend.body, in the normalised space of the raw frames: the pelvis joint is the origin.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -40,9 +41,14 @@ def load_skinned_body(path: Path = BODY_PATH) -> SkinnedBody:
         parents = file["kintree_table"][0].astype(np.int64)
         parents[0] = -1
         return SkinnedBody(
-            path.stem, file["v_template"].astype(np.float64), file["f"].astype(np.int64),
-            file["weights"].astype(np.float64), file["J"].astype(np.float64),
-            tuple(int(parent) for parent in parents), tuple(str(name) for name in file["joint_names"]))
+            path.stem,
+            file["v_template"].astype(np.float64),
+            file["f"].astype(np.int64),
+            file["weights"].astype(np.float64),
+            file["J"].astype(np.float64),
+            tuple(int(parent) for parent in parents),
+            tuple(str(name) for name in file["joint_names"]),
+        )
 
 
 def rotation_matrices(axis_angle: Array) -> Array:
@@ -65,6 +71,11 @@ def posed_joints(body: SkinnedBody, pose: Array) -> tuple[Array, Array]:
         rotations[joint] = rotations[parent] @ local[joint]
         positions[joint] = positions[parent] + rotations[parent] @ (body.joints[joint] - body.joints[parent])
     return rotations, positions
+
+
+def joint_positions(body: SkinnedBody, pose: Array) -> Array:
+    """Posed joints [J, 3], pelvis at the origin."""
+    return posed_joints(body, pose)[1]
 
 
 def skin(body: SkinnedBody, pose: Array, vertices: Array, blend_weights: Array) -> Array:

@@ -3,6 +3,7 @@
 The two never touch: from the waist to below the tee's hem the trousers are pinned close to the body, and the body
 that the cloth collides with is thicker there (see `waist_padding`), so the tee hangs outside of them.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,9 +16,18 @@ HEM, WAISTBAND, ANKLE = -0.225, -0.10, -1.02  # heights in the rest pose, metres
 SLEEVE_END, ARMHOLE = 0.325, 0.182  # |x|
 PADDING = 0.007
 LEG_PIN, SLEEVE_PIN = 0.3, 0.1  # soft: keeps tight tubes from being pulled through the limbs in deep bends
-PANELS = ("tee front", "tee back",
-          "left sleeve front", "left sleeve back", "right sleeve front", "right sleeve back",
-          "left leg front", "left leg back", "right leg front", "right leg back")
+PANELS = (
+    "tee front",
+    "tee back",
+    "left sleeve front",
+    "left sleeve back",
+    "right sleeve front",
+    "right sleeve back",
+    "left leg front",
+    "left leg back",
+    "right leg front",
+    "right leg back",
+)
 REGIONS = ("tee", "sleeves", "hips", "legs")
 
 
@@ -54,7 +64,9 @@ def trousers_field(points: Array) -> Array:
 
 def trousers_front(points: Array) -> Array:
     """Positive in front of the outer and inner leg seams."""
-    middle = np.interp(points[:, 1], [-1.1, -1.0, -0.637, -0.40, -0.30, -0.10], [0.005, 0.010, 0.048, 0.05, 0.042, 0.060])
+    middle = np.interp(
+        points[:, 1], [-1.1, -1.0, -0.637, -0.40, -0.30, -0.10], [0.005, 0.010, 0.048, 0.05, 0.042, 0.060]
+    )
     return points[:, 2] - middle
 
 
@@ -62,7 +74,9 @@ def trousers_looseness(points: Array) -> Array:
     """Close at the hips, wide at the ankles, narrow between the thighs."""
     height = points[:, 1]
     inseam = smoothstep(np.abs(points[:, 0]), 0.075, 0.02) * smoothstep(height, -0.55, -0.40)
-    return (0.006 + 0.008 * smoothstep(height, -0.36, -0.55) + 0.014 * smoothstep(height, -0.60, -0.95)) * (1 - 0.5 * inseam)
+    return (0.006 + 0.008 * smoothstep(height, -0.36, -0.55) + 0.014 * smoothstep(height, -0.60, -0.95)) * (
+        1 - 0.5 * inseam
+    )
 
 
 def waist_padding(points: Array) -> Array:
@@ -86,10 +100,13 @@ def make_tee_trousers(body: SkinnedBody, edge_length: float) -> GarmentMesh:
     both = Pieces(tee_mesh, tee_panel).joined(Pieces(leg_mesh, leg_panel))
     across, height, depth = both.mesh.vertices.T
     in_tee = np.arange(len(height)) < len(tee_mesh.vertices)
-    region = np.where(in_tee, sleeve_field(both.mesh.vertices * np.sign(across)[:, None], 1) > 0, np.where(height > -0.36, 2, 3))
+    region = np.where(
+        in_tee, sleeve_field(both.mesh.vertices * np.sign(across)[:, None], 1) > 0, np.where(height > -0.36, 2, 3)
+    )
     collar = np.hypot(across / 0.125, (height - 0.305) / (0.085 + 0.035 * smoothstep(depth, 0.03, 0.10)))
     leg_pin = np.maximum(smoothstep(height, -0.41, -0.33), LEG_PIN)
     tee_pin = np.maximum(smoothstep(collar, 1.25, 0.90), SLEEVE_PIN * smoothstep(np.abs(across), 0.16, 0.20))
     pin = np.where(in_tee, tee_pin, leg_pin)
-    return GarmentMesh("tee-trousers", both.mesh, both.panel, PANELS, region, REGIONS, pin,
-                       np.concatenate([tee_weights, leg_weights]))
+    return GarmentMesh(
+        "tee-trousers", both.mesh, both.panel, PANELS, region, REGIONS, pin, np.concatenate([tee_weights, leg_weights])
+    )
