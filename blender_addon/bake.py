@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -62,12 +63,13 @@ def bake(scene: Scene, obj: Object, settings: BakeSettings) -> Iterator[Progress
 
     with live.suspended():
         poses = []
-        for pose in _poses(scene, target, found, frames):
-            poses.append(pose)
-            yield Progress(len(poses), 2 * len(frames), "Reading poses")
+        with contextlib.closing(_poses(scene, target, found, frames)) as reader:
+            for pose in reader:
+                poses.append(pose)
+                yield Progress(len(poses), 2 * len(frames), "Reading poses")
         rotations = np.stack([pose.rotations for pose in poses])
         shape = rig.body_shape(target)
-        rest_pelvis = garment.body.rest_joints(shape)[0]
+        rest_pelvis = rig.rest_pelvis(target, found, garment.body, shape)
         translation = np.stack([pose.translation(rest_pelvis) for pose in poses])
         frame = rig.rest_frame(target, found)
         poses_hash = _fingerprint(obj, garment, frame, rotations, translation, shape)
@@ -78,13 +80,13 @@ def bake(scene: Scene, obj: Object, settings: BakeSettings) -> Iterator[Progress
                 file.write(header.pack())
                 file.truncate(pc2.HEADER.size + done * header.frame_bytes)
                 file.seek(0, os.SEEK_END)
-                stream = _decoded(obj, garment, rotations[done:], translation[done:], shape)
-                for points in stream:
-                    if points.shape[1] != header.points:
-                        raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
-                    pc2.write_frames(file, frame.to_armature(points))
-                    done += len(points)
-                    yield Progress(len(frames) + done, 2 * len(frames), "Baking clothes")
+                with contextlib.closing(_decoded(obj, garment, rotations[done:], translation[done:], shape)) as stream:
+                    for points in stream:
+                        if points.shape[1] != header.points:
+                            raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
+                        pc2.write_frames(file, frame.to_armature(points))
+                        done += len(points)
+                        yield Progress(len(frames) + done, 2 * len(frames), "Baking clothes")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part_file, path)

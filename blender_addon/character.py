@@ -10,6 +10,7 @@ from mathutils import Vector
 from scale_backend import joints
 
 from . import axes, materials, meshes
+from . import rig as rigs
 from .body_data import BodyData, read_body
 from .paths import body_file
 
@@ -50,8 +51,7 @@ def _add_armature(context: Context, rest: np.ndarray) -> Object:  # [J, 3] SMPL'
     for index, name in enumerate(joints.SMPL):
         bone = armature.edit_bones.new(name)
         bone.head = axes.change(rest[index], axes.BLENDER)
-        tail = rest[TAILS[index]] if index in TAILS else rest[index] + np.array(ENDS[index])
-        bone.tail = axes.change(tail, axes.BLENDER)
+        bone.tail = axes.change(_tail(rest, index), axes.BLENDER)
         bone.align_roll(UP if index in ARMS else FRONT)
         if index:
             bone.parent = bones[joints.SMPL_PARENTS[index]]
@@ -61,6 +61,30 @@ def _add_armature(context: Context, rest: np.ndarray) -> Object:  # [J, 3] SMPL'
         bone.lock_location = (bone.parent is not None,) * 3
         bone.lock_scale = (True,) * 3
     return rig
+
+
+def is_sample(rig: Object) -> bool:
+    """Whether a rig is the armature of a sample character."""
+    return any(mesh.scale_clothing.is_sample_body for mesh in rigs.meshes_of(rig))
+
+
+def fit_bones(context: Context, rig: Object) -> None:
+    """Move the bones of a sample character to the joints of the shape that its shape keys give it."""
+    body = read_body(body_file("neutral"))
+    lift = np.array([0.0, -body.template[:, 1].min(), 0.0])
+    rest = body.rest_joints(rigs.body_shape(rig).astype(np.float64)) + lift
+    context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for index, name in enumerate(joints.SMPL):
+        bone = rig.data.edit_bones[name]
+        bone.head = axes.change(rest[index], axes.BLENDER)
+        bone.tail = axes.change(_tail(rest, index), axes.BLENDER)
+        bone.align_roll(UP if index in ARMS else FRONT)
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def _tail(rest: np.ndarray, index: int) -> np.ndarray:  # [J, 3] -> [3]
+    return rest[TAILS[index]] if index in TAILS else rest[index] + np.array(ENDS[index])
 
 
 def _add_body(context: Context, body: BodyData, lift: np.ndarray) -> Object:

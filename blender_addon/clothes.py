@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 from bpy.types import Context, Depsgraph, Object
 
-from . import backend, garments, materials, meshes, rig, skin_mask, surfaces
+from . import backend, character, garments, materials, meshes, rig, skin_mask, surfaces
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
@@ -84,11 +84,14 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     obj = worn[0] if worn else _new_object(context, target)
     settings = obj.scale_clothing
     clear_bake(obj)
+    is_new = (settings.garment, settings.surface, settings.part) != (key, surface, part)
     settings.garment, settings.surface, settings.part = key, surface, part
     obj.name = f"{target.name} {garment.entry.title}"
     obj.data.name = obj.name
     _build(obj, topology, decoded, frame)
     surfaces.ensure_modifier(obj, surface)
+    if is_new and surface == "POINTS":
+        settings.radius = surfaces.closing_radius(meshes.get_positions(obj.data))
     surfaces.set_radius(obj, settings.radius)
     apply_look(obj)
     skin_mask.update(context, obj, garment, found)
@@ -104,7 +107,7 @@ def _new_object(context: Context, target: Object) -> Object:
     settings = obj.scale_clothing
     settings.is_clothes = True
     settings.rig = target
-    settings.hide_skin = any(mesh.scale_clothing.is_sample_body for mesh in rig.meshes_of(target))
+    settings.hide_skin = character.is_sample(target)
     for axis in range(3):
         obj.lock_location[axis] = obj.lock_rotation[axis] = obj.lock_scale[axis] = True
     return obj
@@ -134,7 +137,7 @@ def decode(
 ) -> Decoded:
     """Clothes for one pose of a rig. Raises BackendError."""
     shape = rig.body_shape(target)
-    translation = pose.translation(garment.body.rest_joints(shape)[0])
+    translation = pose.translation(rig.rest_pelvis(target, rig.recognise(target), garment.body, shape))
     points, normals = backend.get().decode(
         garment.id,
         pose.rotations[None],

@@ -16,6 +16,7 @@ from .messages import AddonError
 from .paths import asset_folder
 
 SUFFIX = ".safetensors"
+NONE = "NONE"  # key of the menu's only entry when there are no garments
 SURFACES = (
     ("MESH", "Mesh", "A surface with faces and UVs, the same from frame to frame", "MESH_DATA", 0),
     ("POINTS", "Points", "The points the model gives, drawn as small spheres", "POINTCLOUD_DATA", 1),
@@ -69,6 +70,8 @@ def shipped_folder() -> Path:
 
 def entry(key: str) -> Entry:
     """The garment of a key. A missing file is an entry with a problem."""
+    if key in ("", NONE):
+        return Entry(key, Path(NONE), None, "There are no garments: add a garment file with the + beside the menu.")
     path = Path(key)
     if not path.suffix and not path.is_absolute():
         path = shipped_folder() / f"{key}{SUFFIX}"

@@ -34,7 +34,7 @@ def shipped_motions() -> list[Path]:
 def apply_motion_file(scene: Scene, target: Object, path: Path, settings: MotionSettings) -> int:
     """Read a motion and key it on a rig at the scene's frame rate. Returns the last frame. Raises AddonError."""
     found = rig.recognise(target)
-    if target.library or (target.override_library is None and target.data.library and not target.is_editable):
+    if target.library is not None:
         raise AddonError(f"'{target.name}' is linked from another file; make a library override of it first.")
     try:
         motion = motions.load_motion(path, settings.up_axis)

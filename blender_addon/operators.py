@@ -15,7 +15,7 @@ from .properties import BLEND_RELATIVE
 
 SHOWN_ERRORS = (messages.AddonError, backend.BackendError)
 TICK = 0.02  # seconds between steps of a modal bake
-STEP_TIME = 0.05  # seconds of work in one step
+SHORTEST_STEP, LONGEST_STEP = 0.05, 0.5  # seconds of work between two redraws
 
 
 class SentenceOperator:
@@ -74,6 +74,24 @@ class SCALE_CLOTHING_OT_add_character(SentenceOperator, Operator):
         added = character.add_character(context)
         context.scene.scale_clothing.rig = added
         return f"Added '{added.name}'"
+
+
+class SCALE_CLOTHING_OT_fit_bones(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.fit_bones"
+    bl_label = "Fit Bones to Shape"
+    bl_description = "Move the sample character's bones to the joints of the body that its shape keys give"
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        target = clothes.rig_in_context(context)
+        if context.mode != "OBJECT" or target is None or not character.is_sample(target):
+            cls.poll_message_set("Choose a sample character, in Object Mode")
+            return False
+        return True
+
+    def work(self, context: Context) -> None:
+        character.fit_bones(context, clothes.rig_in_context(context))
+        live.update(context.scene, context.evaluated_depsgraph_get())
 
 
 class MotionOptions:
@@ -164,13 +182,20 @@ class SCALE_CLOTHING_OT_generate(SentenceOperator, Operator):
     bl_label = "Generate Clothes"
     bl_description = "Put the chosen garment on the character, in its present pose. What it wears is replaced"
 
+    garment: StringProperty(
+        name="Garment",
+        description="Name or file of a garment. Empty: the one chosen in the panel",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
+
     def work(self, context: Context) -> str:
         chosen = context.scene.scale_clothing
         target = clothes.rig_in_context(context)
+        key = self.garment or chosen.garment
         with waiting(context):
-            obj = clothes.dress(context, target, chosen.garment, chosen.surface, chosen.part)
+            obj = clothes.dress(context, target, key, chosen.surface, chosen.part)
         live.watch()
-        return f"'{target.name}' wears {len(obj.data.vertices):,} points of '{garments.entry(chosen.garment).title}'"
+        return f"'{target.name}' wears {len(obj.data.vertices):,} points of '{garments.entry(key).title}'"
 
 
 class ClothesOperator(SentenceOperator):
@@ -224,6 +249,7 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
         "Write the clothes of the scene's frame range to disk, so that they play and render without the backend and in "
         "any Blender. Esc stops; baking again goes on from there"
     )
+    bl_options = {"UNDO"}  # no redo panel: a touch there would bake again
 
     folder: StringProperty(
         name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"} | BLEND_RELATIVE
@@ -258,7 +284,7 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
             self.report({"WARNING"}, "A bake is running already")
             return {"CANCELLED"}
         self.todo = self.steps(context)
-        self.started = time.monotonic()
+        self.started = self.rested = time.monotonic()
         kind.progress, kind.stop_asked, kind.running = bake.Progress(0, 1, "Starting"), False, self
         if not self.advance(context):  # what is wrong from the start is told at once
             return self.result
@@ -281,7 +307,9 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
 
     def advance(self, context: Context) -> bool:
         """Work for a moment. False when there is nothing left, or it failed: then `result` says how it ended."""
-        until = time.monotonic() + STEP_TIME
+        # as long as Blender took for the redraw before: where drawing is slow, the bake still gets on
+        began = time.monotonic()
+        until = began + min(max(began - self.rested, SHORTEST_STEP), LONGEST_STEP)
         try:
             while time.monotonic() < until:
                 type(self).progress = next(self.todo)
@@ -293,6 +321,7 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
             self.result = self.fail(error)
         else:
             _redraw(context)
+            self.rested = time.monotonic()
             return True
         type(self).running = None
         return False
@@ -366,6 +395,7 @@ def add_menu(self, _context: Context) -> None:
 
 CLASSES = (
     SCALE_CLOTHING_OT_add_character,
+    SCALE_CLOTHING_OT_fit_bones,
     SCALE_CLOTHING_OT_apply_motion,
     SCALE_CLOTHING_OT_import_motion,
     SCALE_CLOTHING_OT_add_garment,

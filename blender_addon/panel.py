@@ -101,6 +101,8 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
             layout.label(text=f"Selected: {target.name}", icon="RESTRICT_SELECT_OFF")
         if target is not None and not rig.is_rig(target):
             layout.label(text="Not an SMPL-family rig", icon="ERROR")
+        if target is not None and rig.body_shape(target).any():
+            layout.operator("scale_clothing.fit_bones", icon="BONE_DATA")
         column = layout.column(align=True)
         column.prop(chosen, "motion", icon="ACTION")
         row = column.row(align=True)
@@ -118,8 +120,8 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         row = layout.row(align=True)
         row.prop(chosen, "garment")
         row.operator("scale_clothing.add_garment", text="", icon="ADD")
-        garment = garments.entry(chosen.garment) if chosen.garment not in ("", "NONE") else None
-        if garment is not None:
+        garment = garments.entry(chosen.garment)
+        if chosen.garment not in ("", garments.NONE):
             self.draw_choices(layout, chosen, garment)
         row = layout.row()
         row.scale_y = 1.4
@@ -151,10 +153,11 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
             if len(offered) > 1:
                 layout.row(align=True).prop(chosen, name, expand=True)
             else:
-                row = layout.split(factor=0.4)
-                row.alignment = "RIGHT"
-                row.label(text=name.capitalize())
-                row.label(text=next(item[1] for item in items if item[0] == offered[0]))
+                halves = layout.split(factor=0.4)
+                name_row = halves.row()
+                name_row.alignment = "RIGHT"
+                name_row.label(text=name.capitalize())
+                halves.label(text=next(item[1] for item in items if item[0] == offered[0]))
 
 
 class WornPanel(SidebarPanel):
@@ -170,7 +173,9 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
     def draw(self, context: Context) -> None:
         layout = self.split()
         settings = clothes.in_context(context).scale_clothing
-        layout.row(align=True).prop(settings, "look", expand=True)
+        row = layout.row(align=True)
+        row.use_property_split = False  # the names need the width
+        row.prop(settings, "look", expand=True)
         if settings.look == "CLOTH":
             layout.prop(settings, "color")
         if settings.surface == "POINTS":

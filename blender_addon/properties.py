@@ -30,7 +30,7 @@ def garment_items(_self, _context: Context) -> list[tuple]:
             garments.number(entry.key),
         )
         for entry in garments.library()
-    ] or [("NONE", "No garments found", "Put a garment file into your garment folder, or add one", "ERROR", 0)]
+    ] or [(garments.NONE, "No garments found", "Put a garment file into your garment folder, or add one", "ERROR", 0)]
     return _garment_items
 
 
@@ -143,7 +143,7 @@ class ClothesSettings(PropertyGroup):
         update=_live_changed,
     )
     hide_skin: BoolProperty(
-        name="Hide Skin Under Clothes",
+        name="Hide Covered Skin",
         description="Mask the skin that the clothes cover, so that it cannot show through them",
         default=True,
         update=_hide_skin_changed,

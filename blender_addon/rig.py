@@ -11,7 +11,7 @@ from bpy.types import Object
 from scale_backend import joints
 
 from . import axes
-from .body_data import read_body
+from .body_data import BodyData, read_body
 from .messages import AddonError
 from .paths import body_file
 
@@ -160,6 +160,20 @@ def rest_frame(rig: Object, found: RigJoints) -> RigFrame:
     bones = rig.data.bones
     rest = np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]])
     return RigFrame(*axes.fit_frame(body.joints, rest))
+
+
+def rest_pelvis(rig: Object, found: RigJoints, body: BodyData, shape: np.ndarray) -> np.ndarray:  # [3]
+    """Where the body's pelvis is at rest, for the body that the rig's bones fit: SMPL's axes, metres.
+
+    Shape keys change the body; some rigs move their bones along, others leave them with the mean body's joints.
+    """
+    frame = rest_frame(rig, found)
+    bones = rig.data.bones
+    rest = np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]])
+    rest = rest @ frame.rotation / frame.unit
+    fits = [body.joints, body.rest_joints(shape)]
+    errors = [np.abs((joints - joints[0])[:BODY_JOINTS] - (rest - rest[0])).sum() for joints in fits]
+    return fits[int(np.argmin(errors))][0]
 
 
 def deformations(rig: Object, found: RigJoints) -> np.ndarray:  # [J, 4, 4]

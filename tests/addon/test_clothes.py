@@ -96,10 +96,19 @@ def test_the_bodys_shape_counts(character, scene, garment_files):
     shape = np.zeros(10)
     shape[1] = 2.0
     obj = clothes.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
-    body = load_body()
-    # the bones stay where the mean body has its joints
-    pelvis = body.rest_joints(torch.tensor(shape, dtype=torch.float32)[None])[0, 0] - body.mean_joints[0]
-    points = expected(garment_files["skirt"], random_pose(24, size=0.0), -pelvis.numpy(), shape=shape)
+    points = expected(garment_files["skirt"], random_pose(24, size=0.0), np.zeros(3), shape=shape)
+    np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
+
+    bpy.ops.scale_clothing.fit_bones()
+    shaped = load_body().rest_joints(torch.tensor(shape, dtype=torch.float32)[None])[0].numpy()
+    bones = [character.data.bones[name].head_local for name in joints.SMPL]
+    np.testing.assert_allclose(bones, shaped @ BLENDER.T + lift(), atol=1e-5)
+    clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+    np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
+    rotations, moved = posed()
+    put_pose(character, joints.SMPL, rotations, moved)
+    clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+    points = expected(garment_files["skirt"], rotations, moved, shape=shape)
     np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
 
 
