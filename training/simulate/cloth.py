@@ -109,6 +109,7 @@ class ClothScene:
         self.scene.frame_start, self.scene.frame_end = 1, LAST_FRAME
         self.collider_object = self._mesh_object("collider", self.collider)
         self.garment_object = self._mesh_object("garment", garment.mesh)
+        self._speed_keys: tuple[int, ...] = ()
         self._add_collision()
         self._add_cloth()
 
@@ -142,11 +143,8 @@ class ClothScene:
         self.modifier = item.modifiers.new("cloth", "CLOTH")
         cloth, collision = self.modifier.settings, self.modifier.collision_settings
         cloth.quality, cloth.mass = chosen.quality, chosen.mass
-        cloth.vertex_group_mass, cloth.pin_stiffness, cloth.air_damping = (
-            "pin",
-            chosen.pin_stiffness,
-            chosen.air_damping,
-        )
+        cloth.vertex_group_mass, cloth.pin_stiffness = "pin", chosen.pin_stiffness
+        cloth.air_damping = chosen.air_damping
         cloth.tension_stiffness = cloth.compression_stiffness = chosen.tension
         cloth.shear_stiffness, cloth.bending_stiffness = chosen.shear, chosen.bending
         cloth.tension_damping = cloth.compression_damping = cloth.shear_damping = chosen.damping
@@ -167,10 +165,10 @@ class ClothScene:
     def _hurry_after(self, frame: int) -> None:
         """Keyframe the speed of time: as it is until the frame, then faster."""
         cloth = self.modifier.settings
-        curves = self.garment_object.animation_data.action.fcurves
-        if (old := curves.find('modifiers["cloth"].settings.time_scale')) is not None:
-            curves.remove(old)
-        for key, speed in ((1, 1.0), (frame, 1.0), (frame + HURRY_FRAMES, self.settings.late_speed)):
+        for key in self._speed_keys:
+            cloth.keyframe_delete("time_scale", frame=key)
+        self._speed_keys = (1, frame, frame + HURRY_FRAMES)
+        for key, speed in zip(self._speed_keys, (1.0, 1.0, self.settings.late_speed), strict=True):
             cloth.time_scale = speed
             cloth.keyframe_insert("time_scale", frame=key)
 

@@ -37,7 +37,7 @@ def front_field(points: Array) -> Array:
 
 
 def make_dress(body: SkinnedBody, edge_length: float) -> GarmentMesh:
-    """Cut the bodice from the body, hang the skirt on its waist; about 3,200 vertices at 20 mm."""
+    """Cut the bodice from the body, hang the skirt on its waist; about 3,000 vertices at 20 mm."""
     bodice = body_part(body, bodice_field, (0.0, 0.1, 0.17), lambda points: np.full(len(points), 0.010))
     loop = min(border_loops(bodice.triangles), key=lambda loop: bodice.vertices[loop][:, 1].mean())
     skirt = _skirt(bodice, loop, body)

@@ -1,8 +1,8 @@
 """How a pose is reached, the same for training and test: the cloth starts skinned and falls to rest.
 
 The body stands in the pose from the first frame. The cloth starts as the garment's smoothly spread blend weights put
-it, moved clear of the body, at rest, with springs as long as it was cut; then it is held until it rests. So what it
-becomes is a function of the pose, and no limb ever sweeps through it.
+it, moved clear of the body, at rest, with springs as long as it was cut; then it is held until it rests or only
+trembles. So what it becomes is a function of the pose, and no limb ever sweeps through it.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def _rest(scene: ClothScene, poses: Array, start: Array, surface: Surface, most_
         last.append(vertices)
         if count >= moving + LEAST_FRAMES and speed < REST_SPEED:
             break
+    if not np.isfinite(last[-1]).all():
+        return Drape(last[-1], np.inf, 1.0, count)
     calm = without_crumples(np.mean(last, 0), scene.garment.mesh.triangles)
     calm = surface.keep_clear(calm, SKIN_GAP, 2)
     return Drape(calm, speed, float((surface.distance(calm)[0] < 0).mean()), count)
