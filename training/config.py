@@ -62,6 +62,8 @@ class Recipe:
     loss: LossWeights = field(default_factory=LossWeights)
     mirror: bool = False
     """Train on each frame's mirror image too; for garments that are left/right symmetric."""
+    frames: int | None = None
+    """Train on at most this many frames, spread evenly over those there are."""
     steps: int = 4000
     epochs: int | None = None
     """In place of `steps`: passes over the training frames."""

@@ -27,6 +27,7 @@ from scale_backend.carrier import Carrier, body_carrier, pose_carrier
 from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.positional_map import UVLayout, positional_map, rasterise, surface_points
 from training.config import ConfigError, Recipe
+from training.raw_frames import RawFrames, read_garment, read_split
 
 CHUNK = 32  # frames posed at once
 
@@ -57,7 +58,6 @@ def read_groundwork(recipe: Recipe) -> Groundwork:
     if recipe.carrier == "body":
         return lay_groundwork(body_carrier(body), body, recipe.network.map_size, recipe.mode)
     from training.carriers import build_garment_carrier
-    from training.raw_frames import read_garment
 
     raw = read_garment(Path(recipe.data))
     if raw.body_digest != body.digest:
@@ -139,16 +139,19 @@ def read_cloth_frames(
     Raises RawFramesError where there is none.
     """
     from training.mirror import with_mirror_images
-    from training.raw_frames import read_garment, read_split
-
-    garment, frames = read_garment(Path(folder)), read_split(Path(folder), split)
+    garment, frames = read_garment(Path(folder)), spread(read_split(Path(folder), split), limit)
     if mirror:
         frames = with_mirror_images(garment, frames)
-    chosen = np.arange(len(frames))
-    if limit is not None and len(frames) > limit:  # evenly, not the first
-        chosen = np.linspace(0, len(frames) - 1, limit).round().astype(int)
-    names = tuple(frames.names[i] for i in chosen)
-    return cloth_frames(groundwork, frames.pose[chosen], frames.vertices[chosen], garment.triangles, names)
+    return cloth_frames(groundwork, frames.pose, frames.vertices, garment.triangles, frames.names)
+
+
+def spread(frames: RawFrames, limit: int | None) -> RawFrames:
+    """At most so many frames, evenly spaced."""
+    if limit is None or len(frames) <= limit:
+        return frames
+    chosen = np.linspace(0, len(frames) - 1, limit).round().astype(int)
+    return RawFrames(frames.pose[chosen], frames.vertices[chosen], tuple(frames.names[i] for i in chosen),
+                     frames.inside[chosen], frames.speed[chosen])  # fmt: skip
 
 
 def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:  # [batch] int64

@@ -16,6 +16,7 @@ from scale_backend.body import Body, joint_transforms, load_body, pose_vertices,
 from scale_backend.carrier import pose_carrier
 from scale_backend.garment import Garment, load_garment
 from scale_backend.motion import matrices_from_axis_angle
+from training.dataset import spread
 from training.measures import Judge, Measures
 from training.progress import measure_frames
 from training.raw_frames import RawFrames, RawFramesError, RawGarment, read_garment, read_split
@@ -57,8 +58,7 @@ def run(settings: EvaluateSettings) -> dict:
     body = load_body(settings.body)
     garment.carrier_on(body)
     raw, frames = held_out_frames(settings, garment)
-    if settings.limit is not None and settings.limit < len(frames):
-        frames = _pick(frames, np.linspace(0, len(frames) - 1, settings.limit).round().astype(int))
+    frames = spread(frames, settings.limit)
     tables = evaluate(garment, body, raw, frames)
     print(f"{garment.title or garment.name}: {len(frames)} frames of the split '{settings.split}'; distances between "
           "surfaces in mm, normals in degrees, inside the body in percent of the cloth")  # fmt: skip
@@ -115,11 +115,6 @@ def held_out_frames(settings: EvaluateSettings, garment: Garment) -> tuple[RawGa
         print(f"{folder} has no held-out frames: simulating {HELD_OUT_FRAMES} frames of the dance")
         simulate_motion(name, find_motion("dance"), HELD_OUT_FRAMES, folder, split="test")
     return read_garment(folder), read_split(folder, settings.split)
-
-
-def _pick(frames: RawFrames, chosen: np.ndarray) -> RawFrames:
-    return RawFrames(frames.pose[chosen], frames.vertices[chosen], tuple(frames.names[i] for i in chosen),
-                     frames.inside[chosen], frames.speed[chosen])  # fmt: skip
 
 
 def format_table(title: str, table: dict[str, dict[str, float]]) -> str:

@@ -15,7 +15,7 @@ from scale_backend.garment import Garment, save_garment
 from scale_backend.network import ScaleNetwork
 from training.checkpoints import save_checkpoint
 from training.config import Recipe
-from training.dataset import Groundwork
+from training.dataset import Groundwork, spread
 from training.measures import Judge, Measures
 from training.raw_frames import RawFramesError, read_garment, read_split
 
@@ -112,12 +112,11 @@ def validation_table(garment: Garment, recipe: Recipe, groundwork: Groundwork) -
         raw, frames = read_garment(folder), read_split(folder, "val")
     except RawFramesError:
         return {}
-    count = min(recipe.validation_frames, len(frames))
-    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    frames = spread(frames, recipe.validation_frames)
     body = groundwork.to("cpu").body
     judge = Judge(raw.vertices, raw.triangles, raw.region, body.triangles.numpy())
     measures = Measures()
-    measure_frames(garment, body, frames.pose[chosen], frames.vertices[chosen], judge, measures, with_body=False)
+    measure_frames(garment, body, frames.pose, frames.vertices, judge, measures, with_body=False)
     return measures.table(raw.region_names)
 
 

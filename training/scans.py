@@ -18,9 +18,10 @@ from scale_backend.positional_map import surface_points
 from scale_backend.queries import grid_queries, patch_queries
 from training.clothed_body import ClothedBody, clothed_body, sample_scan
 from training.config import ConfigError, Recipe
-from training.dataset import Groundwork, PosedFrames, generator, pose_frames
+from training.dataset import Groundwork, PosedFrames, generator, pose_frames, spread
 from training.losses import chamfer_terms
 from training.nearest import nearest_index
+from training.raw_frames import read_garment, read_split
 from training.supervision import mixed_precision
 
 LABEL_FRAMES = 48  # frames that vote on which points are cloth
@@ -156,9 +157,7 @@ def read_scans(groundwork: Groundwork, recipe: Recipe, cache: Path | None = None
 
 
 def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path | None) -> ScanChamfer:
-    from training.raw_frames import read_garment, read_split
-
-    raw, frames = read_garment(folder), read_split(folder, "train")
+    raw, frames = read_garment(folder), spread(read_split(folder, "train"), recipe.frames)
     body, device = groundwork.body, groundwork.body.template.device
     posed = pose_frames(groundwork, frames.pose)
     visible = torch.from_numpy(visible_of_frames(groundwork.to("cpu").body, raw, frames, cache)).to(device)

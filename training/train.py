@@ -29,6 +29,8 @@ class TrainSettings:
     resume: bool = False
     """Go on from the newest checkpoint in the output folder. The data folder is read again: frames that have come
     since are used."""
+    steps: int | None = None
+    """In place of the recipe's steps."""
     minutes: float | None = None
     """Train at most this many minutes in all (earlier parts of a resumed training included); the learning rate's
     schedule is fitted to it."""
@@ -48,6 +50,8 @@ def run(settings: TrainSettings) -> Path:
     recipe = read_recipe(settings.recipe, **({"data": settings.data} if settings.data else {}))
     if settings.minutes is not None:
         recipe = replace(recipe, minutes=settings.minutes)
+    if settings.steps is not None:
+        recipe = replace(recipe, steps=settings.steps, epochs=None)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
@@ -71,7 +75,7 @@ def read_training_data(groundwork, recipe: Recipe, out: Path):
     from training.supervision import CorrespondingVertices
 
     if recipe.supervision_kind == "corresponding":
-        frames = read_cloth_frames(groundwork, recipe.data, "train", mirror=recipe.mirror)
+        frames = read_cloth_frames(groundwork, recipe.data, "train", recipe.frames, recipe.mirror)
         return CorrespondingVertices(groundwork, frames, recipe)
     from training.scans import read_scans
 
