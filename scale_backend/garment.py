@@ -99,14 +99,15 @@ def _compact(value: Tensor) -> Tensor:
 def load_garment(path: str | Path) -> Garment:
     """Read and check a garment file. Raises GarmentError."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     path = Path(path)
     metadata = garment_summary(path)
     try:
-        tensors = load_file(path)
+        # read, not mapped: a garment copied over this file must not change under a decoder, nor be locked by it
+        tensors = load(path.read_bytes())
         return _assemble(metadata, tensors)
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise GarmentError(f"{path.name} does not hold a usable garment ({reason}); train or copy it again.") from error
 

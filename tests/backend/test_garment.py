@@ -80,3 +80,11 @@ def test_missing_tensor_future_format_and_strangers(tmp_path):
         load_garment(path)
     with pytest.raises(GarmentError, match="There is no garment file"):
         load_garment(tmp_path / "nothing.safetensors")
+
+
+def test_a_file_overwritten_in_place_changes_no_loaded_garment(tmp_path):
+    path = write_garment(tmp_path / "g.safetensors")
+    garment = load_garment(path)
+    before = garment.carrier.template.clone()
+    path.write_bytes(bytes(path.stat().st_size))
+    assert torch.equal(garment.carrier.template, before)
