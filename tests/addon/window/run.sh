@@ -17,5 +17,5 @@ mkdir -p "$pictures"
 "$blender" run blender --command extension install-file -r user_default --enable "$zip"
 "$blender" run blender --background --python-exit-code 1 --python-expr \
     'import bpy; bpy.context.preferences.view.show_splash = False; bpy.ops.wm.save_userpref()'
-timeout 300 "$blender" gui --python-exit-code 1 --python tests/addon/window/walk.py -- "$pictures"
+timeout 500 "$blender" gui --python-exit-code 1 --python tests/addon/window/walk.py -- "$pictures"
 echo "Pictures: $pictures"
