@@ -33,7 +33,7 @@ class Settings:
     frames: int = 120  # how many frames are rendered, at most
     step: int = 2  # frames of the motion from one rendered frame to the next, at 24 a second
     turn: float = 12.0  # degrees that the camera stands beside the character's front; 90: its left side, 180: its back
-    size: int = 432  # height of the pictures, pixels
+    size: int = 400  # height of the pictures, pixels
     samples: int = 6  # a pixel
 
 
