@@ -65,10 +65,10 @@ def _surface(tree: NodeTree) -> tuple[Node, Node]:
 
 
 def _cloth(material: Material) -> None:
-    """Woven fabric: the object's colour, a fine weave in the bump, fuzz at grazing angles, a darker inside."""
+    """Woven fabric: the object's colour, a fine weave in the bump, fuzz at grazing angles, light shining through."""
     tree = material.node_tree
     link = tree.links.new
-    principled, _ = _surface(tree)
+    principled, output = _surface(tree)
     principled.inputs["Roughness"].default_value = 0.85
     principled.inputs["Specular IOR Level"].default_value = 0.25
     principled.inputs["Sheen Weight"].default_value = 0.35
@@ -78,7 +78,7 @@ def _cloth(material: Material) -> None:
     info = _node(tree, "ShaderNodeObjectInfo", (-700, 300))
     side = _node(tree, "ShaderNodeNewGeometry", (-700, 550))
     inside = _node(tree, "ShaderNodeMapRange", (-450, 550))
-    inside.inputs["To Min"].default_value, inside.inputs["To Max"].default_value = 1.0, 0.55
+    inside.inputs["To Min"].default_value, inside.inputs["To Max"].default_value = 1.0, 0.75
     link(side.outputs["Backfacing"], inside.inputs["Value"])
 
     # threads are not dyed evenly
@@ -96,6 +96,16 @@ def _cloth(material: Material) -> None:
     link(info.outputs["Color"], dyed.inputs[0])
     link(shade.outputs[0], dyed.inputs["Scale"])
     link(dyed.outputs[0], principled.inputs["Base Color"])
+
+    # without it the inside of sleeves and skirts is black
+    through = _node(tree, "ShaderNodeBsdfTranslucent", (300, -700))
+    mixed = _node(tree, "ShaderNodeMixShader", (480, 150))
+    output.location.x = 660
+    mixed.inputs["Fac"].default_value = 0.25
+    link(dyed.outputs[0], through.inputs["Color"])
+    link(principled.outputs[0], mixed.inputs[1])
+    link(through.outputs[0], mixed.inputs[2])
+    link(mixed.outputs[0], output.inputs["Surface"])
     link(info.outputs["Color"], principled.inputs["Sheen Tint"])
 
     # warp and weft
