@@ -77,7 +77,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     topology = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])
     depsgraph = context.evaluated_depsgraph_get()
     pose = rig.read_pose(target, depsgraph, found)
-    decoded = decode(garment, target, pose, surface, part, push_out=True)
+    decoded = decode(garment, target, found, pose, surface, part, push_out=True)
     frame = rig.rest_frame(target, found)
 
     worn = clothes_of(target)
@@ -133,11 +133,17 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded, frame
 
 
 def decode(
-    garment: backend.OpenGarment, target: Object, pose: rig.Pose, surface: str, part: str, push_out: bool
+    garment: backend.OpenGarment,
+    target: Object,
+    found: rig.RigJoints,
+    pose: rig.Pose,
+    surface: str,
+    part: str,
+    push_out: bool,
 ) -> Decoded:
     """Clothes for one pose of a rig. Raises BackendError."""
     shape = rig.body_shape(target)
-    translation = pose.translation(rig.rest_pelvis(target, rig.recognise(target), garment.body, shape))
+    translation = pose.translation(rig.rest_pelvis(target, found, garment.body, shape))
     points, normals = backend.get().decode(
         garment.id,
         pose.rotations[None],
@@ -157,7 +163,7 @@ def follow(obj: Object, depsgraph: Depsgraph) -> None:
     found = rig.recognise(target)
     garment = backend.open_garment(garments.entry(settings.garment))
     pose = rig.read_pose(target, depsgraph, found)
-    decoded = decode(garment, target, pose, settings.surface, settings.part, settings.push_out)
+    decoded = decode(garment, target, found, pose, settings.surface, settings.part, settings.push_out)
     if len(decoded.points) != len(obj.data.vertices):
         raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
     frame = rig.rest_frame(target, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import bpy
 import numpy as np
@@ -154,12 +155,22 @@ def meshes_of(rig: Object) -> list[Object]:
     ]
 
 
+def rest_joints(rig: Object, found: RigJoints) -> np.ndarray:  # [22, 3] armature space
+    """The heads of the bones of the body's joints at rest."""
+    bones = rig.data.bones
+    return np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]])
+
+
 def rest_frame(rig: Object, found: RigJoints) -> RigFrame:
     """Axes and units of the armature space, from the bones at rest."""
+    return _fitted_frame(rest_joints(rig, found).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _fitted_frame(rest: bytes) -> RigFrame:
+    """Live update asks for every frame; the bones at rest seldom change."""
     body = read_body(body_file("neutral"))
-    bones = rig.data.bones
-    rest = np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]])
-    return RigFrame(*axes.fit_frame(body.joints, rest))
+    return RigFrame(*axes.fit_frame(body.joints, np.frombuffer(rest).reshape(-1, 3)))
 
 
 def rest_pelvis(rig: Object, found: RigJoints, body: BodyData, shape: np.ndarray) -> np.ndarray:  # [3]
@@ -167,9 +178,10 @@ def rest_pelvis(rig: Object, found: RigJoints, body: BodyData, shape: np.ndarray
 
     Shape keys change the body; some rigs move their bones along, others leave them with the mean body's joints.
     """
+    if not shape.any():
+        return body.joints[0]
     frame = rest_frame(rig, found)
-    bones = rig.data.bones
-    rest = np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]])
+    rest = rest_joints(rig, found)
     rest = rest @ frame.rotation / frame.unit
     fits = [body.joints, body.rest_joints(shape)]
     errors = [np.abs((joints - joints[0])[:BODY_JOINTS] - (rest - rest[0])).sum() for joints in fits]
