@@ -89,6 +89,7 @@ def save_garment(path: str | Path, garment: Garment) -> None:
     beside = path.with_name(path.name + ".part")
     metadata = {METADATA_KEY: json.dumps(garment.metadata())}
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata)
+    beside.chmod(0o644)  # safetensors writes files that only their owner may read
     os.replace(beside, path)
 
 
