@@ -6,10 +6,10 @@ import atexit
 
 import bpy
 
-from . import backend, live, operators, panel, preferences, properties
+from . import backend, bake_operators, live, operators, panel, preferences, properties
 
 CLASSES = tuple(
-    cls for module in (preferences, properties, operators, panel) for cls in module.CLASSES
+    cls for module in (preferences, properties, operators, bake_operators, panel) for cls in module.CLASSES
 )
 
 
@@ -27,7 +27,7 @@ def unregister() -> None:
     if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
         return
     backend.stop()
-    for module in (live, operators, properties):
+    for module in (live, bake_operators, operators, properties):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

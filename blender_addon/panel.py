@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Context, Panel, UILayout
 
-from . import backend, clothes, garments, messages, operators, paths, rig
+from . import backend, bake_operators, clothes, garments, messages, paths, rig
 
 STATUS_ICONS = {
     backend.NOT_STARTED: "RADIOBUT_OFF",
@@ -190,7 +190,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         layout = self.split()
         scene = context.scene
         worn = clothes.in_context(context)
-        running = operators.SCALE_CLOTHING_OT_bake.running
+        running = bake_operators.SCALE_CLOTHING_OT_bake.running
         column = layout.column()
         column.enabled = running is None
         column.prop(scene.scale_clothing, "bake_folder")
@@ -199,7 +199,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         size = frames * len(worn.data.vertices) * 12 / 1e6
         column.label(text=f"Frames {scene.frame_start}–{scene.frame_end}, {size:,.0f} MB", icon="TIME")
         if running is not None:
-            progress = operators.SCALE_CLOTHING_OT_bake.progress
+            progress = bake_operators.SCALE_CLOTHING_OT_bake.progress
             row = layout.row(align=True)
             row.progress(factor=progress.done / max(progress.total, 1), text=progress.text)
             row.operator("scale_clothing.stop_bake", text="", icon="CANCEL")

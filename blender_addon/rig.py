@@ -158,7 +158,8 @@ def meshes_of(rig: Object) -> list[Object]:
 def rest_joints(rig: Object, found: RigJoints) -> np.ndarray:  # [22, 3] armature space
     """The heads of the bones of the body's joints at rest."""
     bones = rig.data.bones
-    return np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]])
+    # Blender 5.0 would hand over float32
+    return np.array([bones[name].matrix_local.translation for name in found.bones[:BODY_JOINTS]], np.float64)
 
 
 def rest_frame(rig: Object, found: RigJoints) -> RigFrame:
