@@ -34,7 +34,7 @@ class Settings:
     step: int = 2  # frames of the motion from one rendered frame to the next, at 24 a second
     turn: float = 12.0  # degrees that the camera stands beside the character's front; 90: its left side, 180: its back
     size: int = 400  # height of the pictures, pixels
-    samples: int = 5  # a pixel
+    samples: int = 4  # a pixel
 
 
 def main() -> int:
