@@ -27,7 +27,7 @@ class Recipe:
 RECIPES = {
     "dress": Recipe(make_dress, 0.020, ClothSettings(), 34),
     "tee-trousers": Recipe(
-        make_tee_trousers, 0.022, ClothSettings(bending=15.0, bending_damping=0.5), 20, waist_padding
+        make_tee_trousers, 0.022, ClothSettings(bending=10.0, bending_damping=0.5), 20, waist_padding
     ),
 }
 

@@ -15,7 +15,7 @@ from .skinning import SkinnedBody
 HEM, WAISTBAND, ANKLE = -0.225, -0.10, -1.02  # heights in the rest pose, metres
 SLEEVE_END, ARMHOLE = 0.325, 0.182  # |x|
 PADDING = 0.007
-LEG_PIN, SLEEVE_PIN = 0.3, 0.1  # soft: keeps tight tubes from being pulled through the limbs in deep bends
+LEG_PIN, SLEEVE_PIN = 0.15, 0.05  # soft: keeps tight tubes from being pulled through the limbs in deep bends
 PANELS = (
     "tee front",
     "tee back",
@@ -74,7 +74,7 @@ def trousers_looseness(points: Array) -> Array:
     """Close at the hips, wide at the ankles, narrow between the thighs."""
     height = points[:, 1]
     inseam = smoothstep(np.abs(points[:, 0]), 0.075, 0.02) * smoothstep(height, -0.55, -0.40)
-    return (0.006 + 0.008 * smoothstep(height, -0.36, -0.55) + 0.014 * smoothstep(height, -0.60, -0.95)) * (
+    return (0.006 + 0.014 * smoothstep(height, -0.36, -0.52) + 0.010 * smoothstep(height, -0.60, -0.95)) * (
         1 - 0.5 * inseam
     )
 
