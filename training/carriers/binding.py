@@ -28,9 +28,9 @@ class Diffusion:
     """How far the skin's word carries. Lengths in metres."""
 
     contact: float = 0.015  # up to here off the skin, cloth lies on it
-    reach: float = 0.03  # how fast that fades beyond
+    reach: float = 0.01  # how fast that fades beyond
     smoothing: float = 0.02  # over this length the cloth blurs what it takes from the skin where it lies close
-    least_trust: float = 3e-4  # of cloth that hangs free: smoothing / sqrt(least_trust) is its blur, more than a metre
+    least_trust: float = 1e-5  # of cloth that hangs free: smoothing / sqrt(least_trust) is its blur, some metres
     influences: int = 8  # joints a vertex may follow
 
 
