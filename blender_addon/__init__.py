@@ -6,10 +6,10 @@ import atexit
 
 import bpy
 
-from . import backend, bake_operators, live, operators, panel, preferences, properties
+from . import backend, bake_operators, bake_panel, live, operators, panel, preferences, properties
 
 CLASSES = tuple(
-    cls for module in (preferences, properties, operators, bake_operators, panel) for cls in module.CLASSES
+    cls for module in (preferences, properties, operators, bake_operators, panel, bake_panel) for cls in module.CLASSES
 )
 
 

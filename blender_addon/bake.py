@@ -1,4 +1,4 @@
-"""Bake clothes to a point cache on disk, which plays in any Blender, without the add-on."""
+"""Bake clothes to disk: a point cache, which plays in any Blender without the add-on, or files for other programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ import bpy
 import numpy as np
 from bpy.types import Object, Scene
 
-from . import backend, clothes, garments, live, pc2, rig
+from . import bake_formats, clothes, frame_files, live, pc2, scene_export
 from .messages import AddonError
+from .sampling import BATCH, Sampling
+from .takes import Take, record
 
-BATCH = 8  # frames decoded between two signs of life
+KEPT_FREE = 64 << 20  # bytes that a bake leaves on the disk
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,16 @@ class BakeSettings:
     folder: str  # // is the .blend's folder
     first: int
     last: int
-    overwrite: bool = False
+    overwrite: bool = False  # replace what is there
+    format: str = "PC2"
+    step: int = 1  # frames from one sample to the next
+    per_frame: int = 1  # samples in a step
+    keep: bool = False  # leave what is there and bake what is missing, whatever it was baked from
+    label: str = ""  # stands after the clothes' name in the names of files
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.first, self.last, self.step, self.per_frame)
 
 
 @dataclass(frozen=True)
@@ -35,68 +46,109 @@ class Progress:
     text: str
 
 
-def cache_path(obj: Object, folder: str) -> Path:
-    """Where clothes are baked to. Raises AddonError for a folder beside a .blend that is not saved."""
-    if folder.startswith("//") and not bpy.data.filepath:
+def bake_path(obj: Object, settings: BakeSettings) -> Path:
+    """What clothes are baked to; for files by frame, what their names begin with. Raises AddonError."""
+    if settings.folder.startswith("//") and not bpy.data.filepath:
         raise AddonError("Save the .blend file first, or choose a bake folder that does not start with //.")
-    name = bpy.path.clean_name(obj.name)
-    return Path(bpy.path.abspath(folder)).absolute() / f"{name}.pc2"
+    name = bpy.path.clean_name(obj.name) + settings.label
+    folder = Path(bpy.path.abspath(settings.folder)).absolute()
+    return folder / f"{name}{bake_formats.BY_KEY[settings.format].suffix}"
 
 
-def bake(scene: Scene, obj: Object, settings: BakeSettings) -> Iterator[Progress]:
+def sample_path(path: Path, sampling: Sampling, index: int) -> Path:
+    """The file of one sample: name_00012.ply, and name_00012_500.ply half a frame later."""
+    time = sampling.time(index)
+    frame = time.numerator // time.denominator
+    between = f"_{float(time - frame) * 1000:03.0f}" if time != frame else ""
+    return path.with_name(f"{path.stem}_{frame:05d}{between}{path.suffix}")
+
+
+def results(path: Path, settings: BakeSettings) -> list[Path]:
+    """The files that a bake makes."""
+    if not bake_formats.BY_KEY[settings.format].is_sequence:
+        return [path]
+    return [sample_path(path, settings.sampling, index) for index in range(settings.sampling.count)]
+
+
+def in_the_way(worn: Sequence[Object], settings: BakeSettings) -> list[Path]:
+    """Files that a bake would replace, other than those of a bake that was stopped. Raises AddonError."""
+    found = []
+    for obj in worn:
+        path = bake_path(obj, settings)
+        stopped = bake_formats.BY_KEY[settings.format].is_sequence and any(_leftovers(path))
+        found += [each for each in results(path, settings) if not stopped and each.exists()]
+    return found
+
+
+def size(worn: Sequence[Object], settings: BakeSettings) -> int:
+    """Bytes that the results take, about."""
+    count = settings.sampling.count
+    if settings.format in bake_formats.EXPORTED:
+        count = max((count - 1) * settings.step + 1, 0)  # with the frames that a step leaves out
+    return sum(bake_formats.size(settings.format, obj.data, count) for obj in worn)
+
+
+def bake(scene: Scene, worn: Sequence[Object], settings: BakeSettings) -> Iterator[Progress]:
     """Bake in steps; exhaust it, or close it to stop.
 
-    Frames go to a file beside, which becomes the cache when it is whole. A bake that was stopped or died leaves that
-    file, and the next one of the same poses goes on from it. Raises AddonError and BackendError.
+    What stands under a result's name is whole. A bake that was stopped or died leaves its samples in a file beside,
+    and the next one of the same poses goes on from it. Raises AddonError and BackendError.
     """
-    target = clothes.wearer(obj)
-    found = rig.recognise(target)
+    sampling = settings.sampling
+    _check(worn, settings)
+    if settings.keep:
+        worn = [obj for obj in worn if not all(map(Path.exists, results(bake_path(obj, settings), settings)))]
+    takes = [Take.of(obj) for obj in worn]
+    total = sampling.count * (1 + len(takes))
+    with live.suspended():
+        if takes:
+            for done in record(scene, takes, sampling):
+                yield Progress(done, total, "Reading poses")
+        for number, take in enumerate(takes, 1):
+            path = bake_path(take.obj, settings)
+            steps = _bake_files if bake_formats.BY_KEY[settings.format].is_sequence else _bake_cache
+            try:
+                for done in steps(scene, take, path, settings):
+                    yield Progress(number * sampling.count + done, total, f"Baking {take.obj.name}")
+            except OSError as error:
+                raise AddonError(
+                    f"The bake could not be written to {path.parent} ({error.strerror or error}); "
+                    "make room or choose another folder."
+                ) from error
+    for take in takes:
+        if settings.format == "PC2":
+            play_cache(take.obj, bake_path(take.obj, settings), sampling)
+
+
+def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
+    """What would stop a bake is told before it begins. Raises AddonError."""
+    bake_formats.require(settings.format)
+    if not worn:
+        raise AddonError("There are no clothes to bake; generate some first.")
     if settings.last < settings.first:
         raise AddonError(f"The last frame ({settings.last}) is before the first ({settings.first}); change the range.")
-    path = cache_path(obj, settings.folder)
-    if path.exists() and not settings.overwrite:
-        raise AddonError(f"{path} is there already; switch Overwrite on to replace it, or choose another folder.")
-    frames = range(settings.first, settings.last + 1)
-    garment = backend.open_garment(garments.entry(obj.scale_clothing.garment))
-    header = pc2.Header(len(obj.data.vertices), float(settings.first), len(frames))
-    _check_folder(path.parent, header.file_bytes)
+    paths = [bake_path(obj, settings) for obj in worn]
+    for obj, path in zip(worn, paths, strict=True):
+        if paths.count(path) > 1:
+            raise AddonError(f"Two of the clothes would be baked to {path.name}; give '{obj.name}' another name.")
+    found = [] if settings.overwrite or settings.keep else in_the_way(worn, settings)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise AddonError(
+            f"{found[0]}{more} is there already; switch Overwrite on to replace it, or choose another folder."
+        )
+    _check_folder(paths[0].parent, _needed(worn, paths, settings))
 
-    with live.suspended():
-        poses = []
-        with contextlib.closing(_poses(scene, target, found, frames)) as reader:
-            for pose in reader:
-                poses.append(pose)
-                yield Progress(len(poses), 2 * len(frames), "Reading poses")
-        rotations = np.stack([pose.rotations for pose in poses])
-        shape = rig.body_shape(target)
-        rest_pelvis = rig.rest_pelvis(target, found, garment.body, shape)
-        translation = np.stack([pose.translation(rest_pelvis) for pose in poses])
-        frame = rig.rest_frame(target, found)
-        poses_hash = _fingerprint(obj, garment, frame, rotations, translation, shape)
-        part_file = path.with_name(f"{path.stem}.{poses_hash}.part")
-        try:
-            done = _frames_there(part_file, header)
-            with open(part_file, "r+b" if done else "wb") as file:
-                file.write(header.pack())
-                file.truncate(pc2.HEADER.size + done * header.frame_bytes)
-                file.seek(0, os.SEEK_END)
-                with contextlib.closing(_decoded(obj, garment, rotations[done:], translation[done:], shape)) as stream:
-                    for points in stream:
-                        if points.shape[1] != header.points:
-                            raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
-                        pc2.write_frames(file, frame.to_armature(points))
-                        done += len(points)
-                        yield Progress(len(frames) + done, 2 * len(frames), "Baking clothes")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part_file, path)
-        except OSError as error:
-            raise AddonError(
-                f"The bake could not be written to {path.parent} ({error.strerror or error}); "
-                "make room or choose another folder."
-            ) from error
-    _drop_leftovers(path)
-    play_cache(obj, path, settings.first)
+
+def _needed(worn: Sequence[Object], paths: list[Path], settings: BakeSettings) -> int:
+    """Bytes that are to be written; what an earlier bake has left counts as there."""
+    whole = size(worn, settings)
+    if settings.format in bake_formats.EXPORTED:
+        whole += sum(bake_formats.size("PC2", obj.data, settings.sampling.count) for obj in worn)
+    there = [*(part for path in paths for part in _leftovers(path))]
+    if bake_formats.BY_KEY[settings.format].is_sequence or settings.keep:
+        there += [each for path in paths for each in results(path, settings) if each.exists()]
+    return max(whole - sum(each.stat().st_size for each in there), 0)
 
 
 def _check_folder(folder: Path, size: int) -> None:
@@ -111,80 +163,119 @@ def _check_folder(folder: Path, size: int) -> None:
         raise AddonError(
             f"The bake folder {folder} cannot be written ({error.strerror or error}); choose another folder."
         ) from error
-    if size > free:
+    if size + KEPT_FREE > free:
         raise AddonError(
             f"The bake needs {size / 1e6:.0f} MB and {folder} has {free / 1e6:.0f} MB free; "
             "make room or choose another folder."
         )
 
 
-def _poses(scene: Scene, target: Object, found: rig.RigJoints, frames: range) -> Iterator[rig.Pose]:
-    """The rig's poses. The scene goes back to its frame, also when the bake is stopped on the way."""
-    before = scene.frame_current, scene.frame_subframe
-    try:
-        for frame in frames:
-            scene.frame_set(frame)
-            yield rig.read_pose(target, bpy.context.evaluated_depsgraph_get(), found)
-    finally:
-        scene.frame_set(before[0], subframe=before[1])
+def _check_room(folder: Path) -> None:
+    """Raises AddonError before the disk is full."""
+    if shutil.disk_usage(folder).free < KEPT_FREE:
+        raise AddonError(f"The disk of {folder} is nearly full; make room and bake again, it goes on from here.")
 
 
-def _decoded(obj: Object, garment: backend.OpenGarment, rotations, translation, shape) -> Iterator[np.ndarray]:
-    """Points [F, M, 3] a batch, SMPL's axes."""
-    if not len(rotations):
+def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) -> Iterator[int]:
+    """Samples into a point cache beside, which becomes the result or what the result is exported from."""
+    sampling = settings.sampling
+    header = pc2.Header(len(take.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
+    part = _part_path(take, path, settings)
+    there = max(part.stat().st_size - pc2.HEADER.size, 0) // header.frame_bytes if part.exists() else 0
+    done = sampling.whole(there)
+    with open(part, "r+b" if done else "wb") as file:
+        file.write(header.pack())
+        file.truncate(pc2.HEADER.size + done * header.frame_bytes)
+        file.seek(0, os.SEEK_END)
+        for samples, points, _ in _decoded(take, sampling, done):
+            _check_room(path.parent)
+            if settings.format != "PC2":
+                points = np.stack([take.to_world(each, sample) for each, sample in zip(points, samples, strict=True)])
+            pc2.write_frames(file, points)
+            yield samples.stop
+        file.flush()
+        os.fsync(file.fileno())
+    if settings.format != "PC2":
+        beside = part.with_name(part.name + path.suffix)
+        beside.unlink(missing_ok=True)
+        try:
+            scene_export.export(scene, take.obj, part, sampling, beside)
+        except RuntimeError as error:
+            beside.unlink(missing_ok=True)
+            raise AddonError(f"Blender could not write {path.name}: {str(error).strip()}") from error
+        part = beside
+    os.replace(part, path)
+    _drop_leftovers(path)
+
+
+def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings) -> Iterator[int]:
+    """A file for each sample. An empty one beside says that a bake of these poses is not done yet."""
+    sampling = settings.sampling
+    files = results(path, settings)
+    mark = _part_path(take, path, settings)
+    if not settings.keep and not mark.exists():
+        for each in files:  # of another bake
+            each.unlink(missing_ok=True)
+        mark.touch()
+    missing = [index for index, each in enumerate(files) if not each.exists()]
+    shared = frame_files.topology(take.obj)
+    if missing:
+        for samples, points, normals in _decoded(take, sampling, missing[0], missing[-1] + 1):
+            _check_room(path.parent)
+            for place, sample in enumerate(samples):
+                if files[sample].exists():
+                    continue
+                here = take.to_world(points[place], sample), take.turn_to_world(normals[place], sample)
+                _write_whole(files[sample], frame_files.content(path.suffix, *here, shared))
+            yield samples.stop
+    if not settings.keep:
+        _drop_leftovers(path)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_bytes(data)
+    os.replace(beside, path)
+
+
+def _decoded(
+    take: Take, sampling: Sampling, begin: int, end: int | None = None
+) -> Iterator[tuple[range, np.ndarray, np.ndarray]]:  # samples, points [F, M, 3], normals [F, M, 3]
+    """The batches that hold the samples from begin to end, in the clothes' own space. Raises AddonError."""
+    end = sampling.count if end is None else end
+    if begin >= end:
         return
-    settings = obj.scale_clothing
-    stream = backend.get().decode_stream(
-        garment.id,
-        rotations,
-        translation,
-        shape=shape if shape.any() else None,
-        surface=garments.WIRE_NAMES[settings.surface],
-        part=garments.WIRE_NAMES[settings.part],
-        push_out=settings.push_out,
-        batch=BATCH,
-    )
-    try:
-        for _, points, _ in stream:
-            yield points
-    finally:
-        stream.close()
+    batches = range(sampling.batch_of(begin), sampling.batch_of(end - 1) + 1)
+    with contextlib.closing(take.decode(sampling, batches)) as stream:
+        for batch, (points, normals) in zip(batches, stream, strict=True):
+            samples = sampling.samples_of(batch)
+            place = samples.start + sampling.lead - batch * BATCH
+            inside = slice(place, place + len(samples))
+            yield samples, points[inside], normals[inside]
 
 
-def _fingerprint(obj: Object, garment: backend.OpenGarment, frame: rig.RigFrame, *arrays: np.ndarray) -> str:
-    """What a bake depends on: only frames of the very same are gone on from."""
-    settings = obj.scale_clothing
-    hasher = hashlib.sha256()
-    stat = garment.entry.path.stat()
-    parts = (garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part, settings.push_out)
-    hasher.update(repr((*parts, frame.unit)).encode())
-    for array in (*arrays, frame.rotation):
-        hasher.update(np.ascontiguousarray(array).tobytes())
-    return hasher.hexdigest()[:12]
+def _part_path(take: Take, path: Path, settings: BakeSettings) -> Path:
+    """The file beside; its name tells what it was baked from, and only the very same is gone on with."""
+    hasher = hashlib.sha256(take.digest())
+    hasher.update(repr((settings.format, settings.sampling, BATCH)).encode())
+    return path.with_name(f"{path.stem}.{hasher.hexdigest()[:12]}.part")
 
 
-def _frames_there(part_file: Path, header: pc2.Header) -> int:
-    """Frames that an earlier bake of the same left, in whole batches: then the result is the same to the bit."""
-    if not part_file.exists():
-        return 0
-    there = max(part_file.stat().st_size - pc2.HEADER.size, 0) // header.frame_bytes
-    return there // BATCH * BATCH if there < header.frames else header.frames
+def _leftovers(path: Path) -> Iterator[Path]:
+    """Parts of bakes that were stopped, of these poses or others."""
+    return path.parent.glob(f"{path.stem}.????????????.part*")
 
 
 def _drop_leftovers(path: Path) -> None:
-    """Parts of bakes with other poses, of no use now."""
-    for leftover in path.parent.glob(f"{path.stem}.????????????.part"):
+    for leftover in _leftovers(path):
         leftover.unlink(missing_ok=True)
 
 
-def play_cache(obj: Object, path: Path, first: int) -> None:
+def play_cache(obj: Object, path: Path, sampling: Sampling) -> None:
     """Have clothes play a point cache, before their other modifiers."""
     modifier = obj.modifiers.get(clothes.CACHE_MODIFIER) or obj.modifiers.new(clothes.CACHE_MODIFIER, "MESH_CACHE")
-    modifier.cache_format = "PC2"
-    modifier.filepath = bpy.path.relpath(str(path)) if bpy.data.filepath else str(path)
-    modifier.frame_start = first
-    modifier.interpolation = "LINEAR"
-    modifier.forward_axis, modifier.up_axis = "POS_Y", "POS_Z"  # the cache has the object's own axes
+    shown = bpy.path.relpath(str(path)) if bpy.data.filepath else str(path)
+    pc2.play(modifier, shown, float(sampling.first / sampling.interval), float(1 / sampling.interval))
     modifier.show_expanded = False
     obj.modifiers.move(obj.modifiers.find(modifier.name), 0)
     live.watch()

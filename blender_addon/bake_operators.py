@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import time
 
-from bpy.props import BoolProperty, IntProperty, StringProperty
-from bpy.types import Context, Event, Operator
+import bpy
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.types import Context, Event, Object, Operator
 
-from . import bake, clothes, messages
+from . import bake, bake_formats, clothes, messages
 from .operators import SHOWN_ERRORS, ClothesOperator
 from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
 SHORTEST_STEP, LONGEST_STEP = 0.05, 0.5  # seconds of work between two redraws
+PANEL = ("PANEL", "As in the Panel", "The format chosen in the panel", "NONE", len(bake_formats.ITEMS))
 
 
-class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
-    bl_idname = "scale_clothing.bake"
-    bl_label = "Bake Frame Range"
-    bl_description = (
-        "Write the clothes of the scene's frame range to disk, so that they play and render without the backend and in "
-        "any Blender. Esc stops; baking again goes on from there"
+def chosen_clothes(context: Context, everyone: bool) -> list[Object]:
+    """What a bake is about: the clothes that the panel shows, or all of the scene."""
+    if everyone:
+        return [obj for obj in clothes.all_clothes() if obj.name in context.scene.objects]
+    worn = clothes.in_context(context)
+    return [] if worn is None else [worn]
+
+
+def panel_settings(context: Context) -> bake.BakeSettings:
+    """What the panel asks for."""
+    scene, chosen = context.scene, context.scene.scale_clothing
+    return bake.BakeSettings(
+        chosen.bake_folder,
+        scene.frame_start,
+        scene.frame_end,
+        format=chosen.bake_format,
+        step=chosen.bake_step,
+        per_frame=chosen.bake_samples,
     )
-    bl_options = {"UNDO"}  # no redo panel: a touch there would bake again
+
+
+class BakeOptions:
+    """What a bake may be asked for beside the panel's choices."""
 
     folder: StringProperty(
         name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"} | BLEND_RELATIVE
@@ -31,30 +48,67 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
     first: IntProperty(name="First Frame", default=1, options={"SKIP_SAVE"})
     last: IntProperty(name="Last Frame", default=250, options={"SKIP_SAVE"})
     overwrite: BoolProperty(name="Overwrite", description="Replace a bake that is there", options={"SKIP_SAVE"})
+    format: EnumProperty(name="Format", items=(PANEL, *bake_formats.ITEMS), default="PANEL", options={"SKIP_SAVE"})
+    step: IntProperty(name="Step", description="0: the panel's", min=0, max=100, options={"SKIP_SAVE"})
+    samples: IntProperty(name="Samples per Step", description="0: the panel's", min=0, max=16, options={"SKIP_SAVE"})
+    everyone: BoolProperty(
+        name="All Characters", description="Bake the clothes of the whole scene", options={"SKIP_SAVE"}
+    )
+
+    def settings(self, context: Context) -> bake.BakeSettings:
+        panel = panel_settings(context)
+        return bake.BakeSettings(
+            self.folder or panel.folder,
+            self.first if self.use_range else panel.first,
+            self.last if self.use_range else panel.last,
+            self.overwrite,
+            panel.format if self.format == "PANEL" else self.format,
+            self.step or panel.step,
+            self.samples or panel.per_frame,
+        )
+
+    def worn(self, context: Context) -> list[Object]:
+        return chosen_clothes(context, self.everyone or context.scene.scale_clothing.bake_everyone)
+
+
+class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
+    bl_idname = "scale_clothing.bake"
+    bl_label = "Bake Frame Range"
+    bl_description = (
+        "Write the clothes of the scene's frame range to disk, so that they play and render without the backend and in "
+        "any Blender, or for other programs. Esc stops; baking again goes on from there"
+    )
+    bl_options = {"UNDO"}  # no redo panel: a touch there would bake again
 
     running = None  # the one bake in a window
     progress = bake.Progress(0, 1, "")
     stop_asked = False
 
     def steps(self, context: Context):
-        scene, chosen = context.scene, context.scene.scale_clothing
-        first, last = (self.first, self.last) if self.use_range else (scene.frame_start, scene.frame_end)
-        settings = bake.BakeSettings(
-            self.folder or chosen.bake_folder, first, last, self.overwrite or chosen.overwrite
-        )
-        return bake.bake(scene, clothes.in_context(context), settings)
+        return bake.bake(context.scene, self.worn(context), self.settings(context))
 
     def work(self, context: Context) -> str:
         """Blocking: in background and from scripts."""
-        total = 0
-        for step in self.steps(context):
-            total = step.total // 2
-        return f"Baked {total} frames"
+        for _ in self.steps(context):
+            pass
+        return self.told(context)
 
-    def invoke(self, context: Context, _event: Event) -> set[str]:
+    def told(self, context: Context) -> str:
+        settings, worn = self.settings(context), self.worn(context)
+        names = f"'{worn[0].name}'" if len(worn) == 1 else f"{len(worn)} characters' clothes"
+        return f"Baked {settings.sampling.count} samples of {names}, {bake.size(worn, settings) / 1e6:,.0f} MB"
+
+    def invoke(self, context: Context, event: Event) -> set[str]:
         kind = type(self)
         if kind.running is not None:
             self.report({"WARNING"}, "A bake is running already")
+            return {"CANCELLED"}
+        try:
+            asks = not self.overwrite and bake.in_the_way(self.worn(context), self.settings(context))
+        except SHOWN_ERRORS as error:
+            return self.fail(error)
+        if asks:
+            bpy.ops.scale_clothing.replace_bake("INVOKE_DEFAULT", **self.as_keywords())
             return {"CANCELLED"}
         self.todo = self.steps(context)
         self.started = self.rested = time.monotonic()
@@ -88,7 +142,7 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
                 type(self).progress = next(self.todo)
         except StopIteration:
             messages.clear()
-            self.report({"INFO"}, f"Baked in {time.monotonic() - self.started:.0f} s")
+            self.report({"INFO"}, f"{self.told(context)}, in {time.monotonic() - self.started:.0f} s")
             self.result = {"FINISHED"}
         except SHOWN_ERRORS as error:
             self.result = self.fail(error)
@@ -103,6 +157,25 @@ class SCALE_CLOTHING_OT_bake(ClothesOperator, Operator):
         context.window_manager.event_timer_remove(self.timer)
         type(self).running = None
         _redraw(context)
+
+
+class SCALE_CLOTHING_OT_replace_bake(BakeOptions, ClothesOperator, Operator):
+    bl_idname = "scale_clothing.replace_bake"
+    bl_label = "Replace Bake"
+    bl_description = "Bake again, and replace the files that are there"
+    bl_options = {"INTERNAL"}
+
+    def invoke(self, context: Context, event: Event) -> set[str]:
+        found = bake.in_the_way(self.worn(context), self.settings(context))
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return context.window_manager.invoke_confirm(
+            self, event, title="Replace the bake?", message=f"{found[0].name}{more} will be written anew",
+            confirm_text="Replace", icon="WARNING",
+        )  # fmt: skip
+
+    def execute(self, _context: Context) -> set[str]:
+        bpy.ops.scale_clothing.bake("INVOKE_DEFAULT", **{**self.as_keywords(), "overwrite": True})
+        return {"FINISHED"}
 
 
 class SCALE_CLOTHING_OT_stop_bake(Operator):
@@ -122,7 +195,7 @@ def _redraw(context: Context) -> None:
             area.tag_redraw()
 
 
-CLASSES = (SCALE_CLOTHING_OT_bake, SCALE_CLOTHING_OT_stop_bake)
+CLASSES = (SCALE_CLOTHING_OT_bake, SCALE_CLOTHING_OT_replace_bake, SCALE_CLOTHING_OT_stop_bake)
 
 
 def unregister() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Context, Panel, UILayout
 
-from . import backend, bake_operators, clothes, garments, messages, paths, rig
+from . import backend, clothes, garments, messages, paths, rig
 
 STATUS_ICONS = {
     backend.NOT_STARTED: "RADIOBUT_OFF",
@@ -182,39 +182,9 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
             layout.prop(settings, "radius")
 
 
-class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
-    bl_label = "Bake"
-    bl_parent_id = "SCALE_CLOTHING_PT_main"
-
-    def draw(self, context: Context) -> None:
-        layout = self.split()
-        scene = context.scene
-        worn = clothes.in_context(context)
-        running = bake_operators.SCALE_CLOTHING_OT_bake.running
-        column = layout.column()
-        column.enabled = running is None
-        column.prop(scene.scale_clothing, "bake_folder")
-        column.prop(scene.scale_clothing, "overwrite")
-        frames = max(scene.frame_end - scene.frame_start + 1, 0)
-        size = frames * len(worn.data.vertices) * 12 / 1e6
-        column.label(text=f"Frames {scene.frame_start}–{scene.frame_end}, {size:,.0f} MB", icon="TIME")
-        if running is not None:
-            progress = bake_operators.SCALE_CLOTHING_OT_bake.progress
-            row = layout.row(align=True)
-            row.progress(factor=progress.done / max(progress.total, 1), text=progress.text)
-            row.operator("scale_clothing.stop_bake", text="", icon="CANCEL")
-            return
-        layout.operator("scale_clothing.bake", icon="REC")
-        if clothes.is_baked(worn):
-            row = layout.row(align=True)
-            row.label(text="Playing the bake", icon="CHECKMARK")
-            row.operator("scale_clothing.clear_bake", text="Clear")
-
-
 CLASSES = (
     SCALE_CLOTHING_PT_main,
     SCALE_CLOTHING_PT_character,
     SCALE_CLOTHING_PT_clothes,
     SCALE_CLOTHING_PT_look,
-    SCALE_CLOTHING_PT_bake,
 )

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, PointerProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    FloatVectorProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
 from bpy.types import Context, Object, PropertyGroup
 
-from . import garments, materials, motion, rig
+from . import bake_formats, garments, materials, motion, rig
 
 # Blender keeps no reference to the strings of a computed enum: somebody must
 _garment_items: list[tuple] = []
@@ -86,8 +94,22 @@ class SceneSettings(PropertyGroup):
         default="//clothes",
         options=BLEND_RELATIVE,
     )
-    overwrite: BoolProperty(
-        name="Overwrite", description="Replace a bake that is already in the folder", default=False
+    bake_format: EnumProperty(
+        name="Format", description="What clothes are baked to", items=bake_formats.ITEMS, default="PC2"
+    )
+    bake_step: IntProperty(
+        name="Step", description="Frames from one baked sample to the next", min=1, soft_max=10, max=100, default=1
+    )
+    bake_samples: IntProperty(
+        name="Samples per Step",
+        description="Samples baked in each step: 2 also bakes what lies half-way, for motion blur",
+        min=1,
+        soft_max=5,
+        max=16,
+        default=1,
+    )
+    bake_everyone: BoolProperty(
+        name="All Characters", description="Bake the clothes of every character of the scene", default=False
     )
 
 

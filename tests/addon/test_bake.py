@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import backend, bake, clothes, live, meshes, pc2
+from blender_addon import backend, bake, clothes, live, meshes, pc2, sampling
 from scale_backend.client import BackendError
 
 FRAMES = 24
@@ -41,6 +41,10 @@ def live_frames(obj: bpy.types.Object, scene: bpy.types.Scene) -> np.ndarray:  #
     return np.stack(frames)
 
 
+def cache(obj: bpy.types.Object, folder: Path) -> Path:
+    return bake.bake_path(obj, bake.BakeSettings(str(folder), 1, 1))
+
+
 def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.part"))
 
@@ -48,7 +52,7 @@ def parts(folder: Path) -> list[Path]:
 def test_baked_frames_are_the_live_ones(moving, scene, bake_folder):
     frames = live_frames(moving, scene)
     assert bpy.ops.scale_clothing.bake() == {"FINISHED"}
-    path = bake.cache_path(moving, str(bake_folder))
+    path = cache(moving, bake_folder)
     header = pc2.read_header(path)
     assert (header.points, header.frames, header.start) == (len(moving.data.vertices), FRAMES, 3.0)
     np.testing.assert_allclose(pc2.read_frames(path), frames, atol=2e-5)
@@ -67,7 +71,7 @@ def test_baking_restores_the_frame(moving, scene, bake_folder):
 
 def test_an_own_range(moving, scene, bake_folder):
     bpy.ops.scale_clothing.bake(use_range=True, first=10, last=12)
-    header = pc2.read_header(bake.cache_path(moving, str(bake_folder)))
+    header = pc2.read_header(cache(moving, bake_folder))
     assert (header.start, header.frames) == (10.0, 3)
 
 
@@ -77,12 +81,12 @@ def test_clearing_returns_to_the_pose(moving, scene, bake_folder):
     bpy.ops.scale_clothing.clear_bake()
     assert not clothes.is_baked(moving)
     np.testing.assert_array_equal(live_frames(moving, scene), before)
-    assert bake.cache_path(moving, str(bake_folder)).exists()
+    assert cache(moving, bake_folder).exists()
 
 
 def test_a_bake_that_is_there_is_not_overwritten_unasked(moving, scene, bake_folder):
     bpy.ops.scale_clothing.bake()
-    path = bake.cache_path(moving, str(bake_folder))
+    path = cache(moving, bake_folder)
     before = path.read_bytes()
     scene.frame_end -= 1
     with pytest.raises(RuntimeError, match="is there already; switch Overwrite on"):
@@ -93,13 +97,13 @@ def test_a_bake_that_is_there_is_not_overwritten_unasked(moving, scene, bake_fol
 
 
 def steps_of(moving, scene, bake_folder):
-    return bake.bake(scene, moving, bake.BakeSettings(str(bake_folder), scene.frame_start, scene.frame_end))
+    return bake.bake(scene, [moving], bake.BakeSettings(str(bake_folder), scene.frame_start, scene.frame_end))
 
 
 def test_a_stopped_bake_goes_on(moving, scene, bake_folder):
-    path = bake.cache_path(moving, str(bake_folder))
+    path = cache(moving, bake_folder)
     todo = steps_of(moving, scene, bake_folder)
-    while next(todo).done < FRAMES + 2 * bake.BATCH:
+    while next(todo).done < FRAMES + 2 * sampling.BATCH:
         pass
     todo.close()
     assert scene.frame_current == 1 and not clothes.is_baked(moving)
@@ -110,7 +114,7 @@ def test_a_stopped_bake_goes_on(moving, scene, bake_folder):
         file.truncate(there - 100)  # a frame cut in two
 
     written = [step.done - FRAMES for step in steps_of(moving, scene, bake_folder) if step.done > FRAMES]
-    assert written == [2 * bake.BATCH, 3 * bake.BATCH]  # went on after the whole batches
+    assert written == [21, 24]  # went on after the whole batches, which end at multiples of 8 frames
     assert not parts(bake_folder)
     resumed = path.read_bytes()
 
@@ -120,13 +124,13 @@ def test_a_stopped_bake_goes_on(moving, scene, bake_folder):
 
 def test_other_poses_begin_anew(moving, character, scene, bake_folder):
     todo = steps_of(moving, scene, bake_folder)
-    while next(todo).done < FRAMES + bake.BATCH:
+    while next(todo).done < FRAMES + sampling.BATCH:
         pass
     todo.close()
     character.pose.bones["right_hip"].rotation_quaternion = (0.9, 0.3, 0.1, 0)
     frames = live_frames(moving, scene)
     bpy.ops.scale_clothing.bake()
-    np.testing.assert_allclose(pc2.read_frames(bake.cache_path(moving, str(bake_folder))), frames, atol=2e-5)
+    np.testing.assert_allclose(pc2.read_frames(cache(moving, bake_folder)), frames, atol=2e-5)
     assert not parts(bake_folder)
 
 
@@ -142,7 +146,7 @@ def test_a_backend_that_dies_leaves_the_scene_and_the_frames(moving, scene, bake
             pass
     assert scene.frame_current == 5
     assert not clothes.is_baked(moving)
-    assert not bake.cache_path(moving, str(bake_folder)).exists()
+    assert not cache(moving, bake_folder).exists()
     np.testing.assert_array_equal(meshes.get_positions(moving.data), before)
     assert bpy.ops.scale_clothing.bake() == {"FINISHED"}  # a new backend, the frames that are there are kept
     assert not parts(bake_folder)

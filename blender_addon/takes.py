@@ -1,0 +1,117 @@
+"""Takes: the poses of a rig over some frames, recorded for the clothes that it wears."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import bpy
+import numpy as np
+from bpy.types import Depsgraph, Object, Scene
+
+from . import backend, clothes, garments, rig
+from .messages import AddonError
+from .sampling import BATCH, Sampling
+
+# what the last bits of a decoded point depend on, beside the pose
+COMPUTED_BY = ("version", "torch", "device", "device_name", "precision")
+
+
+@dataclass
+class Take:
+    """One character's clothes and what was recorded for them, F samples."""
+
+    obj: Object
+    target: Object
+    found: rig.RigJoints
+    garment: backend.OpenGarment
+    frame: rig.RigFrame
+    rotations: list[np.ndarray] = field(default_factory=list)  # F of [J, 3, 3]
+    translations: list[np.ndarray] = field(default_factory=list)  # F of [3] metres
+    shapes: list[np.ndarray] = field(default_factory=list)  # F of [S]
+    matrices: list[np.ndarray] = field(default_factory=list)  # F of [4, 4] from the clothes' space to the world
+
+    @classmethod
+    def of(cls, obj: Object) -> Take:
+        """An empty take. Raises AddonError and BackendError."""
+        target = clothes.wearer(obj)
+        found = rig.recognise(target)
+        garment = backend.open_garment(garments.entry(obj.scale_clothing.garment))
+        return cls(obj, target, found, garment, rig.rest_frame(target, found))
+
+    def add(self, depsgraph: Depsgraph) -> None:
+        """Record the pose of the present frame."""
+        pose = rig.read_pose(self.target, depsgraph, self.found)
+        shape = rig.body_shape(self.target)
+        self.rotations.append(pose.rotations)
+        self.translations.append(pose.translation(rig.rest_pelvis(self.target, self.found, self.garment.body, shape)))
+        self.shapes.append(shape)
+        self.matrices.append(np.array(self.obj.evaluated_get(depsgraph).matrix_world))
+
+    def digest(self) -> bytes:
+        """What a bake of the take depends on."""
+        settings = self.obj.scale_clothing
+        stat = self.garment.entry.path.stat()
+        info = backend.get().info
+        hasher = hashlib.sha256()
+        parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
+                 settings.push_out, self.frame.unit, *(info.get(name) for name in COMPUTED_BY))  # fmt: skip
+        hasher.update(repr(parts).encode())
+        for array in (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation):
+            hasher.update(np.ascontiguousarray(array).tobytes())
+        return hasher.digest()
+
+    def decode(self, sampling: Sampling, batches: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Points and normals [BATCH, M, 3] of each batch, in the clothes' space. Raises BackendError, AddonError."""
+        settings = self.obj.scale_clothing
+        shapes = np.stack(self.shapes)
+        changing = (shapes != shapes[0]).any()
+        stream = backend.get().decode_stream(
+            self.garment.id,
+            sampling.filled(np.stack(self.rotations), batches),
+            sampling.filled(np.stack(self.translations), batches),
+            shape=sampling.filled(shapes, batches) if changing else shapes[0] if shapes[0].any() else None,
+            surface=garments.WIRE_NAMES[settings.surface],
+            part=garments.WIRE_NAMES[settings.part],
+            push_out=settings.push_out,
+            batch=BATCH,
+        )
+        try:
+            for points, normals in _whole_batches(stream):
+                if points.shape[1] != len(self.obj.data.vertices):
+                    raise AddonError(f"'{self.obj.name}' was edited or its garment has changed; generate it again.")
+                yield self.frame.to_armature(points), self.frame.turn_to_armature(normals)
+        finally:
+            stream.close()
+
+    def to_world(self, points: np.ndarray, sample: int) -> np.ndarray:  # [M, 3]
+        matrix = self.matrices[sample].astype(np.float32)
+        return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def turn_to_world(self, normals: np.ndarray, sample: int) -> np.ndarray:  # [M, 3]
+        turned = normals @ np.linalg.inv(self.matrices[sample][:3, :3]).astype(np.float32)
+        return turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+
+
+def _whole_batches(stream: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A backend that is short of memory sends batches in pieces."""
+    pieces: list[tuple[np.ndarray, np.ndarray]] = []
+    for _, points, normals in stream:
+        pieces.append((points, normals))
+        if sum(len(piece[0]) for piece in pieces) == BATCH:
+            yield pieces[0] if len(pieces) == 1 else tuple(map(np.concatenate, zip(*pieces, strict=True)))
+            pieces = []
+
+
+def record(scene: Scene, takes: Sequence[Take], sampling: Sampling) -> Iterator[int]:
+    """Go through the frames, and tell how many are done. The scene goes back to its frame, also when it is stopped."""
+    before = scene.frame_current, scene.frame_subframe
+    try:
+        for done, (frame, subframe) in enumerate(sampling.times(), 1):
+            scene.frame_set(frame, subframe=subframe)
+            for take in takes:
+                take.add(bpy.context.evaluated_depsgraph_get())
+            yield done
+    finally:
+        scene.frame_set(before[0], subframe=before[1])
