@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from scale_backend.client import Backend, BackendError
 from . import garments, messages, paths, preferences
 from .body_data import BodyData, read_body
 
+# a backend of another program, to be used instead of one of one's own
+ADDRESS_VARIABLE, KEY_VARIABLE = "SCALE_BACKEND_ADDRESS", "SCALE_BACKEND_KEY"
 NOT_STARTED, STARTING, READY, FAILED = "not started", "starting", "ready", "failed"
 
 _lock = threading.RLock()
@@ -62,7 +65,7 @@ def get() -> Backend:
             return _backend
         stop()
         try:
-            _backend = Backend.start(
+            _backend = _others() or Backend.start(
                 preferences.backend_python(),
                 device=preferences.device(),
                 threads=preferences.threads(),
@@ -73,6 +76,17 @@ def get() -> Backend:
             raise
         _failure = ""
         return _backend
+
+
+def _others() -> Backend | None:
+    """A backend that somebody else has started, if the environment names one. Raises BackendError and AddonError."""
+    address, key = os.environ.get(ADDRESS_VARIABLE), os.environ.get(KEY_VARIABLE, "")
+    if not address:
+        return None
+    try:
+        return Backend.connect(address, bytes.fromhex(key))
+    except ValueError:
+        raise messages.AddonError(f"{KEY_VARIABLE} must be the backend's key, 64 hexadecimal digits.") from None
 
 
 def start_beside() -> None:

@@ -76,6 +76,14 @@ class Process:
     def alive(self) -> bool:
         return self.child.poll() is None
 
+    def kill(self) -> None:
+        self.child.kill()
+
+    def wait(self, seconds: float) -> None:
+        """Until it has ended, or for some seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(seconds)
+
     def hand_key(self, key: bytes) -> None:
         with contextlib.suppress(OSError):  # it died at once: waiting for its ready line tells why
             self.child.stdin.write(key.hex().encode() + b"\n")
@@ -118,8 +126,7 @@ class Process:
         return f"The backend stopped before it was ready ({_ending(self.child.returncode)}).{self.told()}"
 
     def why_died(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.child.wait(1.0)
+        self.wait(1.0)
         self._join_readers()
         return f"The backend stopped ({_ending(self.child.returncode)}); start it again.{self.told()}"
 
@@ -129,6 +136,30 @@ class Process:
     def _join_readers(self) -> None:
         for reader in self.readers:
             reader.join(1.0)
+
+
+class OthersProcess:
+    """A backend that another program has started: one can talk to it, and leave."""
+
+    alive = True  # as far as one can see from here: what fails is the connection
+
+    def __init__(self, address: str):
+        self.address = address
+
+    def kill(self) -> None:
+        self.alive = False
+
+    def wait(self, seconds: float) -> None:
+        self.alive = False  # whoever waits for the end has lost the connection
+
+    def end(self) -> None:
+        self.alive = False
+
+    def told(self) -> str:
+        return ""
+
+    def why_died(self) -> str:
+        return f"The backend at {self.address}, which another program has started, no longer answers; start another."
 
 
 def child_environment(module_path: str | Path | None) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from scale_backend.backend_process import (
     BackendDied,
     BackendError,
     BackendStartError,
+    OthersProcess,
     Process,
     examine_python,
 )
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], bool]  # frames done, frames in all -> whether t
 class Channel:
     """One connection to the backend: requests and their replies, one after another."""
 
-    def __init__(self, process: Process, address: str, key: bytes, silence: float):
+    def __init__(self, process: Process | OthersProcess, address: str, key: bytes, silence: float):
         self.process, self.silence = process, silence
         self.deadline = time.monotonic() + silence
         self.count = 0
@@ -91,7 +91,7 @@ class Channel:
             if not self.process.alive and not connection.poll(0):
                 raise EOFError
             if time.monotonic() > self.deadline:
-                self.process.child.kill()
+                self.process.kill()
                 raise BackendDied(
                     f"The backend has not answered for {self.silence:.0f} seconds and was ended; start it again."
                     + self.process.told()
@@ -100,8 +100,7 @@ class Channel:
     def _why_gone(self, error: BaseException) -> str:
         if self.process.alive:
             # the socket ends a moment before the process does
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.child.wait(2.0)
+            self.process.wait(2.0)
         if self.process.alive:
             return f"The backend closed the connection ({error or type(error).__name__}); start it again."
         return self.process.why_died()
@@ -110,7 +109,7 @@ class Channel:
 class Backend:
     """A running backend. Requests may come from any thread; they are answered one after another."""
 
-    def __init__(self, process: Process, address: str, key: bytes, silence: float):
+    def __init__(self, process: Process | OthersProcess, address: str, key: bytes, silence: float):
         self._process, self._address, self._key, self._silence = process, address, key, silence
         self._lock = threading.Lock()
         self._channel = Channel(process, address, key, silence)
@@ -143,6 +142,25 @@ class Backend:
             process.end()
             raise
 
+    @classmethod
+    def connect(cls, address: str, key: bytes, silence: float = SILENCE) -> Backend:
+        """Use a backend that another program has started and will end. Raises BackendStartError."""
+        try:
+            return cls(OthersProcess(address), address, key, silence)
+        except BackendDied as error:
+            raise BackendStartError(
+                f"The backend at {address} does not answer: {error} Look whether it still runs, and with which key."
+            ) from error
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def key(self) -> bytes:
+        """Whoever has it may use this backend."""
+        return self._key
+
     @property
     def alive(self) -> bool:
         return self._process.alive
@@ -155,7 +173,8 @@ class Backend:
         """End the process. Waits for a few seconds at most; may be called twice."""
         self._channel.close()
         self._process.end()
-        _remove_socket(self._process.address)
+        if isinstance(self._process, Process):
+            _remove_socket(self._process.address)
 
     def __enter__(self) -> Backend:
         return self
