@@ -6,7 +6,7 @@ import atexit
 
 import bpy
 
-from . import backend, bake_operators, bake_panel, live, operators, panel, preferences, properties
+from . import backend, bake_operators, bake_panel, command_line, live, operators, panel, preferences, properties
 
 CLASSES = tuple(
     cls for module in (preferences, properties, operators, bake_operators, panel, bake_panel) for cls in module.CLASSES
@@ -16,7 +16,7 @@ CLASSES = tuple(
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    for module in (properties, operators, live):
+    for module in (properties, operators, live, command_line):
         module.register()
     # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
     atexit.register(unregister)
@@ -27,7 +27,7 @@ def unregister() -> None:
     if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
         return
     backend.stop()
-    for module in (live, bake_operators, operators, properties):
+    for module in (command_line, live, bake_operators, operators, properties):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

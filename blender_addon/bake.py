@@ -22,6 +22,10 @@ from .takes import Take, record
 KEPT_FREE = 64 << 20  # bytes that a bake leaves on the disk
 
 
+class DiskError(AddonError):
+    """The folder cannot be written, or is full."""
+
+
 @dataclass(frozen=True)
 class BakeSettings:
     folder: str  # // is the .blend's folder
@@ -96,9 +100,7 @@ def bake(scene: Scene, worn: Sequence[Object], settings: BakeSettings) -> Iterat
     """
     sampling = settings.sampling
     _check(worn, settings)
-    if settings.keep:
-        worn = [obj for obj in worn if not all(map(Path.exists, results(bake_path(obj, settings), settings)))]
-    takes = [Take.of(obj) for obj in worn]
+    takes = [Take.of(obj) for obj in worn if not (settings.keep and _is_there(obj, settings))]
     total = sampling.count * (1 + len(takes))
     with live.suspended():
         if takes:
@@ -111,13 +113,16 @@ def bake(scene: Scene, worn: Sequence[Object], settings: BakeSettings) -> Iterat
                 for done in steps(scene, take, path, settings):
                     yield Progress(number * sampling.count + done, total, f"Baking {take.obj.name}")
             except OSError as error:
-                raise AddonError(
+                raise DiskError(
                     f"The bake could not be written to {path.parent} ({error.strerror or error}); "
                     "make room or choose another folder."
                 ) from error
-    for take in takes:
-        if settings.format == "PC2":
-            play_cache(take.obj, bake_path(take.obj, settings), sampling)
+    for obj in worn if settings.format == "PC2" else ():
+        play_cache(obj, bake_path(obj, settings), sampling)
+
+
+def _is_there(obj: Object, settings: BakeSettings) -> bool:
+    return all(path.exists() for path in results(bake_path(obj, settings), settings))
 
 
 def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
@@ -160,11 +165,11 @@ def _check_folder(folder: Path, size: int) -> None:
         probe.unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise AddonError(
+        raise DiskError(
             f"The bake folder {folder} cannot be written ({error.strerror or error}); choose another folder."
         ) from error
     if size + KEPT_FREE > free:
-        raise AddonError(
+        raise DiskError(
             f"The bake needs {size / 1e6:.0f} MB and {folder} has {free / 1e6:.0f} MB free; "
             "make room or choose another folder."
         )
@@ -173,7 +178,7 @@ def _check_folder(folder: Path, size: int) -> None:
 def _check_room(folder: Path) -> None:
     """Raises AddonError before the disk is full."""
     if shutil.disk_usage(folder).free < KEPT_FREE:
-        raise AddonError(f"The disk of {folder} is nearly full; make room and bake again, it goes on from here.")
+        raise DiskError(f"The disk of {folder} is nearly full; make room and bake again, it goes on from here.")
 
 
 def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) -> Iterator[int]:

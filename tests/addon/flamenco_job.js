@@ -1,0 +1,31 @@
+// Compiles a job of a Flamenco job type outside of Flamenco: node flamenco_job.js SCRIPT SETTINGS_JSON
+// Prints its tasks as JSON. Flamenco's own globals are stood in for by these few lines.
+const fs = require("fs");
+globalThis.path = require("path").posix;
+globalThis.formatTimestampLocal = () => "2026-01-02_030405";
+globalThis.author = {
+    Task: (name, type) => ({
+        name, type, commands: [], dependencies: [],
+        addCommand(command) { this.commands.push(command); },
+        addDependency(task) { this.dependencies.push(task.name); },
+    }),
+    Command: (name, parameters) => ({ name, parameters }),
+};
+globalThis.frameChunker = (frames, size) => {
+    const numbers = frames.split(",").flatMap((part) => {
+        const [first, last] = part.split("-").map(Number);
+        return Array.from({ length: (last ?? first) - first + 1 }, (_, index) => first + index);
+    });
+    const chunks = [];
+    for (let begin = 0; begin < numbers.length; begin += size) {
+        const chunk = numbers.slice(begin, begin + size);
+        chunks.push(chunk.length > 1 ? `${chunk[0]}-${chunk[chunk.length - 1]}` : `${chunk[0]}`);
+    }
+    return chunks;
+};
+const [script, settings] = process.argv.slice(2);
+const compile = new Function(`${fs.readFileSync(script, "utf8")}; return [JOB_TYPE, compileJob];`);
+const [jobType, compileJob] = compile();
+const tasks = [];
+compileJob({ settings: JSON.parse(settings), created: new Date(0), addTask: (task) => tasks.push(task) });
+console.log(JSON.stringify({ jobType, tasks }));
