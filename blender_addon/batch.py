@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 
-import blender_addon
-from blender_addon import command_line
+from . import command_line, register, unregister
 
 
 def main() -> int:
-    blender_addon.register()
+    register()
     try:
         return command_line.main(sys.argv[1:])
     finally:
-        blender_addon.unregister()
+        unregister()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from blender_addon import command_line
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "frames": "5-26", "chunk_size": 10, "samples": 4, "rigs": "Anna/Ben", "garment": "dress",
-    "output": "/farm/{timestamp}", "blendfile": "/farm/scene.blend", "fps": 24, "format": "PNG", "extension": ".png",
+    "output": "/shared/{timestamp}", "blendfile": "/shared/scene.blend", "fps": 24, "format": "PNG", "extension": ".png",
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node, to run JavaScript")
@@ -32,7 +32,7 @@ def test_bake_then_chunks_then_film():
     assert [task["name"] for task in tasks] == ["bake-clothes", "render-5-14", "render-15-24", "render-25-26", "film"]
     assert [task["dependencies"] for task in tasks] == [[], *[["bake-clothes"]] * 3, [t["name"] for t in tasks[1:4]]]
     render = tasks[1]["commands"][0]["parameters"]
-    assert render["blendfile"] == "/farm/2026-01-02_030405/baked.blend" and render["args"][-1] == "5..14"
+    assert render["blendfile"] == "/shared/2026-01-02_030405/baked.blend" and render["args"][-1] == "5..14"
 
 
 def test_the_bake_is_one_that_the_command_line_knows():
@@ -42,7 +42,7 @@ def test_the_bake_is_one_that_the_command_line_knows():
     assert (flag, name) == ("--command", command_line.COMMAND)
     options = command_line.parser().parse_args(arguments)
     assert options.frames == [(4, 27)] and options.rig == ["Anna", "Ben"] and options.garment == "dress"
-    assert options.samples == 4 and options.save == Path("/farm/2026-01-02_030405/baked.blend")
+    assert options.samples == 4 and options.save == Path("/shared/2026-01-02_030405/baked.blend")
     assert compiled(samples=1, frames="1-3")["tasks"][0]["commands"][0]["parameters"]["args"][4] == "--frames=1..3"
 
 
