@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import sys
 from pathlib import Path
 
 import torch
@@ -26,18 +28,23 @@ def save_checkpoint(folder: str | Path, step: int, state: dict) -> Path:
     """Write the state and drop all but the newest. Raises CheckpointError, naming the folder, if that fails."""
     folder = Path(folder)
     path = folder / f"checkpoint-{step:08d}.pt"
-    beside = folder / f"{path.name}.part"
+    beside = folder / "checkpoint.part"  # one name: what a kill leaves is overwritten by the next
+    memory = io.BytesIO()  # torch's own writer ends the process on a full disk
+    torch.save(state, memory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(state, beside)
+        with open(beside, "wb") as file:
+            file.write(memory.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except OSError as error:
         if beside.is_file():
             beside.unlink()
-        raise CheckpointError(f"The checkpoint could not be written to {folder} ({error}); earlier ones are whole. "
-                              "Free some space, then go on with --resume.") from error  # fmt: skip
+        raise CheckpointError(f"The checkpoint could not be written to {folder} ({error.strerror}); earlier ones are "
+                              "whole. Free some space, then go on with --resume.") from error  # fmt: skip
     for old in checkpoints(folder)[:-KEPT]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     return path
 
 
@@ -51,3 +58,22 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     if not isinstance(state, dict) or "step" not in state:
         raise CheckpointError(f"{Path(path).name} is no checkpoint of scale-train.")
     return state
+
+
+def newest_state(folder: str | Path, device: str | torch.device = "cpu") -> dict:
+    """The newest checkpoint that can be read; a damaged one after it is told of and passed over.
+
+    Raises CheckpointError where there is none.
+    """
+    damaged = None
+    for path in reversed(checkpoints(folder)):
+        try:
+            state = load_checkpoint(path, device)
+        except CheckpointError as error:
+            damaged = damaged or error
+            continue
+        if damaged:
+            print(f"{damaged} Going on from {path.name}.", file=sys.stderr)
+        return state
+    raise damaged or CheckpointError(f"There is no checkpoint in {folder} to resume from; leave --resume away or name "
+                                     "the folder.")  # fmt: skip

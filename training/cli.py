@@ -12,6 +12,7 @@ COMMANDS = {
     "build-body": ("training.body_builder.build", "BuildBodySettings", "build the free body"),
     "pack": ("training.pack", "PackSettings", "raw frames to packed frames in SCALE's format"),
     "train": ("training.train", "TrainSettings", "train a garment from a recipe"),
+    "test": ("training.results", "ResultSettings", "packed frames through a garment: .ply files and figures"),
     "evaluate": ("training.evaluate", "EvaluateSettings", "measure a garment on held-out frames"),
 }
 

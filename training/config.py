@@ -88,15 +88,31 @@ class Recipe:
     precision: str = "bfloat16"
     """bfloat16 (mixed) or float32."""
     seed: int = 12345
+    schedule: str = "cosine"
+    """The learning rate: cosine (to a hundredth at the end) or constant, as in the release."""
     validate_every: int = 500
+    validate_epochs: float | None = None
+    """In place of `validate_every`: passes over the training frames."""
     validation_frames: int = 24
+    samples: bool = True
+    """Write .ply files and a picture of held-out frames at each validation."""
+    patience: int | None = None
+    """Stop after so many validations without progress, and keep the best garment."""
     checkpoint_every: int = 250
+    checkpoint_epochs: float | None = None
+    """In place of `checkpoint_every`: passes over the training frames."""
     decay_start: int = 250
     """Epoch from which the residual weight shrinks by 0.85 every `decay_every` epochs (chamfer)."""
     decay_every: int = 400
     rise_start: int = 0
     """Epoch before which the normal term is all but off; then it grows by 1.05 every `rise_every` (chamfer)."""
     rise_every: int = 400
+    data_spacing: int = 1
+    """Take every so manieth packed frame."""
+    save_all_results: bool = False
+    """`scale-train test` writes every frame; otherwise every tenth."""
+    task: str = "train"
+    """train, resume (as --resume) or test: the release's `mode`."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -104,13 +120,15 @@ class Recipe:
             "queries": ("", "continuous", "patch"),
             "supervision": ("", "corresponding", "chamfer"),
             "precision": ("bfloat16", "float32"),
+            "schedule": ("cosine", "constant"),
+            "task": ("train", "resume", "test"),
         }
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 names = ", ".join(a for a in allowed if a)
                 raise ConfigError(f"{key} must be one of {names}, not '{getattr(self, key)}'.")
         for key in ("steps", "batch", "points", "grid_points", "scan_points", "normal_every", "learning_rate",
-                    "validate_every", "checkpoint_every"):  # fmt: skip
+                    "validate_every", "checkpoint_every", "data_spacing"):  # fmt: skip
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
         if self.mode == "patch" and self.supervision_kind == "corresponding":
@@ -135,10 +153,15 @@ RELEASE_KEYS: dict[str, str | None] = {
     "posemb_incl_input": "network.uv_include_input", "pq_include_end": "network.pq_include_end",
     "pqmin": "network.pq_min", "pqmax": "network.pq_max", "img_size": "network.map_size", "scan_npoints": "scan_points",
     "w_rgl": "loss.residual", "w_normal": "loss.normal", "w_m2s": "loss.model_to_scan", "w_s2m": "loss.scan_to_model",
-    "batch_size": "batch", "lr": "learning_rate", "val_every": "validate_every", "mode": None, "data_spacing": None,
-    "save_all_results": None, "pos_encoding": None,
+    "batch_size": "batch", "lr": "learning_rate", "val_every": "validate_epochs", "mode": "task",
+    "pos_encoding": None,
 }  # fmt: skip
-RELEASE_DEFAULTS = {"carrier": "body", "loss.latent": 1.0, "clip": 1e9}
+# What a config in the release's keys leaves unsaid is as in the release: Adam at a constant rate, nothing averaged.
+RELEASE_DEFAULTS = {
+    "carrier": "body", "epochs": 500, "batch": 16, "learning_rate": 3e-4, "schedule": "constant", "warm_up": 1,
+    "average": 0.0, "clip": 1e9, "precision": "float32", "validate_epochs": 20, "checkpoint_epochs": 100,
+    "decay_start": 250, "rise_start": 250, "loss.normal": 1.0, "loss.residual": 2e3, "loss.latent": 1.0,
+}  # fmt: skip
 
 
 def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
@@ -167,7 +190,7 @@ def recipe_from_dict(content: dict[str, Any], source: str = "the recipe") -> Rec
     flat = _flatten(content)
     encoded = flat.get("pos_encoding", True)
     released = {k: v for k, v in flat.items() if k in RELEASE_KEYS}
-    values = dict(RELEASE_DEFAULTS) if released.keys() - {"mode", "up_mode", "pq_include_end"} else {}
+    values = dict(RELEASE_DEFAULTS) if released.keys() - {"mode"} else {}
     for key, value in flat.items():
         target = RELEASE_KEYS.get(key, key)
         if target is not None:

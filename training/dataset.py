@@ -24,6 +24,7 @@ from scale_backend.articulation import (
 )
 from scale_backend.body import Body, load_body
 from scale_backend.carrier import Carrier, body_carrier, pose_carrier
+from scale_backend.garment import Garment
 from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.positional_map import UVLayout, positional_map, rasterise, surface_points
 from training.config import ConfigError, Recipe
@@ -50,6 +51,12 @@ class Groundwork:
 def lay_groundwork(carrier: Carrier, body: Body, map_size: int, mode: str) -> Groundwork:
     layout = rasterise(carrier.uv, carrier.uv_triangles, map_size)
     return Groundwork(body, carrier, layout, rest_frames(carrier.template, carrier.triangles), mode)
+
+
+def garment_groundwork(garment: Garment, body: Body) -> Groundwork:
+    """What a finished garment stands on. Raises GarmentError for another body than its own."""
+    carrier = garment.carrier_on(body)
+    return Groundwork(body, carrier, garment.layout, rest_frames(carrier.template, carrier.triangles), garment.mode)
 
 
 def read_groundwork(recipe: Recipe) -> Groundwork:
@@ -80,13 +87,18 @@ class PosedFrames:
         return len(self.rotations)
 
 
-@torch.no_grad()
 def pose_frames(groundwork: Groundwork, axis_angle: np.ndarray) -> PosedFrames:  # [F, J, 3]
     """Normalised space: root rotation identity, pelvis at the origin."""
+    rotations = torch.from_numpy(matrices_from_axis_angle(axis_angle).astype(np.float32))
+    return pose_rotations(groundwork, rotations.to(groundwork.body.template.device))
+
+
+@torch.no_grad()
+def pose_rotations(groundwork: Groundwork, rotations: Tensor) -> PosedFrames:  # [F, J, 3, 3]
+    """The same for rotation matrices on the groundwork's device; the root's is left out."""
     body, carrier, layout = groundwork.body, groundwork.carrier, groundwork.layout
-    device = body.template.device
-    rotations = torch.from_numpy(matrices_from_axis_angle(axis_angle).astype(np.float32)).to(device)
-    rotations[:, 0] = torch.eye(3, device=device)
+    rotations = rotations.clone()
+    rotations[:, 0] = torch.eye(3, device=rotations.device)
     valid = layout.mask.flatten()
     corners = carrier.triangles[layout.triangle_index.flatten()[valid]]
     parts = []
@@ -139,6 +151,7 @@ def read_cloth_frames(
     Raises RawFramesError where there is none.
     """
     from training.mirror import with_mirror_images
+
     garment, frames = read_garment(Path(folder)), spread(read_split(Path(folder), split), limit)
     if mirror:
         frames = with_mirror_images(garment, frames)

@@ -18,8 +18,8 @@ from scale_backend.garment import Garment, load_garment
 from scale_backend.motion import matrices_from_axis_angle
 from training.dataset import spread
 from training.measures import Judge, Measures
-from training.progress import measure_frames
 from training.raw_frames import RawFrames, RawFramesError, RawGarment, read_garment, read_split
+from training.validation import measure_frames
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Packed frames: the file format in circulation for SCALE, one .npz a frame, with `scan_cloth` and `pose` added."""
+"""Packed frames: the file format in circulation for SCALE, one .npz a frame, with `scan_cloth`, `pose` and
+`root` added."""
 
 from __future__ import annotations
 
@@ -24,6 +25,14 @@ class PackedFrame:
     name: str  # <outfit>_<sequence>.<frame>
     cloth: np.ndarray | None = None  # [n] bool
     pose: np.ndarray | None = None  # [J, 3] axis-angle
+    root: np.ndarray | None = None  # [4, 4] from normalised space to where the scan stood; None: not known
+
+    def in_place(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points and normals [M, 3] of this frame where the scan stood: the normalisation undone."""
+        if self.root is None:
+            return points, normals
+        rotation = self.root[:3, :3]
+        return points @ rotation.T + self.root[:3, 3], normals @ rotation.T
 
 
 def write_packed(path: str | Path, frame: PackedFrame) -> None:
@@ -41,6 +50,8 @@ def write_packed(path: str | Path, frame: PackedFrame) -> None:
         arrays["scan_cloth"] = frame.cloth.astype(bool)
     if frame.pose is not None:
         arrays["pose"] = frame.pose.astype(np.float32)
+    if frame.root is not None:
+        arrays["root"] = frame.root.astype(np.float32)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
@@ -48,6 +59,23 @@ def write_packed(path: str | Path, frame: PackedFrame) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def packed_paths(folder: str | Path, split: str, spacing: int = 1) -> list[Path]:
+    """Files of a split, every so manieth. `folder` holds the splits, or is one itself.
+
+    Raises PackedFrameError where there are none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PackedFrameError(f"There is no folder {folder}; name one that holds packed frames.")
+    inside = folder / split
+    files = sorted((inside if inside.is_dir() else folder).glob("*.npz"))
+    if not files or (files[0].parent == folder and (folder / "garment.npz").is_file()):
+        there = ", ".join(sorted({path.parent.name for path in folder.glob("*/*.npz")})) or "none"
+        raise PackedFrameError(f"{folder} has no packed frames of the split '{split}' (splits there: {there}); make "
+                               "them with scale-train pack.")  # fmt: skip
+    return files[::spacing]
 
 
 def read_packed(path: str | Path, map_size: int = 32) -> PackedFrame:
@@ -72,4 +100,5 @@ def read_packed(path: str | Path, map_size: int = 32) -> PackedFrame:
     return PackedFrame(
         floats[key], floats["body_verts"], floats["scan_pc"], floats["scan_n"],
         str(arrays["scan_name"]) if "scan_name" in arrays else path.stem, arrays.get("scan_cloth"), arrays.get("pose"),
+        arrays.get("root"),
     )  # fmt: skip

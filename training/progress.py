@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from pathlib import Path
@@ -9,17 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scale_backend.body import pose_vertices
-from scale_backend.engine import Decoder
 from scale_backend.garment import Garment, save_garment
 from scale_backend.network import ScaleNetwork
 from training.checkpoints import save_checkpoint
 from training.config import Recipe
-from training.dataset import Groundwork, spread
-from training.measures import Judge, Measures
-from training.raw_frames import RawFramesError, read_garment, read_split
+from training.dataset import Groundwork
+from training.model_card import model_card
+from training.splatter import png
+from training.validation import read_held_out
 
-DECODED_AT_ONCE = 4
+CURVES = {"model_to_scan": "m2s", "scan_to_model": "s2m", "residual": "rgl", "loss": "total"}  # SCALE's names
 
 
 class Run:
@@ -27,7 +27,9 @@ class Run:
 
     def __init__(self, recipe: Recipe, groundwork: Groundwork, out: Path):
         self.recipe, self.groundwork, self.out = recipe, groundwork, Path(out)
-        self.held_out: dict = {}
+        self.held_out = read_held_out(recipe, groundwork, self.out)
+        self.table: dict = {}
+        self.picture: np.ndarray | None = None
         self.writer = None
         self.mean_loss: float | None = None
 
@@ -36,48 +38,82 @@ class Run:
 
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "recipe.json").write_text(json.dumps(self.recipe.as_dict(), indent=1))
-        self.writer = SummaryWriter(str(self.out / "curves"))
+        self.writer = SummaryWriter(str(self.out / "curves"), purge_step=trainer.step or None)
 
     def log(self, trainer, terms: dict[str, float], bar) -> None:
         loss = terms["loss"]
         self.mean_loss = loss if self.mean_loss is None else 0.98 * self.mean_loss + 0.02 * loss
         if trainer.step % 10 == 0:
-            for name, value in terms.items():
-                self.writer.add_scalar(f"train/{name}", value, trainer.step)
+            self.curves("train", terms, trainer.step)
             self.writer.add_scalar("train/learning_rate", trainer.learning_rate(), trainer.step)
         figures = {"loss": f"{self.mean_loss:.4f}"}
-        if "all" in self.held_out:
-            figures["held-out"] = f"{self.held_out['all']['to_truth_mean']:.2f} mm"
+        if "all" in self.table:
+            figures["held-out"] = f"{self.table['all']['to_truth_mean']:.2f} mm"
         bar.set_postfix(figures, refresh=False)
 
+    def curves(self, split: str, terms: dict[str, float], step: int) -> None:
+        """Under the release's six names where it has the term: m2s, s2m, normal, rgl, latent, total."""
+        for name, value in terms.items():
+            self.writer.add_scalar(f"{split}/{CURVES.get(name, name)}", value, step)
+
     def validate(self, trainer, bar=None) -> Garment:
-        """Measure the averaged network on the held-out split, and write the garment as it is now."""
+        """Measure the averaged network on the held-out split, and write the garment as it is now; with early stopping
+        only if it is better than all before."""
         network = trainer.finished_network()
         cloth = trainer.data.cloth_flags(network)
         garment = self.garment(network, cloth, trainer)
-        table = validation_table(garment, self.recipe, self.groundwork)
-        if table:
-            self.held_out = table
-            for region, row in table.items():
-                for name, value in row.items():
-                    self.writer.add_scalar(f"held-out {region}/{name}", value, trainer.step)
-            all_regions = ", ".join(f"{k} {v['to_truth_mean']:.2f}" for k, v in table.items())
-            line = (f"{time.strftime('%H:%M:%S')} step {trainer.step}, {trainer.seconds / 60:.1f} min, loss "
-                    f"{self.mean_loss or 0:.4f}; held-out mm: {all_regions}; from truth "
-                    f"{table['all']['from_truth_mean']:.2f}, p90 {table['all']['to_truth_p90']:.2f}, normals "
-                    f"{table['all']['normal_angle']:.1f}°")  # fmt: skip
-            (bar.write if bar is not None else print)(line)
-            with open(self.out / "held-out.jsonl", "a") as file:
-                file.write(json.dumps({"step": trainer.step, "seconds": trainer.seconds, "table": table}) + "\n")
-        save_garment(self.path, self.garment(network, cloth, trainer))  # with the figures just measured
+        better = True
+        if self.held_out is not None:
+            self.table = self.held_out.table(garment, network)
+            better = trainer.judge(self.table["all"]["to_truth_mean"])
+            self.keep_figures(trainer, network, bar)
+        if better or self.recipe.patience is None or not self.path.is_file():
+            self.write(self.garment(network, cloth, trainer))  # with the figures just measured
         self.writer.flush()
         return garment
+
+    def keep_figures(self, trainer, network: ScaleNetwork, bar) -> None:
+        terms = self.held_out.losses(network)
+        terms["loss"] = sum(getattr(trainer.weights(), name) * value for name, value in terms.items())
+        self.curves("val", terms, trainer.step)
+        for region, row in self.table.items():
+            for name, value in row.items():
+                self.writer.add_scalar(f"held-out {region}/{name}", value, trainer.step)
+        row = self.table["all"]
+        p90 = f", p90 {row['to_truth_p90']:.2f}" if "to_truth_p90" in row else ""
+        regions = ", ".join(f"{name} {figures['to_truth_mean']:.2f}" for name, figures in self.table.items())
+        line = (f"{time.strftime('%H:%M:%S')} step {trainer.step}, {trainer.seconds / 60:.1f} min, loss "
+                f"{self.mean_loss or 0:.4f}; held-out mm: {regions}; from truth "
+                f"{row['from_truth_mean']:.2f}{p90}, normals {row['normal_angle']:.1f}°")  # fmt: skip
+        (bar.write if bar is not None else print)(line)
+        with open(self.out / "held-out.jsonl", "a") as file:
+            record = {"step": trainer.step, "seconds": trainer.seconds, "table": self.table}
+            file.write(json.dumps(record) + "\n")
+        if self.recipe.samples:
+            folder = self.out / "samples" / f"step-{trainer.step:08d}"
+            self.picture = self.held_out.write_samples(network, self.recipe.name, folder)
+            self.writer.add_image("val/samples", self.picture, trainer.step, dataformats="HWC")
+
+    def write(self, garment: Garment) -> None:
+        """Raises RuntimeError where the file cannot be written."""
+        from safetensors import SafetensorError
+
+        try:
+            save_garment(self.path, garment)
+        except (OSError, SafetensorError) as error:
+            raise RuntimeError(f"The garment could not be written to {self.path} ({error}); free some space and go "
+                               "on with --resume.") from error  # fmt: skip
 
     def save(self, trainer) -> None:
         save_checkpoint(self.out, trainer.step, trainer.state())
 
+    def exhausted(self, trainer) -> bool:
+        """Whether as many validations as the recipe's patience have passed without progress."""
+        return self.recipe.patience is not None and trainer.stale >= self.recipe.patience
+
     def finish(self, trainer) -> Path:
-        self.validate(trainer)
+        if not self.exhausted(trainer):
+            self.validate(trainer)
         self.writer.close()
         return self.path
 
@@ -93,56 +129,22 @@ class Run:
             "steps": trainer.step,
             "minutes": round(trainer.seconds / 60, 1),
             "supervision": recipe.supervision_kind,
-            "held_out": {region: {k: round(v, 3) for k, v in row.items()} for region, row in self.held_out.items()},
+            "held_out": {region: {k: round(v, 3) for k, v in row.items()} for region, row in self.table.items()},
         }
         on_host = self.groundwork.to("cpu")
+        weights = sum(value.numel() for value in network.parameters())
+        summary["card"] = model_card(recipe, summary, int(on_host.layout.mask.sum()), weights)
         return Garment(
-            name=recipe.name, network=network.to("cpu"), layout=on_host.layout, mode=self.groundwork.mode,
-            body_name=body.name, body_vertices=len(body.template), body_digest=on_host.body.digest,
-            carrier=on_host.carrier if on_host.carrier.kind == "garment" else None, cloth=cloth,
-            title=recipe.title, description=recipe.description, licence=recipe.licence, author=recipe.author,
-            training=summary,
+            name=recipe.name, network=copy.deepcopy(network).to("cpu"), layout=on_host.layout,
+            mode=self.groundwork.mode, body_name=body.name, body_vertices=len(body.template),
+            body_digest=on_host.body.digest, carrier=on_host.carrier if on_host.carrier.kind == "garment" else None,
+            cloth=cloth, title=recipe.title, description=recipe.description, licence=recipe.licence,
+            author=recipe.author, training=summary, preview=self.preview(),
         )  # fmt: skip
 
-
-def validation_table(garment: Garment, recipe: Recipe, groundwork: Groundwork) -> dict[str, dict[str, float]]:
-    """The `val` split through the real decoder; empty where the folder has no such split."""
-    folder = Path(recipe.data)
-    try:
-        raw, frames = read_garment(folder), read_split(folder, "val")
-    except RawFramesError:
-        return {}
-    frames = spread(frames, recipe.validation_frames)
-    body = groundwork.to("cpu").body
-    judge = Judge(raw.vertices, raw.triangles, raw.region, body.triangles.numpy())
-    measures = Measures()
-    measure_frames(garment, body, frames.pose, frames.vertices, judge, measures, with_body=False)
-    return measures.table(raw.region_names)
-
-
-def measure_frames(
-    garment: Garment,
-    body,
-    axis_angle: np.ndarray,  # [F, J, 3]
-    truth: np.ndarray,  # [F, V, 3]
-    judge: Judge,
-    measures: Measures,
-    with_body: bool = True,
-) -> None:
-    """Decode poses as a user would and add each frame's figures."""
-    from scale_backend.motion import matrices_from_axis_angle
-
-    decoder = Decoder(garment, body)
-    surface = "mesh" if garment.carrier is not None else "points"
-    rotations = torch.from_numpy(matrices_from_axis_angle(axis_angle).astype(np.float32))
-    to_pelvis = -body.mean_joints[:1]
-    for first in range(0, len(rotations), DECODED_AT_ONCE):
-        some = rotations[first : first + DECODED_AT_ONCE]
-        translation = to_pelvis.expand(len(some), 3)
-        points, normals = decoder.decode(some, translation, None, surface, "clothes")
-        skin = pose_vertices(body, some, translation).numpy() if with_body else [None] * len(some)
-        for k in range(len(some)):
-            if surface == "mesh":
-                judge.add_mesh(measures, points[k].numpy(), truth[first + k], skin[k])
-            else:
-                judge.add_points(measures, points[k].numpy(), normals[k].numpy(), truth[first + k], skin[k])
+    def preview(self) -> bytes:
+        """The first sample, small."""
+        if self.picture is None:
+            return b""
+        half = self.picture.shape[0] // 2
+        return png(self.picture[:half:2, :half:2])

@@ -10,19 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale_backend.articulation import articulate, patch_frames, turned_normals
 from scale_backend.body import pose_vertices
-from scale_backend.engine import sample_features
 from scale_backend.network import ScaleNetwork
-from scale_backend.positional_map import surface_points
-from scale_backend.queries import grid_queries, patch_queries
 from training.clothed_body import ClothedBody, clothed_body, sample_scan
-from training.config import ConfigError, Recipe
+from training.config import Recipe
 from training.dataset import Groundwork, PosedFrames, generator, pose_frames, spread
+from training.decoding import Decoded, decode_points, point_queries
 from training.losses import chamfer_terms
 from training.nearest import nearest_index
+from training.packed_frames import packed_paths, read_packed
+from training.packed_poses import pose_packed
 from training.raw_frames import read_garment, read_split
-from training.supervision import mixed_precision
 
 LABEL_FRAMES = 48  # frames that vote on which points are cloth
 
@@ -65,26 +63,29 @@ class PackedScans:
 class ScanChamfer:
     """Supervision by nearest neighbours in both directions."""
 
-    def __init__(self, groundwork: Groundwork, posed: PosedFrames, scans: RawScans | PackedScans, recipe: Recipe):
-        self.groundwork, self.posed, self.scans, self.recipe = groundwork, posed, scans, recipe
+    def __init__(
+        self,
+        groundwork: Groundwork,
+        posed: PosedFrames,
+        scans: RawScans | PackedScans,
+        recipe: Recipe,
+        names: tuple[str, ...],
+    ):
+        self.groundwork, self.posed, self.scans, self.recipe, self.names = groundwork, posed, scans, recipe, names
         self.device = posed.maps.device
-        on_host = groundwork.to("cpu")
-        make = patch_queries if groundwork.mode == "patch" else grid_queries
-        self.queries = make(on_host.carrier, on_host.layout, recipe.network).to(self.device)
+        self.queries = point_queries(groundwork, recipe.network)
         self.workers = torch.get_num_threads()
 
     def __len__(self) -> int:
         return len(self.posed)
 
-    def terms(
-        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True
-    ) -> dict[str, Tensor]:
+    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True) -> dict[str, Tensor]:
         """Loss terms of the chosen frames [B] at `grid_points` random points of every patch; normals always."""
-        points, normals, offset = self.decode(network, chosen, self.pick(step))
+        decoded = self.decode(network, chosen, self.pick(step))
         random = generator(self.recipe.seed, step, 2)
         scan, scan_normals, _ = self.scans.sample(chosen, self.recipe.scan_points, random)
-        terms = chamfer_terms(points, normals, scan, scan_normals, self.workers)
-        return terms | {"residual": offset.square().mean()}
+        terms = chamfer_terms(decoded.points, decoded.normals, scan, scan_normals, self.workers)
+        return terms | {"residual": decoded.offset.square().mean()}
 
     def pick(self, step: int) -> Tensor:  # [P grid_points] queries
         count = self.recipe.network.points_per_patch
@@ -93,20 +94,12 @@ class ScanChamfer:
         order = torch.rand(patches, count, generator=generator(self.recipe.seed, step, 1)).argsort(1)[:, :kept]
         return (torch.arange(patches)[:, None] * count + order).flatten().to(self.device)
 
-    def decode(self, network: ScaleNetwork, chosen: Tensor, picked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries = self.queries[picked]
-        with mixed_precision(self.device, self.recipe.precision):
-            features = sample_features(network.pose_features(self.posed.maps[chosen]), queries)
-            residual, normal = network.decode(features, queries.uv, queries.pq)
-        base, frames = self.posed.base[chosen], self.posed.frames[chosen]
-        if self.groundwork.mode == "patch":
-            base, frames = base[:, queries.patch], frames[:, queries.patch]
-        else:
-            base = surface_points(base, queries.corners, queries.weights)
-            frames = surface_points(frames.flatten(2), queries.corners, queries.weights).unflatten(-1, (3, 3))
-            normal = normal + surface_points(self.groundwork.rest.normals[None], queries.corners, queries.weights)
-        points = articulate(base, frames, residual)
-        return points, turned_normals(frames, normal), points - base
+    def decode(self, network: ScaleNetwork, chosen: Tensor, picked: Tensor) -> Decoded:
+        return decode_points(network, self.groundwork, self.posed, chosen, self.queries[picked], self.recipe.precision)
+
+    def scan(self, number: int) -> tuple[Tensor, Tensor]:  # [n, 3] points, [n, 3] normals
+        """All of a packed frame's scan."""
+        return self.scans.points[number], self.scans.normals[number]
 
     @torch.no_grad()
     def cloth_flags(self, network: ScaleNetwork) -> Tensor | None:  # [P N] bool
@@ -118,46 +111,38 @@ class ScanChamfer:
             scan, _, cloth = self.scans.sample(frame, self.recipe.scan_points, generator(self.recipe.seed, 0, 3))
             if cloth is None:
                 return None
-            points = self.decode(network, frame, every)[0][0]
+            points = self.decode(network, frame, every).points[0]
             votes += cloth[0][nearest_index(points, scan[0], self.workers)].float()
         return (votes > len(chosen) / 2).cpu()
 
 
-def read_scans(groundwork: Groundwork, recipe: Recipe, cache: Path | None = None) -> ScanChamfer:
-    """The training split of a raw or a packed folder. Raises ValueError where it is neither.
+def read_scans(groundwork: Groundwork, recipe: Recipe, cache: Path | None = None, split: str = "train") -> ScanChamfer:
+    """A split of a raw or a packed folder. Raises ValueError where it is neither.
 
     cache: file that keeps which skin is visible in the raw frames (a fifth of a second a frame to find out).
     """
     folder = Path(recipe.data)
     if (folder / "garment.npz").is_file():
-        return _read_raw(groundwork, recipe, folder, cache)
-    from training.packed_frames import read_packed
-
-    files = sorted((folder / "train").glob("*.npz"))
-    if not files:
-        raise ConfigError(f"{folder} holds neither raw frames (garment.npz) nor packed ones (train/*.npz).")
-    size = groundwork.layout.size
-    packed = [read_packed(path, size) for path in files]
+        return _read_raw(groundwork, recipe, folder, cache, split)
+    packed = [read_packed(path, groundwork.layout.size) for path in packed_paths(folder, split, recipe.data_spacing)]
+    posed = pose_packed(groundwork, packed)
     device = groundwork.body.template.device
-    bodies = torch.from_numpy(np.stack([frame.body_vertices for frame in packed])).to(device)
-    if bodies.shape[1] != len(groundwork.carrier.template):
-        raise ConfigError(f"The frames in {folder} have a body of {bodies.shape[1]} vertices, '{groundwork.body.name}' "
-                          f"has {len(groundwork.carrier.template)}; name the right body in the recipe.")  # fmt: skip
-    maps = torch.from_numpy(np.stack([frame.positional_map for frame in packed])).permute(0, 3, 1, 2).to(device)
-    valid = groundwork.layout.mask.flatten()
-    base = maps.flatten(2).transpose(1, 2)[:, valid]
-    frames = torch.cat([patch_frames(b, groundwork.carrier.triangles, groundwork.layout) for b in bodies.split(32)])
-    posed = PosedFrames(torch.zeros(len(packed), 0, 3, 3, device=device), maps.contiguous(), base, frames)
 
     def tensors(name: str) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(getattr(frame, name)).to(device) for frame in packed)
 
     cloth = tensors("cloth") if all(frame.cloth is not None for frame in packed) else None
-    return ScanChamfer(groundwork, posed, PackedScans(tensors("points"), tensors("normals"), cloth), recipe)
+    return ScanChamfer(
+        groundwork,
+        posed,
+        PackedScans(tensors("points"), tensors("normals"), cloth),
+        recipe,
+        tuple(frame.name for frame in packed),
+    )
 
 
-def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path | None) -> ScanChamfer:
-    raw, frames = read_garment(folder), spread(read_split(folder, "train"), recipe.frames)
+def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path | None, split: str) -> ScanChamfer:
+    raw, frames = read_garment(folder), spread(read_split(folder, split), recipe.frames)
     body, device = groundwork.body, groundwork.body.template.device
     posed = pose_frames(groundwork, frames.pose)
     visible = torch.from_numpy(visible_of_frames(groundwork.to("cpu").body, raw, frames, cache)).to(device)
@@ -165,7 +150,7 @@ def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path 
     faces = torch.from_numpy(raw.triangles.astype(np.int64))
     surface = clothed_body(faces, cloth.shape[1], body.triangles.cpu(), len(body.template)).to(device)
     scans = RawScans(surface, cloth, visible, posed.rotations, groundwork)
-    return ScanChamfer(groundwork, posed, scans, recipe)
+    return ScanChamfer(groundwork, posed, scans, recipe, frames.names)
 
 
 def visible_of_frames(body, raw, frames, cache: Path | None = None) -> np.ndarray:  # [F, B] bool

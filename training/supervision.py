@@ -3,8 +3,7 @@ one for scans without (training/scans.py samples those)."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,21 +13,11 @@ from scale_backend.engine import sample_features
 from scale_backend.network import ScaleNetwork
 from scale_backend.queries import Queries, vertex_queries
 from training.config import Recipe
-from training.dataset import ClothFrames, Groundwork, generator
+from training.dataset import ClothFrames, Groundwork, generator, read_cloth_frames
+from training.decoding import Decoded, mixed_precision
 from training.losses import correspondence_terms
 
 NEIGHBOURS = 24  # vertices in a neighbourhood: some 30 triangles
-
-
-def mixed_precision(device: torch.device, precision: str) -> AbstractContextManager:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-@dataclass(frozen=True)
-class Decoded:
-    points: Tensor  # [F, M, 3]
-    normals: Tensor | None  # [F, M, 3]
-    offset: Tensor  # [F, M, 3] articulated residual
 
 
 class CorrespondingVertices:
@@ -41,13 +30,12 @@ class CorrespondingVertices:
         self.queries: Queries = vertex_queries(on_host.carrier, on_host.layout).to(self.device)
         self.neighbours = neighbourhoods(groundwork.carrier.template)
         self.triangles = frames.triangles.cpu()
+        self.names = frames.names
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def terms(
-        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True
-    ) -> dict[str, Tensor]:
+    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True) -> dict[str, Tensor]:
         """Loss terms of the chosen frames [B] at a random set of vertices that lie in small neighbourhoods, so that
         triangles can be compared too."""
         vertices = self.pick(step).to(self.device)
@@ -62,9 +50,7 @@ class CorrespondingVertices:
         seeds = torch.randint(len(self.neighbours), (count,), generator=generator(self.recipe.seed, step, 1))
         return self.neighbours[seeds].unique()
 
-    def decode(
-        self, network: ScaleNetwork, chosen: Tensor, vertices: Tensor, with_normals: bool = True
-    ) -> Decoded:
+    def decode(self, network: ScaleNetwork, chosen: Tensor, vertices: Tensor, with_normals: bool = True) -> Decoded:
         posed, queries = self.frames.posed, self.queries[vertices]
         with mixed_precision(self.device, self.recipe.precision):
             features = sample_features(network.pose_features(posed.maps[chosen]), queries)
@@ -76,6 +62,16 @@ class CorrespondingVertices:
 
     def cloth_flags(self, network: ScaleNetwork) -> None:
         """All points of a garment's own surface are cloth."""
+
+
+def read_supervision(groundwork: Groundwork, recipe: Recipe, out: Path, split: str = "train"):
+    """A split of the recipe's data with the recipe's supervision; `out` is the training's folder."""
+    if recipe.supervision_kind == "corresponding":
+        frames = read_cloth_frames(groundwork, recipe.data, split, recipe.frames, recipe.mirror)
+        return CorrespondingVertices(groundwork, frames, recipe)
+    from training.scans import read_scans
+
+    return read_scans(groundwork, recipe, out / f"visible-skin{'' if split == 'train' else f'-{split}'}.npz", split)
 
 
 def neighbourhoods(template: Tensor) -> Tensor:  # [V, 3] -> [V, NEIGHBOURS] the nearest vertices at rest

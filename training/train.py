@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from training.config import ConfigError, Recipe, read_recipe
+from training.config import ConfigError, read_recipe
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ def run(settings: TrainSettings) -> Path:
     """Train; the path of the garment file. Raises ValueError with one sentence for whatever the user can mend."""
     import torch
 
-    from training.checkpoints import checkpoints, load_checkpoint
+    from training.checkpoints import checkpoints, newest_state
     from training.dataset import read_groundwork
     from training.progress import Run
+    from training.supervision import read_supervision
     from training.trainer import Trainer
 
     recipe = read_recipe(settings.recipe, **({"data": settings.data} if settings.data else {}))
@@ -56,30 +57,19 @@ def run(settings: TrainSettings) -> Path:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     out = settings.out or Path("runs") / recipe.name
-    found = checkpoints(out)
-    if found and not settings.resume:
+    if recipe.task == "test":
+        raise ConfigError(f"{settings.recipe.name} has mode: test; run scale-train test --config {settings.recipe}, or "
+                          "set mode: train.")  # fmt: skip
+    resume = settings.resume or recipe.task == "resume"
+    if checkpoints(out) and not resume:
         raise ConfigError(f"{out} holds a training already; go on with --resume, or choose another --out.")
-    if settings.resume and not found:
-        raise ConfigError(f"There is no checkpoint in {out} to resume from; leave --resume away or name the folder.")
+    state = newest_state(out, device) if resume else None
 
     groundwork = read_groundwork(recipe).to(device)
-    trainer = Trainer(recipe, read_training_data(groundwork, recipe, out), device)
-    if settings.resume:
-        trainer.restore(load_checkpoint(found[-1], device))
+    trainer = Trainer(recipe, read_supervision(groundwork, recipe, out), device)
+    if state is not None:
+        trainer.restore(state)
     return train(trainer, Run(recipe, groundwork, out))
-
-
-def read_training_data(groundwork, recipe: Recipe, out: Path):
-    """The training split with its supervision."""
-    from training.dataset import read_cloth_frames
-    from training.supervision import CorrespondingVertices
-
-    if recipe.supervision_kind == "corresponding":
-        frames = read_cloth_frames(groundwork, recipe.data, "train", recipe.frames, recipe.mirror)
-        return CorrespondingVertices(groundwork, frames, recipe)
-    from training.scans import read_scans
-
-    return read_scans(groundwork, recipe, out / "visible-skin.npz")
 
 
 def train(trainer, run) -> Path:
@@ -90,13 +80,15 @@ def train(trainer, run) -> Path:
     run.begin(trainer)
     with stop, tqdm(total=trainer.steps, initial=trainer.step, desc=recipe.name, smoothing=0.02) as bar:
         last_save = time.monotonic()
-        while trainer.progress < 1 and not stop.asked:
+        validate_every = trainer.every(recipe.validate_every, recipe.validate_epochs)
+        checkpoint_every = trainer.every(recipe.checkpoint_every, recipe.checkpoint_epochs)
+        while trainer.progress < 1 and not stop.asked and not run.exhausted(trainer):
             terms = trainer.train_step()
             bar.update(1)
             run.log(trainer, terms, bar)
-            if trainer.step % recipe.validate_every == 0 and trainer.progress < 1:
+            if trainer.step % validate_every == 0 and trainer.progress < 1:
                 run.validate(trainer, bar)
-            if trainer.step % recipe.checkpoint_every == 0 or time.monotonic() - last_save > 300:
+            if trainer.step % checkpoint_every == 0 or time.monotonic() - last_save > 300:
                 run.save(trainer)
                 last_save = time.monotonic()
     run.save(trainer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.step, self.seconds = 0, 0.0
+        self.best, self.stale = math.inf, 0  # lowest held-out error, and validations since
 
     @property
     def steps(self) -> int:
@@ -45,9 +46,21 @@ class Trainer:
         by_time = self.seconds / (60 * self.recipe.minutes) if self.recipe.minutes else 0.0
         return min(1.0, max(self.step / self.steps, by_time))
 
+    def judge(self, error: float) -> bool:
+        """Take note of a validation; whether it is the best so far."""
+        better = error < self.best
+        self.best, self.stale = min(error, self.best), 0 if better else self.stale + 1
+        return better
+
+    def every(self, steps: int, epochs: float | None) -> int:
+        """An interval in steps, given in steps or in passes over the frames."""
+        return steps if epochs is None else max(1, round(epochs * len(self.data) / self.recipe.batch))
+
     def learning_rate(self) -> float:
-        """Linear warm-up, then cosine to a hundredth."""
+        """Linear warm-up, then cosine to a hundredth or constant."""
         warm = min(1.0, (self.step + 1) / max(1, self.recipe.warm_up))
+        if self.recipe.schedule == "constant":
+            return self.recipe.learning_rate * warm
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress)
         return self.recipe.learning_rate * warm * (0.01 + 0.99 * cosine)
 
@@ -109,21 +122,39 @@ class Trainer:
         return network.eval()
 
     def state(self) -> dict:
+        """All that the next step depends on. Which frames and points a step sees is a function of seed and step
+        (training/dataset.py), and so is the learning rate, so the step stands for sampler and schedule."""
         return {
             "step": self.step,
             "seconds": self.seconds,
+            "best": self.best,
+            "stale": self.stale,
+            "frames": len(self.data),
+            "settings": asdict(self.recipe.network),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
         }
 
     def restore(self, state: dict[str, Tensor | dict | int | float]) -> None:
         """Raises CheckpointError for a checkpoint of another network."""
+        ours = asdict(self.recipe.network)
+        there = {k: v for k, v in state.get("settings", {}).items() if ours.get(k, v) != v}
         try:
+            if there:
+                raise ValueError
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError("The checkpoint belongs to a network with other settings than the recipe's; "
+            named = f" ({', '.join(f'{k}: {v} there, {ours[k]} here' for k, v in there.items())})" if there else ""
+            raise CheckpointError(f"The checkpoint belongs to a network with other settings than the recipe's{named}; "
                                   "take the recipe it was made with, or another output folder.") from error  # fmt: skip
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.best, self.stale = float(state.get("best", math.inf)), int(state.get("stale", 0))
+        if "random" in state:
+            torch.set_rng_state(state["random"].cpu())
+        if state.get("frames", len(self.data)) != len(self.data):
+            print(f"There were {state['frames']} training frames when this began, now there are {len(self.data)}: the "
+                  "weights will differ from those of a training without a stop.")  # fmt: skip

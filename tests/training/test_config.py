@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from training.config import ConfigError, read_recipe, recipe_from_dict
 
@@ -60,7 +62,22 @@ def test_the_releases_keys(tmp_path):
     assert (recipe.carrier, recipe.mode, recipe.supervision_kind) == ("body", "patch", "chamfer")
     assert recipe.network.uv_frequencies == 0 and recipe.network.map_size == 32 and recipe.network.hidden == 256
     assert recipe.loss.residual == 2000 and recipe.loss.latent == 1.0
-    assert (recipe.epochs, recipe.batch, recipe.learning_rate) == (500, 16, 3e-4)
+    assert (recipe.epochs, recipe.batch, recipe.learning_rate, recipe.schedule) == (500, 16, 3e-4, "constant")
+    assert (recipe.validate_epochs, recipe.data_spacing, recipe.save_all_results) == (20, 1, False)
+    assert (recipe.task, recipe.precision, recipe.rise_start, recipe.mirror) == ("train", "float32", 250, False)
+
+
+def test_every_key_of_the_release_is_known():
+    content = yaml.safe_load(RELEASE)
+    for key, value in content.items():
+        required = {"name": "a", "data_root": "b", "batch_size": 2}
+        assert recipe_from_dict(required | {key: value}).carrier == "body"
+
+
+def test_what_a_config_of_the_release_leaves_unsaid_is_as_in_the_release(tmp_path):
+    recipe = read_recipe(write(tmp_path, "name: a\ndata_root: b\n"))
+    said = read_recipe(write(tmp_path, RELEASE))
+    assert recipe == replace(said, name="a", data="b", network=recipe.network)
 
 
 def test_positional_encoding_of_the_release_is_on_with_its_default(tmp_path):

@@ -10,10 +10,11 @@ import torch
 from scale_backend.network import NetworkSettings
 from tests.training.synthetic import write_raw_folder
 from training.clothed_body import clothed_body, sample_scan
-from training.config import ConfigError, Recipe
+from training.config import Recipe
 from training.dataset import read_groundwork
 from training.pack import PackSettings
 from training.pack import run as pack
+from training.packed_frames import PackedFrameError
 from training.scans import read_scans
 from training.trainer import Trainer
 
@@ -92,5 +93,5 @@ def test_what_is_visible_is_kept(folders, tmp_path):
 
 def test_a_folder_of_neither_kind_is_told(tmp_path):
     recipe = replace(RECIPE, data=str(tmp_path))
-    with pytest.raises(ConfigError, match="neither raw frames"):
+    with pytest.raises(PackedFrameError, match="no packed frames of the split 'train' \\(splits there: none\\)"):
         read_scans(read_groundwork(recipe), recipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
 from scale_backend.network import NetworkSettings
 from tests.training.synthetic import clothed, skirt_frames, skirt_groundwork, write_raw_folder
-from training.checkpoints import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
+from training.checkpoints import CheckpointError, checkpoints, load_checkpoint, newest_state, save_checkpoint
 from training.config import ConfigError, Recipe
 from training.supervision import CorrespondingVertices, neighbourhoods, triangles_among
 from training.train import TrainSettings, choose_device, run
@@ -120,13 +119,16 @@ def test_checkpoints_are_whole_or_not_there(tmp_path, groundwork):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(path)
+    assert newest_state(tmp_path)["step"] == 2  # passed over
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        newest_state(tmp_path / "empty")
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(CheckpointError, match="could not be written"):
         save_checkpoint(blocked, 4, {"step": 4})
     trainer = Trainer(QUICK, CorrespondingVertices(groundwork, skirt_frames(groundwork, 2, 0), QUICK), CPU)
     other = replace(QUICK, network=replace(SMALL, hidden=32))
-    with pytest.raises(CheckpointError, match="other settings"):
+    with pytest.raises(CheckpointError, match=r"other settings than the recipe's \(hidden: 64 there, 32 here\)"):
         Trainer(other, trainer.data, CPU).restore(trainer.state())
 
 
@@ -180,7 +182,7 @@ def test_from_recipe_to_garment(project):
 
 
 def test_resume_and_its_mistakes(project):
-    with pytest.raises(ConfigError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
         run(settings(project, resume=True))
     run(settings(project))
     with pytest.raises(ConfigError, match="holds a training already"):
@@ -199,21 +201,58 @@ def test_on_scans_without_correspondence(project):
     assert 0.05 < garment.cloth.float().mean() < 0.8
 
 
-def test_a_killed_training_can_be_resumed_and_a_polite_stop_saves(project):
-    (project / "recipe.yaml").write_text(RECIPE.format(steps=100_000, more=""))
-    command = [sys.executable, "-m", "training.cli", "train", str(project / "recipe.yaml"), "--out",
-               str(project / "out"), "--device", "cpu", "--threads", "1"]  # fmt: skip
-    for number, options in ((signal.SIGKILL, []), (signal.SIGTERM, ["--resume"])):
-        before = checkpoints(project / "out")
-        process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, env=os.environ)
-        deadline = time.monotonic() + 60
-        while checkpoints(project / "out")[-1:] == before[-1:] and time.monotonic() < deadline:
-            assert process.poll() is None, process.stderr.read().decode()
-            time.sleep(0.1)
+def command(project: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "training.cli", "train", str(project / "recipe.yaml"), "--out", str(project / "out"),
+            "--device", "cpu", "--threads", "1", *options]  # fmt: skip
+
+
+def newest_step(project: Path) -> int:
+    found = checkpoints(project / "out")
+    return int(found[-1].stem.rpartition("-")[2]) if found else 0
+
+
+def test_kills_and_polite_stops_change_nothing(project):
+    """A checkpoint after every step, so that kills meet one being written; in the end the weights are, to the bit,
+    those of a training that was never stopped."""
+    recipe = RECIPE.format(steps=24, more="").replace("checkpoint_every: 5", "checkpoint_every: 1")
+    (project / "recipe.yaml").write_text(recipe.replace("validate_every: 20", "validate_every: 1000"))
+    threads = torch.get_num_threads()
+    run(settings(project, out=project / "straight", threads=1))
+    torch.set_num_threads(threads)
+    options = []
+    for number, delay in ((signal.SIGKILL, 0.013), (signal.SIGKILL, 0.05), (signal.SIGTERM, 0.0)):
+        before = newest_step(project)
+        process = subprocess.Popen(command(project, *options), stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while newest_step(project) <= before + 1 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(delay)
         process.send_signal(number)
-        code = process.wait(60)
-        assert load_checkpoint(checkpoints(project / "out")[-1])["step"] > 0
-    assert code == 0 and (project / "out" / "skirt.safetensors").is_file()
+        error = process.communicate(timeout=120)[1].decode()
+        assert process.returncode == (-number if number == signal.SIGKILL else 0), error
+        assert before < newest_state(project / "out")["step"] < 24, error
+        options = ["--resume"]
+    assert (project / "out" / "skirt.safetensors").is_file()  # by the polite stop
+    run(settings(project, resume=True, threads=1))
+    torch.set_num_threads(threads)
+    states = [newest_state(project / name) for name in ("straight", "out")]
+    assert states[0]["step"] == states[1]["step"] == 24
+    for kind in ("network", "average"):
+        assert all(torch.equal(value, states[1][kind][name]) for name, value in states[0][kind].items())
+    moments = [state["optimiser"]["state"] for state in states]
+    assert all(torch.equal(moments[0][k]["exp_avg_sq"], moments[1][k]["exp_avg_sq"]) for k in moments[0])
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(project):
+    run(settings(project, steps=5))
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); " \
+            "from training.cli import main; sys.exit(main(sys.argv[1:]))"  # fmt: skip
+    arguments = command(project, "--resume", "--steps", "10")[3:]
+    done = subprocess.run([sys.executable, "-c", limit, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("scale-train train: ")]
+    assert len(said) == 1 and "could not be written to" in said[0] and "Traceback" not in done.stderr
+    assert newest_state(project / "out")["step"] == 5
 
 
 def test_a_device_that_is_not_there_is_told():
