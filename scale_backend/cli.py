@@ -1,4 +1,4 @@
-"""`scale-backend serve | doctor | decode | info`: runs a command and turns its errors into sentences."""
+"""`scale-backend serve | doctor | decode | info | import-body`: runs a command, turns its errors into sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scale_backend.commands import Decode, Doctor, Info, Serve
+    from scale_backend.import_commands import ImportBody
 
 DESCRIPTION = "Pose-driven clothes: decode motions, serve Blender, examine the installation."
 
@@ -34,16 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info:
+def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | ImportBody:
+    from functools import reduce
+    from operator import or_
     from typing import Annotated
 
     import tyro
 
     from scale_backend.commands import Decode, Doctor, Info, Serve
+    from scale_backend.import_commands import ImportBody
 
-    kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info}
-    commands = {name: Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()}
-    choice = commands["serve"] | commands["doctor"] | commands["decode"] | commands["info"]
+    kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info, "import-body": ImportBody}
+    choice = reduce(or_, (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()))
     options = (tyro.conf.OmitSubcommandPrefixes,)
     return tyro.cli(choice, prog="scale-backend", description=DESCRIPTION, args=arguments, config=options)
 
@@ -52,12 +55,12 @@ def is_for_user(error: Exception) -> bool:
     """Whether the error is written for the user, or the system's about a file; not a fault of the code."""
     from scale_backend.commands import UsageError
     from scale_backend.devices import DeviceError
+    from scale_backend.foreign_file import ForeignFileError
     from scale_backend.garment_header import GarmentError
     from scale_backend.server import ServeError
 
-    return (
-        isinstance(error, OSError | UsageError | DeviceError | GarmentError | ServeError) or type(error) is ValueError
-    )
+    ours = UsageError | DeviceError | ForeignFileError | GarmentError | ServeError
+    return isinstance(error, OSError | ours) or type(error) is ValueError
 
 
 def missing_packages() -> str:
