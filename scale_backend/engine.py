@@ -17,6 +17,7 @@ from scale_backend.articulation import (
     turned_normals,
     vertex_frames,
     vertex_normals,
+    vertex_rings,
 )
 from scale_backend.body import Body, fit_joint_count, joint_transforms, skin
 from scale_backend.carrier import pose_carrier
@@ -28,6 +29,7 @@ from scale_backend.gathering import gather_sum
 from scale_backend.kernels import choose_precision
 from scale_backend.positional_map import positional_map, surface_points
 from scale_backend.queries import Queries
+from scale_backend.surfaces import Binding, Surface
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Prepared:
     place: Place
     topology: dict[str, np.ndarray]
     rings: VertexRings | None  # of a mesh, whose normals are its own; None: the network's normals
+    binding: Binding | None  # of vertices to decoded points; None: the points are the vertices
 
 
 class Decoder:
@@ -64,12 +67,26 @@ class Decoder:
         """Queries and topology of a surface kind, made on first use. Raises ValueError for one that is not offered."""
         key = (surface, part)
         if key not in self.prepared:
-            queries, topology = surfaces.build(self.garment, self.carrier.to("cpu"), surface, part)
-            queries = queries.to(self.device)
-            rings = self.rest.rings if surface == "mesh" else None
-            place = self.mlp.place(queries.uv, queries.pq)
-            self.prepared[key] = Prepared(queries, place, topology, rings)
+            built = surfaces.build(self.garment, self.carrier.to("cpu"), surface, part, self._decode_rest)
+            self.prepared[key] = self._ready(built)
         return self.prepared[key]
+
+    def _ready(self, surface: Surface) -> Prepared:
+        queries = surface.queries.to(self.device)
+        rings = None
+        if surface.own_normals:
+            triangles = torch.from_numpy(surface.topology["triangles"]).long()
+            rings = vertex_rings(triangles, len(surface.topology["patch"])).to(self.device)
+        binding = None if surface.binding is None else surface.binding.to(self.device)
+        return Prepared(queries, self.mlp.place(queries.uv, queries.pq), surface.topology, rings, binding)
+
+    @torch.inference_mode()
+    def _decode_rest(self, queries: Queries) -> tuple[Tensor, Tensor]:  # points and normals [M, 3]
+        """The rest pose, for surfaces that are made from what the garment looks like in it."""
+        prepared = self._ready(Surface(queries, {}))
+        pose = torch.eye(3, device=self.device).expand(1, self.body.joint_count, 3, 3)
+        points, normals = self._decode_normalised(pose, -self.body.mean_joints[:1], None, prepared, False)
+        return points[0].cpu(), normals[0].cpu()
 
     def topology(self, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
         """What stays the same from frame to frame.
@@ -124,6 +141,8 @@ class Decoder:
         base, frames = query_frames(posed, queries, self)
         residual, normal = self.mlp(features, prepared.place, with_normals=prepared.rings is None)
         points = articulate(base, frames, residual)
+        if prepared.binding is not None:
+            points = prepared.binding.vertices(points)
         if push:
             collider = self.collider
             weights = self.body.blend_weights[collider.vertices]

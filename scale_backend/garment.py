@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scale_backend.body import Body
 from scale_backend.carrier import Carrier, body_carrier
-from scale_backend.garment_header import FORMAT_VERSION, METADATA_KEY, GarmentError, garment_summary
+from scale_backend.garment_header import FORMAT_VERSION, METADATA_KEY, GarmentError, garment_summary, surface_kinds
 from scale_backend.network import NetworkSettings, ScaleNetwork
 from scale_backend.positional_map import UVLayout
 
@@ -64,7 +64,7 @@ class Garment:
             "network": asdict(self.network.settings),
             "patches": int(self.layout.mask.sum()),
             "points_per_patch": self.network.settings.points_per_patch,
-            "surfaces": ["mesh", "points"] if garment_surface else ["points"],
+            "surfaces": surface_kinds("garment" if garment_surface else "body"),
             "parts": ["clothes"] if garment_surface or self.cloth is None else ["clothes", "whole body"],
             "region_names": list(self.carrier.region_names) if garment_surface else [],
             "training": self.training,

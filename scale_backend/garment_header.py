@@ -9,10 +9,18 @@ from pathlib import Path
 METADATA_KEY = "scale_clothing"
 FORMAT_VERSION = 1
 MAX_HEADER = 16 << 20  # bytes
+REFINEMENTS = ("mesh", "mesh-x4", "mesh-x16")  # the rest mesh, and with four and sixteen times its triangles
 
 
 class GarmentError(ValueError):
     """A garment file that cannot be used. The sentence names the file, what is wrong and what to do."""
+
+
+def surface_kinds(carrier: str) -> list[str]:
+    """What a garment on a carrier ("garment" or "body") can be shown as, the default first."""
+    if carrier == "garment":
+        return [*REFINEMENTS, "points"]
+    return ["points", "patches"]
 
 
 def garment_summary(path: str | Path) -> dict:
@@ -43,4 +51,5 @@ def garment_summary(path: str | Path) -> dict:
             f"{path.name} has garment format {metadata.get('format')}, this version reads {FORMAT_VERSION}; "
             "update the add-on or train the garment again."
         )
-    return metadata
+    # by what this version can do, not the one that wrote the file
+    return metadata | {"surfaces": surface_kinds(metadata.get("carrier"))}

@@ -3,43 +3,87 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from scale_backend.carrier import Carrier
 from scale_backend.garment import Garment
-from scale_backend.garment_header import GarmentError
-from scale_backend.queries import Queries, grid_queries, patch_queries, vertex_queries
+from scale_backend.garment_header import REFINEMENTS, GarmentError
+from scale_backend.queries import Queries, grid_queries, patch_queries, surface_queries
+from scale_backend.surfaces.patches import patch_triangles
+from scale_backend.surfaces.subdivision import subdivide
+from scale_backend.surfaces.surface import RestDecoder, Surface
+
+NO_TRIANGLES = np.zeros((0, 3), np.int32)
+NO_UV = np.zeros((0, 2), np.float32)
 
 
-def build(
-    garment: Garment, carrier: Carrier, surface: str, part: str
-) -> tuple[Queries, dict[str, np.ndarray]]:  # topology: see Decoder.topology
-    """Queries and topology of a surface kind and part. Raises GarmentError where the garment does not offer it."""
+def build(garment: Garment, carrier: Carrier, surface: str, part: str, decode_rest: RestDecoder) -> Surface:
+    """A surface kind and part made ready. Raises GarmentError where the garment does not offer it."""
     offered = garment.metadata()
     if surface not in offered["surfaces"]:
         raise GarmentError(f"'{garment.name}' offers the surfaces {offered['surfaces']}, not '{surface}'.")
     if part not in offered["parts"]:
         raise GarmentError(f"'{garment.name}' offers the parts {offered['parts']}, not '{part}'.")
-    return mesh(garment, carrier) if surface == "mesh" else points(garment, carrier, part)
+    if surface in REFINEMENTS:
+        return mesh(garment, carrier, REFINEMENTS.index(surface))
+    if surface == "patches":
+        return patches(garment, carrier, part, decode_rest)
+    return points(garment, carrier, part)
 
 
-def points(garment: Garment, carrier: Carrier, part: str) -> tuple[Queries, dict[str, np.ndarray]]:
+def points(garment: Garment, carrier: Carrier, part: str) -> Surface:
     """A point cloud: N points in each patch. For `clothes` only those flagged as cloth."""
-    settings = garment.network.settings
-    if garment.mode == "patch":
-        queries = patch_queries(carrier, garment.layout, settings)
-    else:
-        queries = grid_queries(carrier, garment.layout, settings)
+    queries = all_points(garment, carrier)[part_of_points(garment, part)]
+    return Surface(queries, _topology(queries, carrier, NO_TRIANGLES, NO_UV))
+
+
+def all_points(garment: Garment, carrier: Carrier) -> Queries:  # P N
+    grid = patch_queries if garment.mode == "patch" else grid_queries
+    return grid(carrier, garment.layout, garment.network.settings)
+
+
+def part_of_points(garment: Garment, part: str) -> Tensor:  # [P N] bool
     if part == "clothes" and garment.cloth is not None:
-        queries = queries[garment.cloth.bool()]
-    empty = np.zeros((0, 3), np.int32), np.zeros((0, 2), np.float32)
-    return queries, _topology(queries, carrier, *empty)
+        return garment.cloth.bool()
+    return torch.ones(int(garment.layout.mask.sum()) * garment.network.settings.points_per_patch, dtype=torch.bool)
 
 
-def mesh(garment: Garment, carrier: Carrier) -> tuple[Queries, dict[str, np.ndarray]]:
-    """The carrier's own mesh, each vertex decoded at its own UV: topology and UVs stay the same in every frame."""
-    queries = vertex_queries(carrier, garment.layout)
-    loops = carrier.uv[carrier.uv_triangles.flatten()].numpy().astype(np.float32)
-    return queries, _topology(queries, carrier, carrier.triangles.numpy().astype(np.int32), loops)
+def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
+    """The carrier's own mesh, each vertex decoded at its own UV: topology and UVs stay the same in every frame.
+
+    Refined, each triangle is split in four `rounds` times, and the new vertices are decoded like the old ones.
+    """
+    fine = subdivide(carrier.triangles, rounds)
+    triangle, weights = fine.homes(int(fine.triangles.max()) + 1)
+    queries = surface_queries(carrier, garment.layout, triangle, weights)
+    uv = torch.einsum("tkc,tlk->tlc", carrier.uv[carrier.uv_triangles[fine.origin]], fine.weights)
+    triangles = fine.triangles.numpy().astype(np.int32)
+    return Surface(queries, _topology(queries, carrier, triangles, uv.flatten(0, 1).numpy()), own_normals=True)
+
+
+def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:
+    """Each patch's grid as a sheet, joined to its neighbours where they meet. UVs are the positional map's."""
+    queries = all_points(garment, carrier)
+    continuous = garment.mode == "continuous"
+    triangles = patch_triangles(carrier, garment.layout, continuous, *decode_rest(queries))
+    triangles = triangles[part_of_points(garment, part)[triangles].all(1)]
+    used, triangles = triangles.unique(return_inverse=True)
+    chosen = queries[used]
+    return Surface(
+        chosen, _topology(chosen, carrier, triangles.numpy().astype(np.int32), _grid_uv(garment, used, triangles))
+    )
+
+
+def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  # [3 T, 2]
+    """UVs in the map's square: a point's place among its pixel's samples."""
+    size, count = garment.layout.size, garment.network.settings.points_per_patch
+    side = round(count**0.5)
+    pixel = garment.layout.mask.flatten().nonzero()[:, 0][used // count]
+    row, column = used % count // side, used % count % side
+    u = (pixel % size + (column + 0.5) / side) / size
+    v = 1 - (pixel // size + (row + 0.5) / side) / size
+    return torch.stack([u, v], 1)[triangles.flatten()].numpy().astype(np.float32)
 
 
 def _topology(queries: Queries, carrier: Carrier, triangles: np.ndarray, uv: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,39 @@
+"""What a surface kind is to the decoder: where the network is asked, and how vertices come from its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scale_backend.gathering import gather_sum
+from scale_backend.queries import Queries
+
+RestDecoder = Callable[[Queries], tuple[Tensor, Tensor]]  # points and unit normals [M, 3] in the rest pose
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Vertices as weighted means of decoded points."""
+
+    index: Tensor  # [V, K] into the queries
+    weights: Tensor  # [V, K], rows sum to 1
+
+    def to(self, device: str | torch.device) -> Binding:
+        return Binding(self.index.to(device), self.weights.to(device))
+
+    def vertices(self, points: Tensor) -> Tensor:  # [F, M, 3] -> [F, V, 3]
+        return gather_sum(points, self.index, self.weights)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A surface kind of one garment. What it holds stays the same from frame to frame."""
+
+    queries: Queries
+    topology: dict[str, np.ndarray]  # see Decoder.topology
+    own_normals: bool = False  # of the mesh itself; else those the network gives
+    binding: Binding | None = None  # None: the decoded points are the vertices

@@ -1,0 +1,159 @@
+"""Surface kinds: topology that fits the points, refinement, patches joined where they meet."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scale_backend.articulation import vertex_rings
+from scale_backend.assets import find_garment
+from scale_backend.body import load_body
+from scale_backend.engine import Decoder
+from scale_backend.garment import load_garment
+from scale_backend.garment_header import GarmentError
+from scale_backend.positional_map import rasterise
+from scale_backend.queries import islands
+from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.surfaces.patches import patch_triangles, sample_grid
+from scale_backend.surfaces.subdivision import subdivide
+from tests.making import make_garment, skirt_carrier
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body("neutral")
+
+
+def some_pose(frames: int = 2) -> torch.Tensor:
+    torch.manual_seed(3)
+    return matrix_from_axis_angle(torch.randn(frames, 24, 3) * 0.2)
+
+
+def edge_uses(triangles: np.ndarray) -> np.ndarray:  # how many triangles share each edge
+    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
+    return np.unique(edges, axis=0, return_counts=True)[1]
+
+
+def area_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+def test_subdivision_keeps_the_surface(body, rounds):
+    carrier = skirt_carrier(body)
+    fine = subdivide(carrier.triangles, rounds)
+    count = int(fine.triangles.max()) + 1
+    origin, weights = fine.homes(count)
+    places = torch.einsum("vkc,vk->vc", carrier.template[carrier.triangles[origin]], weights)
+    assert torch.allclose(places[: len(carrier.template)], carrier.template)  # old vertices stay, in their order
+    assert len(fine.triangles) == 4**rounds * len(carrier.triangles)
+    old, new = (area_normals(p.numpy(), t.numpy()) for p, t in
+                ((carrier.template, carrier.triangles), (places, fine.triangles)))  # fmt: skip
+    assert np.allclose(new * 4**rounds, old[fine.origin.numpy()], atol=1e-6)  # same planes, same side, equal parts
+    open_edges = (edge_uses(carrier.triangles.numpy()) == 1).sum()
+    assert (edge_uses(fine.triangles.numpy()) == 1).sum() == 2**rounds * open_edges  # no crack, the borders split
+
+
+def test_finer_meshes_hold_the_coarse_one(body):
+    decoder = Decoder(make_garment("garment"), body)
+    coarse = decoder.decode(some_pose(), surface="mesh", push=False)[0]
+    for surface, factor in (("mesh-x4", 4), ("mesh-x16", 16)):
+        topology = decoder.topology(surface)
+        points, normals = decoder.decode(some_pose(), surface=surface, push=False)
+        assert len(topology["triangles"]) == factor * len(decoder.topology("mesh")["triangles"])
+        assert (points[:, : coarse.shape[1]] - coarse).abs().max() < 1e-5
+        assert topology["uv"].shape == (3 * len(topology["triangles"]), 2)
+        assert normals.shape == points.shape == (2, len(topology["patch"]), 3)
+
+
+def test_new_vertices_are_decoded_and_not_only_placed_between(body):
+    """The network is asked at the new vertices: they leave the straight line between the old ones."""
+    decoder = Decoder(load_garment(find_garment("dress")), body)
+    points = decoder.decode(some_pose(1), surface="mesh-x4", push=False)[0][0]
+    fine = subdivide(decoder.carrier.triangles, 1)
+    old = len(decoder.carrier.template)
+    middle = fine.triangles[1::4, 0], fine.triangles[0::4, 0], fine.triangles[1::4, 1]  # ab, a, b
+    between = (points[middle[1]] + points[middle[2]]) / 2
+    assert (middle[0] >= old).all()
+    assert (points[middle[0]] - between).norm(dim=1).mean() > 5e-5  # metres
+
+
+def test_patches_of_a_body_face_outwards_and_keep_to_themselves(body):
+    garment = make_garment("body")
+    decoder = Decoder(garment, body)
+    topology = decoder.topology("patches", "whole body")
+    triangles, patch = topology["triangles"], topology["patch"]
+    points, normals = decoder.decode(torch.eye(3).expand(1, 24, 3, 3), surface="patches", part="whole body", push=False)
+    within = (patch[triangles] == patch[triangles[:, :1]]).all(1)
+    assert within.sum() == garment.layout.mask.sum() * 18  # of 3 x 3 cells, each two triangles
+    agreement = (area_normals(points[0].numpy(), triangles) * normals[0].numpy()[triangles].mean(1)).sum(1)
+    by_patch = np.bincount(patch[triangles[:, 0]], agreement)
+    assert (by_patch > -1e-9).all()
+    assert topology["uv"].min() > 0
+    assert topology["uv"].max() < 1
+
+
+def test_only_cloth_is_meshed(body):
+    garment = make_garment("body")
+    cloth = torch.zeros_like(garment.cloth).unflatten(0, (-1, 16))
+    cloth[100:120] = True
+    decoder = Decoder(replace(garment, cloth=cloth.flatten()), body)
+    topology = decoder.topology("patches", "clothes")
+    assert set(np.unique(topology["patch"])) == set(range(100, 120))
+    assert decoder.decode(some_pose(), surface="patches")[0].shape == (2, 20 * 16, 3)
+
+
+def test_continuous_patches_are_one_sheet_an_island(body):
+    """Samples of a map whose carrier is sampled exactly: all cells of an island hang together."""
+    garment = make_garment("garment")
+    carrier, layout = garment.carrier, garment.layout
+    fine = rasterise(carrier.uv, carrier.uv_triangles, layout.size * 4)
+    count = int(layout.mask.sum()) * 16
+    points, normals = torch.randn(count, 3), torch.randn(count, 3)
+    triangles = patch_triangles(carrier, layout, True, points, normals)
+    assert (edge_uses(triangles.numpy()) <= 2).all()
+    grid = sample_grid(layout, 16)
+    island = torch.full((count,), -1)
+    there = (grid.point >= 0) & fine.mask
+    island[grid.point[there]] = islands(carrier.uv_triangles, len(carrier.uv))[fine.triangle_index[there]]
+    assert (island[triangles] == island[triangles[:, :1]]).all()
+    rings = vertex_rings(triangles, count)
+    pieces = connected_pieces(triangles[:, :2].numpy(), triangles[:, 1:].numpy(), count)
+    assert len(np.unique(pieces[rings.present.sum(1).bool().numpy()])) == 2  # front and back of the skirt
+
+
+def connected_pieces(a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.concatenate([a, b])
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+def test_patches_that_meet_are_joined(body):
+    """Patch mode: points laid out as one plane join everywhere in an island; pulled apart, they do not."""
+    garment = make_garment("body")
+    carrier, layout = garment.carrier_on(body), garment.layout
+    grid = sample_grid(layout, 16)
+    place = torch.stack(torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij"), -1)
+    inside = grid.point >= 0
+    points = torch.zeros(int(layout.mask.sum()) * 16, 3)
+    points[grid.point[inside], :2] = place[inside]
+    normals = torch.tensor([0.0, 0.0, 1.0]).expand_as(points)
+    gap = grid.pixel // layout.size * 2.0
+    apart = points.clone()
+    apart[grid.point[inside], 0] += gap[inside]  # rows of pixels pulled two steps apart
+    counts = [len(patch_triangles(carrier, layout, False, p, normals)) for p in (points, apart)]
+    alone = int(layout.mask.sum()) * 18
+    assert counts[0] > 1.3 * alone
+    assert alone < counts[1] < counts[0]
+
+
+def test_a_kind_that_is_not_offered_is_named(body):
+    with pytest.raises(GarmentError, match="not 'patches'"):
+        Decoder(make_garment("garment"), body).topology("patches")
+    with pytest.raises(GarmentError, match="not 'mesh'"):
+        Decoder(make_garment("body"), body).topology("mesh")
