@@ -33,12 +33,20 @@ def frame_scale(e1: Tensor, e2: Tensor) -> Tensor:  # [F, T, 3] x 2 -> [F]
     return 0.5 * (e1.norm(dim=-1).mean(1) + e2.norm(dim=-1).mean(1))
 
 
-def patch_frames(vertices: Tensor, triangles: Tensor, layout: UVLayout) -> Tensor:  # [F, V, 3] -> [F, P, 3, 3]
-    """SCALE's local frames, a patch each. The scale's means run over all pixels; background counts as triangle 0."""
-    every = triangles[layout.triangle_index.clamp_min(0).flatten()]
-    e1, e2 = triangle_edges(vertices, every)
-    valid = layout.mask.flatten()
+def pixel_frames(
+    vertices: Tensor,  # [F, V, 3]
+    corners: Tensor,  # [H W, 3] of each pixel's triangle; background counts as triangle 0
+    valid: Tensor,  # [P] pixels
+) -> Tensor:  # [F, P, 3, 3]
+    """SCALE's local frames, a patch each. The scale's means run over all pixels."""
+    e1, e2 = triangle_edges(vertices, corners)
     return triangle_frames(e1[:, valid], e2[:, valid], frame_scale(e1, e2))
+
+
+def patch_frames(vertices: Tensor, triangles: Tensor, layout: UVLayout) -> Tensor:  # [F, V, 3] -> [F, P, 3, 3]
+    """Frames of a layout's valid pixels."""
+    corners = triangles[layout.triangle_index.clamp_min(0).flatten()]
+    return pixel_frames(vertices, corners, layout.mask.flatten().nonzero()[:, 0])
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def joint_transforms(
     if translation is not None:
         position = position + translation[:, None]
     top = torch.cat([rotation, position[..., None]], -1)
-    bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*top.shape[:2], 1, 4)
+    bottom = torch.zeros_like(top[:, :, :1])
+    bottom[..., 3] = 1
     return torch.cat([top, bottom], 2)
 
 
@@ -168,6 +169,7 @@ def pose_vertices(
     rotations: Tensor,  # [F, J, 3, 3]
     translation: Tensor | None = None,  # [F, 3]
     shape: Tensor | None = None,  # [F, S]
+    transforms: Tensor | None = None,  # [F, J, 4, 4] where they are known already
 ) -> Tensor:  # [F, V, 3] metres
     """The posed body."""
     vertices = shaped_vertices(body.template, body.shape_components, shape)
@@ -175,7 +177,9 @@ def pose_vertices(
         identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         correctives = (rotations[:, 1:] - identity).flatten(1)  # [F, 9 (J - 1)]
         vertices = vertices + torch.einsum("vcp,fp->fvc", body.pose_components, correctives)
-    return skin(vertices, body.blend_weights, joint_transforms(body, rotations, translation, shape))
+    if transforms is None:
+        transforms = joint_transforms(body, rotations, translation, shape)
+    return skin(vertices, body.blend_weights, transforms)
 
 
 def fit_joint_count(rotations: Tensor, joint_count: int) -> Tensor:  # [F, K, 3, 3] -> [F, J, 3, 3]

@@ -50,10 +50,12 @@ def pose_carrier(
     rotations: Tensor,  # [F, J, 3, 3]
     translation: Tensor | None = None,  # [F, 3]
     shape: Tensor | None = None,  # [F, S]
+    transforms: Tensor | None = None,  # [F, J, 4, 4] where they are known already
 ) -> Tensor:  # [F, V, 3]
     """The carrier in a pose of the body."""
     if carrier.kind == "body":
-        return pose_vertices(body, rotations, translation, shape)
-    transforms = joint_transforms(body, rotations, translation, shape)
+        return pose_vertices(body, rotations, translation, shape, transforms)
+    if transforms is None:
+        transforms = joint_transforms(body, rotations, translation, shape)
     vertices = shaped_vertices(carrier.template, carrier.shape_components, shape)
     return skin(vertices, carrier.blend_weights, transforms)

@@ -37,17 +37,33 @@ def garment_collider(body: Body, blend_weights: Tensor) -> Collider:  # [V, J] o
     return Collider(vertices, vertex_rings(compact, len(vertices)))
 
 
-def push_out(
-    points: Tensor,  # [F, M, 3]
-    skin: Tensor,  # [F, C, 3] the collider's posed vertices
-    rings: VertexRings,  # the collider's
-    margin: float = MARGIN,
-) -> Tensor:  # [F, M, 3]
+@dataclass(frozen=True)
+class Skin:
+    """The collider in F poses, ready to be asked for nearest vertices."""
+
+    vertices: Tensor  # [F, C, 3]
+    normals: Tensor  # [F, C, 3] unit, outwards
+    trees: list | None  # a k-d tree a frame, on the CPU; None: all distances are computed
+
+    def __getitem__(self, frames: slice) -> Skin:
+        trees = None if self.trees is None else self.trees[frames]
+        return Skin(self.vertices[frames], self.normals[frames], trees)
+
+
+def posed_skin(vertices: Tensor, rings: VertexRings, with_trees: bool = True) -> Skin:  # [F, C, 3]
+    trees = None
+    if with_trees:
+        from scipy.spatial import cKDTree
+
+        trees = [cKDTree(v, balanced_tree=False, compact_nodes=False) for v in vertices.detach().numpy()]
+    return Skin(vertices, vertex_normals(vertices, rings), trees)
+
+
+def push_out(points: Tensor, skin: Skin, margin: float = MARGIN) -> Tensor:  # [F, M, 3] -> [F, M, 3]
     """The points, those under the skin moved out to the margin along the skin's normal."""
-    normals = vertex_normals(skin, rings)
     nearest, near = nearest_vertices(points, skin, REACH)
     nearest = nearest[..., None].expand(-1, -1, 3)
-    plane, normal = skin.gather(1, nearest), normals.gather(1, nearest)
+    plane, normal = skin.vertices.gather(1, nearest), skin.normals.gather(1, nearest)
     height = ((points - plane) * normal).sum(-1, keepdim=True)
     lift = torch.where(near[..., None], (margin - height).clamp_min(0), torch.zeros_like(height))
     return points + lift * normal
@@ -55,19 +71,17 @@ def push_out(
 
 def nearest_vertices(
     points: Tensor,  # [F, M, 3]
-    vertices: Tensor,  # [F, C, 3]
+    skin: Skin,
     reach: float,
 ) -> tuple[Tensor, Tensor]:  # index [F, M] int64, and whether it lies within reach [F, M] bool
-    """The nearest vertex: by a k-d tree on the CPU, by all distances on a GPU. Beyond reach the index means nothing."""
-    if points.device.type == "cpu":
-        from scipy.spatial import cKDTree
-
+    """The nearest vertex, by a k-d tree or by all distances. Beyond reach the index means nothing."""
+    if skin.trees is not None:
         found = [
-            cKDTree(v, balanced_tree=False, compact_nodes=False).query(p, distance_upper_bound=reach)
-            for p, v in zip(points.detach().numpy(), vertices.detach().numpy(), strict=True)
+            tree.query(p, distance_upper_bound=reach)
+            for tree, p in zip(skin.trees, points.detach().numpy(), strict=True)
         ]
         distance = torch.stack([torch.from_numpy(d) for d, _ in found])
         near = distance.isfinite()
         return torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near
-    nearest = [torch.cdist(p, v).min(1) for p, v in zip(points, vertices, strict=True)]
+    nearest = [torch.cdist(p, v).min(1) for p, v in zip(points, skin.vertices, strict=True)]
     return torch.stack([n.indices for n in nearest]), torch.stack([n.values for n in nearest]) < reach

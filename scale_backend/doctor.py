@@ -31,6 +31,7 @@ REQUIRED = {
     "tqdm": ("tqdm>=4.66", "the command line"),
 }
 OPTIONAL = {
+    "numba": ("numba>=0.59", "decoding on a CPU, networks with softplus about twice as fast"),
     "trimesh": ("trimesh>=4.0", "training"),
     "yaml": ("pyyaml>=6", "training"),
     "tensorboard": ("tensorboard>=2.16", "training"),
@@ -72,7 +73,8 @@ def examine(device: str = "auto") -> dict:
 
 def _examine_torch(device: str) -> dict:
     """Version, devices, threads; a torch that is missing or broken is a finding, not an error."""
-    nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": []}
+    nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": [],
+               "precisions": [], "softplus": ""}  # fmt: skip
     try:
         import torch
     except Exception as error:  # a broken build fails to load in many ways: missing libraries, wrong numpy
@@ -85,6 +87,9 @@ def _examine_torch(device: str) -> dict:
         build = f"ROCm {torch.version.hip}"
     else:
         build = "Metal" if torch.backends.mps.is_built() else "CPU only"
+    from scale_backend.kernels import softplus_jit
+    from scale_backend.precision import fast_precisions
+
     try:
         choice = devices.choose_device(device)
         chosen = {"device": choice.kind, "name": choice.name, "reason": choice.reason}
@@ -98,6 +103,8 @@ def _examine_torch(device: str) -> dict:
         "chosen": chosen,
         "threads": torch.get_num_threads(),
         "units": devices.matrix_units(),
+        "precisions": list(fast_precisions(chosen["device"])),
+        "softplus": "torch" if softplus_jit() is None else "numba",
     }
 
 
@@ -197,6 +204,8 @@ def describe(report: dict) -> str:
         lines.append(f"used      {report['chosen']['device'] or 'none'}. {report['chosen']['reason']}")
     if torch["version"]:
         lines.append(f"threads   {report['threads']}; the CPU has {', '.join(report['units']) or 'no wide units'}")
+        lines.append(f"precision {', else '.join(report['precisions'])}: the first that a garment does not suffer from")
+        lines.append(f"softplus  computed by {report['softplus']}")
     for package in report["packages"]:
         state = package["version"] or f"missing; {package['install']}"
         kind = "" if package["required"] else "optional, "

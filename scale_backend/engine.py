@@ -9,27 +9,23 @@ import torch
 from torch import Tensor
 
 from scale_backend import surfaces
-from scale_backend.articulation import (
-    VertexRings,
-    articulate,
-    patch_frames,
-    rest_frames,
-    turned_normals,
-    vertex_frames,
-    vertex_normals,
-    vertex_rings,
-)
-from scale_backend.body import Body, fit_joint_count, joint_transforms, skin
-from scale_backend.carrier import pose_carrier
-from scale_backend.collision import garment_collider, push_out
+from scale_backend.articulation import VertexRings, patch_frames, rest_frames, vertex_frames, vertex_rings
+from scale_backend.body import Body, fit_joint_count
+from scale_backend.collision import garment_collider
+from scale_backend.convolutions import MatrixUNet
+from scale_backend.cores import Cores, shared_cores
+from scale_backend.cuda_graph import Replay, to_host
 from scale_backend.folded_mlp import FoldedMLP, Place
 from scale_backend.folding import fold
+from scale_backend.frames import decode_frames
 from scale_backend.garment import Garment
 from scale_backend.gathering import gather_sum
-from scale_backend.kernels import choose_precision
-from scale_backend.positional_map import positional_map, surface_points
-from scale_backend.queries import Queries
+from scale_backend.positional_map import surface_points
+from scale_backend.precision import candidates, is_equal, trial_poses
+from scale_backend.queries import Queries, patch_queries, vertex_queries
 from scale_backend.surfaces import Binding, Surface
+
+MAX_REPLAYS = 8  # CUDA graphs a decoder keeps; each holds the memory of its batch
 
 
 @dataclass(frozen=True)
@@ -46,18 +42,64 @@ class Prepared:
 class Decoder:
     """One garment on one body on one device. Keeps what does not depend on the pose."""
 
-    def __init__(self, garment: Garment, body: Body, device: str = "cpu", precision: str = "float32"):
+    def __init__(
+        self,
+        garment: Garment,
+        body: Body,
+        device: str = "cpu",
+        precision: str = "float32",  # or "mixed", "bfloat16", "float16", "auto": see precision.py
+        cores: Cores | None = None,  # None: as many as torch has threads
+    ):
         carrier = garment.carrier_on(body)
         self.garment, self.device = garment, torch.device(device)
+        on_cpu = self.device.type == "cpu"
+        self.cores = cores if cores is not None and on_cpu else shared_cores(torch.get_num_threads() if on_cpu else 1)
         self.mode = garment.mode
         self.body = body.to(self.device)
         self.carrier = carrier.to(self.device)
         self.layout = garment.layout.to(self.device)
-        self.network = fold(garment.network).to(self.device)
-        self.mlp = FoldedMLP(self.network, choose_precision(precision, self.device))
+        self.host_carrier = carrier
+        self.tiled = on_cpu  # a GPU takes a batch as a whole
+        self.pixels = garment.layout.mask.flatten().nonzero()[:, 0].to(self.device)  # [P]
+        self.pixel_corners = self.carrier.triangles[self.layout.triangle_index.clamp_min(0).flatten()]  # [H W, 3]
+        self.pixel_weights = self.layout.barycentrics.flatten(0, 1)  # [H W, 3], 0 on background
+        folded = fold(garment.network)
+        self.network = folded.to(self.device)
+        self.unet = MatrixUNet(folded) if on_cpu and folded.settings.up_mode == "upconv" else None
         self.rest = rest_frames(carrier.template, carrier.triangles).to(self.device)
         self.collider = garment_collider(body, carrier.blend_weights).to(self.device)
+        self.collider_weights = self.body.blend_weights[self.collider.vertices]
         self.prepared: dict[tuple[str, str], Prepared] = {}
+        self.asked: dict[tuple, int] = {}  # how often a kind of request has come; on CUDA alone
+        self.replays: dict[tuple, Replay] = {}
+        self.mlp = self._choose_mlp(precision)
+
+    @torch.inference_mode()
+    def _choose_mlp(self, asked: str) -> FoldedMLP:
+        """The MLP in the fastest of the asked precisions that changes nothing one could see."""
+        *fast, last = candidates(asked, self.device)
+        exact = FoldedMLP(self.network, last)
+        if not fast:
+            return exact
+        if self.mode == "patch":
+            queries = patch_queries(self.host_carrier, self.garment.layout, self.network.settings)
+        else:
+            queries = vertex_queries(self.host_carrier, self.garment.layout)
+        poses = trial_poses(self.body.joint_count).to(self.device)
+
+        def decoded(mlp: FoldedMLP) -> Tensor:
+            self.mlp = mlp
+            prepared = self._ready(Surface(queries, {}))
+            translation = -self.body.mean_joints[:1].expand(len(poses), 3)
+            return self._decode_normalised(poses, translation, None, prepared, False)[0]
+
+        expected = decoded(exact)
+        tried = (FoldedMLP(self.network, precision) for precision in fast)
+        return next((mlp for mlp in tried if is_equal(decoded(mlp), expected)), exact)
+
+    @property
+    def precision(self) -> str:
+        return self.mlp.precision.name
 
     @property
     def patch_count(self) -> int:
@@ -67,7 +109,7 @@ class Decoder:
         """Queries and topology of a surface kind, made on first use. Raises ValueError for one that is not offered."""
         key = (surface, part)
         if key not in self.prepared:
-            built = surfaces.build(self.garment, self.carrier.to("cpu"), surface, part, self._decode_rest)
+            built = surfaces.build(self.garment, self.host_carrier, surface, part, self._decode_rest)
             self.prepared[key] = self._ready(built)
         return self.prepared[key]
 
@@ -107,60 +149,62 @@ class Decoder:
     ) -> tuple[Tensor, Tensor]:  # points [F, M, 3] metres, unit normals [F, M, 3], on the host
         """Clothes in world space (SMPL's axes): the root is taken off first and put back last."""
         prepared = self.prepare(surface, part)
-        rotations = fit_joint_count(rotations.to(self.device, torch.float32), self.body.joint_count)
+        rotations = fit_joint_count(rotations.to(torch.float32), self.body.joint_count).to(self.device)
         frames = len(rotations)
         shape = self._shape(shape, frames)
+        if translation is None:
+            translation = torch.zeros(frames, 3)
+        inputs = [rotations, translation.to(self.device, torch.float32), *([] if shape is None else [shape])]
+
+        def world(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+            return self._decode_world(prepared, push, *inputs)
+
+        if self.device.type != "cuda":
+            return to_host(world(*inputs))
+        # a graph costs some frames to record: only for a number of frames that comes again, as in live use and bakes
+        key = (surface, part, push, frames, shape is None)
+        self.asked[key] = self.asked.get(key, 0) + 1
+        if self.asked[key] == 2 and len(self.replays) < MAX_REPLAYS:
+            self.replays[key] = Replay(world, tuple(inputs))
+        return to_host(self.replays.get(key, world)(*inputs))
+
+    def _decode_world(
+        self,
+        prepared: Prepared,
+        push: bool,
+        rotations: Tensor,  # [F, J, 3, 3]
+        translation: Tensor,  # [F, 3]
+        shape: Tensor | None = None,  # [F, S]
+    ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3] on the device
         root = rotations[:, 0]
         local = rotations.clone()
         local[:, 0] = torch.eye(3, device=self.device)
         pelvis = self.body.rest_joints(shape)[:, 0]  # [F or 1, 3]
-        points, normals = self._decode_normalised(local, -pelvis.expand(frames, 3), shape, prepared, push)
-        offset = pelvis if translation is None else pelvis + translation.to(self.device, torch.float32)
-        points = points @ root.mT + offset[:, None]
-        return points.cpu(), (normals @ root.mT).cpu()
+        points, normals = self._decode_normalised(local, -pelvis.expand(len(root), 3), shape, prepared, push)
+        return points @ root.mT + (pelvis + translation)[:, None], normals @ root.mT
 
     def _shape(self, shape: Tensor | None, frames: int) -> Tensor | None:  # -> [F, S] or None for the mean shape
         if shape is None:
             return None
+        if not bool(shape.any()):
+            return None
         shape = shape.to(self.device, torch.float32)
         shape = shape.expand(frames, -1) if shape.dim() == 2 else shape[None].expand(frames, -1)
         count = self.body.shape_components.shape[-1]
-        shape = torch.nn.functional.pad(shape[:, :count], (0, max(0, count - shape.shape[1])))
-        return shape if bool(shape.any()) else None
+        return torch.nn.functional.pad(shape[:, :count], (0, max(0, count - shape.shape[1])))
 
     def _decode_normalised(
         self, rotations: Tensor, translation: Tensor, shape: Tensor | None, prepared: Prepared, push: bool
     ) -> tuple[Tensor, Tensor]:
         """Decoding in the space of the training data: no root orientation, pelvis at the origin."""
-        queries = prepared.queries
-        # the network knows one body shape: features come from the mean shape, places and frames from the asked one
-        mean = pose_carrier(self.carrier, self.body, rotations, -self.body.mean_joints[:1].expand_as(translation))
-        features = self.network.pose_features(positional_map(mean, self.carrier.triangles, self.layout))
-        features = sample_features(features, queries)
-        posed = mean if shape is None else pose_carrier(self.carrier, self.body, rotations, translation, shape)
-        base, frames = query_frames(posed, queries, self)
-        residual, normal = self.mlp(features, prepared.place, with_normals=prepared.rings is None)
-        points = articulate(base, frames, residual)
-        if prepared.binding is not None:
-            points = prepared.binding.vertices(points)
-        if push:
-            collider = self.collider
-            weights = self.body.blend_weights[collider.vertices]
-            rest = self._collider_rest(shape)
-            body = skin(rest, weights, joint_transforms(self.body, rotations, translation, shape))
-            points = push_out(points, body, collider.rings)
-        if normal is None:
-            return points, vertex_normals(points, prepared.rings)
-        if self.mode == "continuous":
-            normal = normal + surface_points(self.rest.normals[None], queries.corners, queries.weights)
-        return points, turned_normals(frames, normal)
+        return decode_frames(self, prepared, rotations, translation, shape, push)
 
-    def _collider_rest(self, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
-        chosen = self.collider.vertices
-        rest = self.body.template[chosen][None]
-        if shape is not None:
-            rest = rest + torch.einsum("vcs,fs->fvc", self.body.shape_components[chosen], shape)
-        return rest
+    def pixel_features(self, places: Tensor) -> Tensor:  # [F, H W, 3] the positional map -> [F, H W, C]
+        """The U-Net, a row a pixel."""
+        size = (self.layout.size, self.layout.size)
+        if self.unet is not None:
+            return self.unet(places.unflatten(1, size)).flatten(1, 2)
+        return self.network.pose_features(places.mT.unflatten(2, size)).flatten(2).mT.contiguous()
 
 
 def sample_features(features: Tensor, queries: Queries) -> Tensor:  # [F, C, H, W] -> [F, M, C]

@@ -30,7 +30,7 @@ class ServeError(RuntimeError):
     """The backend cannot start. The sentence says what to do."""
 
 
-def serve(device: str = "auto", threads: int = 0) -> int:
+def serve(device: str = "auto", threads: int = 0, precision: str = "auto") -> int:
     """Run until standard input closes (exit code 0) or a signal ends it (130, 143).
 
     The first line of standard input is the key, 64 hexadecimal digits; when ready, one JSON line with the address
@@ -42,7 +42,7 @@ def serve(device: str = "auto", threads: int = 0) -> int:
     signal.signal(signal.SIGINT, lambda *_: entrance.leave(130))
     # from here on also while torch is being imported: nobody is kept waiting by a parent that has gone
     threading.Thread(target=leave_with_parent, args=(entrance,), daemon=True).start()
-    service = start_service(device, threads)
+    service = start_service(device, threads, precision)
     entrance.open()
     threading.Thread(target=welcome, args=(entrance, service, key), daemon=True).start()
     print(json.dumps({"address": entrance.address, "protocol": PROTOCOL, "pid": os.getpid()}), flush=True)
@@ -63,21 +63,21 @@ def read_key() -> bytes:
     return bytes.fromhex(line)
 
 
-def start_service(device: str, threads: int) -> Service:
-    """Import torch, set its threads, choose the device."""
+def start_service(device: str, threads: int, precision: str) -> Service:
+    """Import torch, choose the device, take the cores. Raises ServeError."""
     if threads < 0:
         raise ServeError(f"{threads} threads; give 1 or more, or 0 for torch's own choice.")
-    if threads:
-        # every connection's thread reads it, where torch.set_num_threads speaks for the calling one only
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    if precision == "auto":
+        precision = os.environ.get("SCALE_BACKEND_PRECISION") or precision
     import torch
 
-    if threads:
-        torch.set_num_threads(threads)
     from scale_backend.devices import choose_device
     from scale_backend.session import Service
 
-    return Service(choose_device(device))
+    try:
+        return Service(choose_device(device), precision, threads or torch.get_num_threads())
+    except ValueError as error:
+        raise ServeError(f"The environment variable SCALE_BACKEND_PRECISION: {error}") from error
 
 
 class Entrance:

@@ -17,11 +17,13 @@ import torch
 from scale_backend import __version__
 from scale_backend.assets import find_body, find_garment
 from scale_backend.body import Body, load_body
+from scale_backend.cores import shared_cores
 from scale_backend.decoding import BATCH, decode_batches, failure_sentence
 from scale_backend.devices import Choice, DeviceError
 from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
 from scale_backend.garment_header import garment_summary
+from scale_backend.precision import candidates
 from scale_backend.protocol import (
     MAX_ARRAY_BYTES,
     PROTOCOL,
@@ -43,8 +45,10 @@ class CancelledError(Exception):
 class Service:
     """The garments that are open, and the device they decode on. Shared by all connections."""
 
-    def __init__(self, device: Choice):
-        self.device = device
+    def __init__(self, device: Choice, precision: str = "auto", threads: int = 1):
+        candidates(precision, torch.device(device.kind))  # raises ValueError for one that is none
+        self.device, self.precision = device, precision
+        self.cores = shared_cores(threads if device.kind == "cpu" else 1)
         self.lock = threading.Lock()  # one decode at a time: two would only take memory and cores from each other
         self.decoders: dict[str, Decoder] = {}
         self.bodies: dict[tuple, Body] = {}
@@ -54,7 +58,9 @@ class Service:
             "device": self.device.kind,
             "device_name": self.device.name,
             "reason": self.device.reason,
-            "threads": torch.get_num_threads(),
+            "threads": self.cores.count if self.device.kind == "cpu" else torch.get_num_threads(),
+            "precision": self.precision,
+            "precisions": [p.name for p in candidates(self.precision, torch.device(self.device.kind))],
             "torch": torch.__version__,
             "python": platform.python_version(),
             "executable": sys.executable,
@@ -70,8 +76,9 @@ class Service:
         key = hashlib.sha256(repr((_stamp(garment_file), _stamp(body_file))).encode()).hexdigest()[:16]
         with self.lock:
             if key not in self.decoders:
-                self.decoders[key] = Decoder(load_garment(garment_file), self._body(body_file), self.device.kind)
-        return {**summary, "id": key}
+                garment, body = load_garment(garment_file), self._body(body_file)
+                self.decoders[key] = Decoder(garment, body, self.device.kind, self.precision, self.cores)
+            return {**summary, "id": key, "precision": self.decoders[key].precision}
 
     def _body(self, path: Path) -> Body:
         stamp = _stamp(path)
@@ -134,6 +141,8 @@ class Session:
 
     def run(self) -> None:
         """Answer until the client leaves. Every message that is no cancellation gets a last reply with its id."""
+        if self.service.device.kind == "cpu":
+            torch.set_num_threads(1)  # the cores do the work: torch's own threads would take them from each other
         while True:
             request = None
             try:

@@ -18,7 +18,7 @@ from tests.addon.rigs import BLENDER, RIGS, build_rig, put_pose, random_pose
 def expected(file: str, rotations: np.ndarray, moved: np.ndarray, surface: str = "mesh", part: str = "clothes",
              shape: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
     """Clothes as the engine decodes them in this process, in Blender's axes."""
-    decoder = Decoder(load_garment(file), load_body(), "cpu")
+    decoder = Decoder(load_garment(file), load_body(), "cpu", "auto")
     tensors = [torch.as_tensor(np.asarray(array, np.float32)) for array in (rotations[None], moved[None])]
     shape = None if shape is None else torch.as_tensor(shape, dtype=torch.float32)
     return decoder.decode(*tensors, shape, surface, part)[0][0].numpy() @ BLENDER.T

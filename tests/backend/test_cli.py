@@ -67,12 +67,12 @@ def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
     poses = np.load(motion)
     import torch
 
-    decoder = Decoder(load_garment(garment), load_body())
+    decoder = Decoder(load_garment(garment), load_body(), precision="auto")
     rotations = torch.from_numpy(matrices_from_axis_angle(poses["poses"].reshape(6, 24, 3))).float()
     points, normals = decoder.decode(rotations, torch.from_numpy(poses["trans"]), torch.ones(10))
     for frame, file in enumerate(files, 1):
         mesh = trimesh.load(file, process=False)
-        assert np.abs(mesh.vertices - points[frame].numpy()).max() < 1e-5
+        assert np.abs(mesh.vertices - points[frame].numpy()).max() < 5e-5
         assert np.array_equal(mesh.faces, decoder.topology()["triangles"])
         assert np.abs(mesh.vertex_normals - normals[frame].numpy()).max() < 1e-2
 

@@ -93,6 +93,16 @@ def test_it_tells_what_it_runs_on(backend):
     assert backend.info["torch"] == torch.__version__ and backend.info["executable"] == sys.executable
 
 
+def test_precision_is_chosen_by_the_environment(monkeypatch, garment_file):
+    monkeypatch.setenv("SCALE_BACKEND_PRECISION", "float32")
+    with start() as exact:
+        assert exact.info["precisions"] == ["float32"]
+        assert exact.open_garment(garment_file)["precision"] == "float32"
+    monkeypatch.setenv("SCALE_BACKEND_PRECISION", "float7")
+    with pytest.raises(BackendStartError, match="SCALE_BACKEND_PRECISION: The precision must be auto, float32"):
+        start()
+
+
 def test_doctor_reports_from_the_backends_python(backend):
     report = backend.doctor()
     assert report["ok"] and report["python"]["executable"] == sys.executable
@@ -102,7 +112,8 @@ def test_doctor_reports_from_the_backends_python(backend):
 def test_decoding_is_the_engines(backend, garment, garment_file):
     summary = backend.open_garment(garment_file)
     assert summary["id"] == garment and summary["name"] == "test-garment"
-    decoder = Decoder(load_garment(garment_file), load_body())
+    decoder = Decoder(load_garment(garment_file), load_body(), precision="auto")
+    assert summary["precision"] == decoder.precision and decoder.precision in backend.info["precisions"]
     rotations, translation = poses(3)
     shape = np.linspace(-1, 1, 10)
     for surface in ("mesh", "points"):
@@ -113,8 +124,8 @@ def test_decoding_is_the_engines(backend, garment, garment_file):
         tensors = [torch.from_numpy(a).float() for a in (rotations, translation, shape)]
         there, there_normals = decoder.decode(*tensors, surface)
         assert points.dtype == np.float32 and points.shape == (3, len(topology["patch"]), 3)
-        assert np.abs(points - there.numpy()).max() < 1e-5
-        assert np.abs(normals - there_normals.numpy()).max() < 1e-3
+        assert np.abs(points - there.numpy()).max() < 5e-5  # tiles of other sizes are rounded otherwise in bfloat16
+        assert np.abs(normals - there_normals.numpy()).max() < 5e-3
 
 
 @pytest.mark.parametrize("joints", [52, 55])

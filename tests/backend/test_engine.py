@@ -11,6 +11,7 @@ from scale_backend.engine import Decoder
 from scale_backend.folded_mlp import FoldedMLP
 from scale_backend.folding import fold
 from scale_backend.garment_header import GarmentError
+from scale_backend.precision import PRECISIONS
 from scale_backend.rotations import matrix_from_axis_angle
 from tests.backend import reference
 from tests.making import make_garment, random_network
@@ -49,10 +50,14 @@ def test_folding_changes_nothing(mode, activation):
     features = network.pose_features(x)
     assert torch.allclose(folded.pose_features(x), features, atol=1e-4, rtol=1e-4)
     rows, uv, pq = features.flatten(2).mT, torch.rand(1024, 2), torch.rand(1024, 2)
-    for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 1e-3)):  # of residuals of about 0.01
-        mlp = FoldedMLP(folded, dtype)
-        for ours, plain in zip(mlp(rows, mlp.place(uv, pq)), network.decode(rows, uv, pq), strict=True):
+    for name, tolerance in (("float32", 2e-5), ("mixed", 1e-3), ("bfloat16", 1e-3)):  # of residuals of about 0.01
+        mlp = FoldedMLP(folded, PRECISIONS[name])
+        place = mlp.place(uv, pq)
+        decoded = mlp(rows, place.first, place.fifth)
+        for ours, plain in zip(decoded, network.decode(rows, uv, pq), strict=True):
             assert (ours - plain).abs().max() < tolerance
+        alone = mlp(rows[:1], place.first, place.fifth)
+        assert (alone[0] - decoded[0][:1]).abs().max() < tolerance
 
 
 @pytest.mark.parametrize(("kind", "surface"), [("garment", "mesh"), ("garment", "points"), ("body", "points")])

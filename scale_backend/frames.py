@@ -1,0 +1,150 @@
+"""From a batch of poses to points and normals: what a Decoder does for each frame.
+
+On a CPU frames are spread over the cores in small groups, and a single frame in pieces: the U-Net beside the
+articulation and the body's skin, then the queries a cache-sized tile at a time. On a GPU a batch goes as a whole.
+Nothing in here reads a value back from the device, so that a CUDA graph can hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from scale_backend.articulation import articulate, pixel_frames, turned_normals, vertex_frames, vertex_normals
+from scale_backend.body import joint_transforms, skin
+from scale_backend.carrier import pose_carrier
+from scale_backend.collision import Skin, posed_skin, push_out
+from scale_backend.gathering import gather_sum
+from scale_backend.positional_map import surface_points
+
+if TYPE_CHECKING:
+    from scale_backend.engine import Decoder, Prepared
+
+TOGETHER = 4  # frames that one core takes through the network at once: its weights are read once for them
+TILE = 1024  # rows; 1 MiB of activations in bfloat16 at 256 channels, in and out, stays in a core's cache
+GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
+
+
+def decode_frames(
+    model: Decoder,
+    prepared: Prepared,
+    rotations: Tensor,  # [F, J, 3, 3], the root's identity
+    translation: Tensor,  # [F, 3]
+    shape: Tensor | None,  # [F, S]; None: the mean shape
+    push: bool,
+) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
+    """Decode a batch. Frames do not see each other: any split gives the same result."""
+    frames, count = len(rotations), model.cores.count
+    together = min(TOGETHER, -(-frames // count)) if count > 1 else TOGETHER
+    if not model.tiled or frames <= together:
+        return _decode_group(model, prepared, rotations, translation, shape, push)
+
+    def group(first: int) -> tuple[Tensor, Tensor]:
+        chosen = slice(first, first + together)
+        shapes = None if shape is None else shape[chosen]
+        return _decode_group(model, prepared, rotations[chosen], translation[chosen], shapes, push)
+
+    points, normals = zip(*model.cores.map(group, range(0, frames, together)), strict=True)
+    return torch.cat(points), torch.cat(normals)
+
+
+def _decode_group(
+    model: Decoder, prepared: Prepared, rotations: Tensor, translation: Tensor, shape: Tensor | None, push: bool
+) -> tuple[Tensor, Tensor]:
+    body, queries = model.body, prepared.queries
+    # the network knows one body shape: features come from the mean shape, places and frames from the asked one
+    plain = joint_transforms(body, rotations, -body.mean_joints[:1].expand_as(translation))
+    mean = pose_carrier(model.carrier, body, rotations, transforms=plain)
+    transforms, posed = plain, mean
+    if shape is not None:
+        transforms = joint_transforms(body, rotations, translation, shape)
+        posed = pose_carrier(model.carrier, body, rotations, shape=shape, transforms=transforms)
+
+    def features() -> Tensor:  # [F, H W, C]
+        return model.pixel_features(surface_points(mean, model.pixel_corners, model.pixel_weights))
+
+    def ground() -> tuple[Tensor, Tensor]:
+        base = surface_points(posed, queries.corners, queries.weights)
+        if model.mode == "patch":
+            return base, pixel_frames(posed, model.pixel_corners, model.pixels)
+        return base, vertex_frames(posed, model.rest).flatten(2)
+
+    def obstacle() -> Skin | None:
+        if not push:
+            return None
+        rest = _collider_rest(model, shape)
+        return posed_skin(skin(rest, model.collider_weights, transforms), model.collider.rings, model.tiled)
+
+    pixels, (base, frames), hurdle = model.cores.map(_call, [features, ground, obstacle])
+    points, normals = _decode_queries(model, prepared, pixels, base, frames)
+    if prepared.binding is not None:
+        points = prepared.binding.vertices(points)
+    if hurdle is not None:
+        points = _push_out(model, points, hurdle)
+    return points, vertex_normals(points, prepared.rings) if normals is None else normals
+
+
+def _decode_queries(
+    model: Decoder,
+    prepared: Prepared,
+    pixels: Tensor,  # [F, H W, C] features
+    base: Tensor,  # [F, M, 3]
+    frames: Tensor,  # [F, P, 3, 3] of the patches, or [F, V, 9] of the carrier's vertices
+) -> tuple[Tensor, Tensor | None]:  # points [F, M, 3], normals; None where the mesh has its own
+    queries = prepared.queries
+    with_normals = prepared.rings is None
+    points = torch.empty_like(base)
+    normals = torch.empty_like(base) if with_normals else None
+
+    def tile(piece: tuple[slice, slice]) -> None:
+        chosen, rows = piece
+        features = gather_sum(pixels[chosen], queries.taps[rows], queries.tap_weights[rows])
+        residual, normal = model.mlp(features, prepared.place.first[rows], prepared.place.fifth[rows], with_normals)
+        if model.mode == "patch":
+            local = frames[chosen][:, queries.patch[rows]]
+        else:
+            local = surface_points(frames[chosen], queries.corners[rows], queries.weights[rows]).unflatten(-1, (3, 3))
+        points[chosen, rows] = articulate(base[chosen, rows], local, residual)
+        if normal is None:
+            return
+        if model.mode == "continuous":
+            rest = surface_points(model.rest.normals[None], queries.corners[rows], queries.weights[rows])
+            normal = normal + rest
+        normals[chosen, rows] = turned_normals(local, normal)
+
+    model.cores.map(tile, _pieces(model, len(base), base.shape[1]))
+    return points, normals
+
+
+def _push_out(model: Decoder, points: Tensor, hurdle: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]
+    pushed = torch.empty_like(points)
+
+    def piece(which: tuple[slice, slice]) -> None:
+        chosen, rows = which
+        pushed[chosen, rows] = push_out(points[chosen, rows], hurdle[chosen])
+
+    model.cores.map(piece, _pieces(model, len(points), points.shape[1]))
+    return pushed
+
+
+def _pieces(model: Decoder, frames: int, rows: int) -> list[tuple[slice, slice]]:
+    """Frames and rows that are worked on together."""
+    if model.tiled:
+        return [(slice(f, f + 1), tile) for f in range(frames) for tile in model.cores.tiles(rows, TILE)]
+    step = max(1, GPU_ROWS // rows)
+    return [(slice(f, f + step), slice(None)) for f in range(0, frames, step)]
+
+
+def _call(function: Callable):
+    return function()
+
+
+def _collider_rest(model: Decoder, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
+    chosen = model.collider.vertices
+    rest = model.body.template[chosen][None]
+    if shape is not None:
+        rest = rest + torch.einsum("vcs,fs->fvc", model.body.shape_components[chosen], shape)
+    return rest

@@ -1,0 +1,72 @@
+"""The MLP's number format: the fastest one in which a garment stays what it is.
+
+bfloat16 has 8 bits of mantissa. Whether that is enough depends on the garment: on its activation, and on how far its
+points lie from the carrier. So it is measured when a garment is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scale_backend.devices import matrix_units
+from scale_backend.rotations import matrix_from_axis_angle
+
+TOLERANCE = 0.0002  # metres, for 99.9 % of the points
+LARGEST = 0.001  # metres, for all
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the MLP computes."""
+
+    name: str
+    dtype: torch.dtype  # of the trunk and the branches
+    exact_head: bool = False  # the residual's last hidden layer in float32: its rounding weighs most
+
+
+PRECISIONS = {
+    p.name: p
+    for p in (
+        Precision("float32", torch.float32),
+        Precision("mixed", torch.bfloat16, exact_head=True),
+        Precision("bfloat16", torch.bfloat16),
+        Precision("float16", torch.float16),
+    )
+}
+
+
+def candidates(asked: str, device: torch.device) -> list[Precision]:
+    """The precisions to try, fastest first; the last is taken unseen. Raises ValueError for an unknown one."""
+    if asked in PRECISIONS:
+        return [PRECISIONS[asked]]
+    if asked != "auto":
+        raise ValueError(f"The precision must be auto, {', '.join(PRECISIONS)}, not '{asked}'.")
+    return [PRECISIONS[name] for name in fast_precisions(device.type)]
+
+
+def fast_precisions(device: str) -> tuple[str, ...]:
+    """What `auto` tries on a device, by the units it has."""
+    if device == "cuda":
+        return ("float16", "float32")
+    if device == "cpu" and {"amx_bf16", "avx512_bf16"} & set(matrix_units()):
+        return ("bfloat16", "mixed", "float32")
+    return ("float32",)
+
+
+def trial_poses(joint_count: int) -> Tensor:  # [2, J, 3, 3]
+    """Two bent poses to compare precisions in, the same each time."""
+    turns = torch.randn(2, joint_count, 3, generator=torch.Generator().manual_seed(0)) * 0.2
+    turns[:, 0] = 0
+    return matrix_from_axis_angle(turns)
+
+
+def is_equal(points: Tensor, exact: Tensor) -> bool:  # [F, M, 3] x 2, metres
+    """Whether rounded points lie near enough to the exact ones."""
+    distance = (points - exact).norm(dim=-1).flatten()
+    if not bool(distance.isfinite().all()):
+        return False
+    rank = max(1, int(0.999 * len(distance)))
+    return float(distance.kthvalue(rank).values) <= TOLERANCE and float(distance.max()) <= LARGEST
