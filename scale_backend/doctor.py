@@ -34,12 +34,13 @@ OPTIONAL = {
     "numba": ("numba>=0.59", "decoding on a CPU, networks with softplus about twice as fast"),
     "trimesh": ("trimesh>=4.0", "training"),
     "yaml": ("pyyaml>=6", "training"),
+    "PIL": ("pillow>=10", "pictures of a training's results"),
     "tensorboard": ("tensorboard>=2.16", "training"),
     "bpy": ("bpy==4.5.15", "simulating training data, tests (Python 3.11 alone)"),
     "smplx": ("smplx>=0.1.28", "tests of the skinning; its licence is non-commercial"),
     "pytorch3d": ("pytorch3d", "a faster nearest-neighbour search in training on a GPU; built from source"),
 }
-PIP_NAMES = {"yaml": "pyyaml"}
+PIP_NAMES = {"yaml": "pyyaml", "PIL": "pillow"}
 
 
 def examine(device: str = "auto") -> dict:
