@@ -25,6 +25,7 @@ from scale_backend.precision import candidates, is_equal, trial_poses
 from scale_backend.queries import Queries, patch_queries, vertex_queries
 from scale_backend.surfaces import Binding, Surface
 
+TRIAL_POINTS = 4096  # at most, when a precision is tried
 MAX_REPLAYS = 8  # CUDA graphs a decoder keeps; each holds the memory of its batch
 
 
@@ -85,6 +86,7 @@ class Decoder:
             queries = patch_queries(self.host_carrier, self.garment.layout, self.network.settings)
         else:
             queries = vertex_queries(self.host_carrier, self.garment.layout)
+        queries = queries[torch.arange(0, len(queries), -(-len(queries) // TRIAL_POINTS))]
         poses = trial_poses(self.body.joint_count).to(self.device)
 
         def decoded(mlp: FoldedMLP) -> Tensor:

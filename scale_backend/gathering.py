@@ -21,6 +21,8 @@ def gather_sum(
     if values.device.type not in ("cpu", "cuda"):
         return torch.einsum("fmkc,mk->fmc", values[:, index], weights)
     frames, rows, channels = values.shape
+    if frames == 1:
+        return functional.embedding_bag(index, values[0], per_sample_weights=weights.to(values.dtype), mode="sum")[None]
     shifts = torch.arange(frames, device=index.device)[:, None, None] * rows
     summed = functional.embedding_bag(
         (index + shifts).flatten(0, 1),
