@@ -1,4 +1,4 @@
-"""`scale-backend serve | doctor | decode | info | import-body`: runs a command, turns its errors into sentences."""
+"""`scale-backend`: runs a command and turns its errors into sentences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scale_backend.commands import Decode, Doctor, Info, Serve
-    from scale_backend.import_commands import ImportBody
+    from scale_backend.import_commands import ImportBody, ImportCheckpoint
 
 DESCRIPTION = "Pose-driven clothes: decode motions, serve Blender, examine the installation."
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | ImportBody:
+def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | ImportBody | ImportCheckpoint:
     from functools import reduce
     from operator import or_
     from typing import Annotated
@@ -43,9 +43,10 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
     import tyro
 
     from scale_backend.commands import Decode, Doctor, Info, Serve
-    from scale_backend.import_commands import ImportBody
+    from scale_backend.import_commands import ImportBody, ImportCheckpoint
 
-    kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info, "import-body": ImportBody}
+    kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info}
+    kinds |= {"import-body": ImportBody, "import-checkpoint": ImportCheckpoint}
     choice = reduce(or_, (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()))
     options = (tyro.conf.OmitSubcommandPrefixes,)
     return tyro.cli(choice, prog="scale-backend", description=DESCRIPTION, args=arguments, config=options)

@@ -71,12 +71,13 @@ class Garment:
         }
 
 
-def save_garment(path: str | Path, garment: Garment) -> None:
-    """Write the file; beside first, then renamed. Weights of two and more dimensions are kept in 16 bits."""
+def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:
+    """Write the file; beside first, then renamed. Weights of two and more dimensions are kept in 16 bits, or as they
+    are where they must be exact."""
     from safetensors.torch import save_file
 
-    tensors = {f"network.{k}": _compact(v) for k, v in garment.network.state_dict().items()}
-    tensors |= {f"layout.{k}": v for k, v in garment.layout.__dict__.items()}
+    tensors = {f"network.{k}": v if exact else _compact(v) for k, v in garment.network.state_dict().items()}
+    tensors |= {f"layout.{k}": v for k, v in garment.layout.__dict__.items() if v is not None}
     if garment.carrier is not None:
         parts = {k: getattr(garment.carrier, k) for k in CARRIER_TENSORS}
         tensors |= {f"carrier.{k}": v for k, v in parts.items() if v is not None}
@@ -133,6 +134,10 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         settings.map_size,
     ) * 2 + (3,):
         raise ValueError("the UV layout is not of the map's size")
+    if layout.chosen is not None and (
+        layout.chosen.shape != layout.triangle_index.shape or (layout.chosen & (layout.triangle_index < 0)).any()
+    ):
+        raise ValueError("the UV layout has patches where there is no surface")
     carrier = None
     if metadata["carrier"] == "garment":
         carrier = Carrier("garment", **part("carrier."), region_names=tuple(metadata["region_names"]))

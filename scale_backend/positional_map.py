@@ -20,6 +20,7 @@ class UVLayout:
 
     triangle_index: Tensor  # [H, W] int64, -1: background
     barycentrics: Tensor  # [H, W, 3] float32, 0 on background
+    chosen: Tensor | None = None  # [H, W] bool, the pixels that carry a patch; None: all that are covered
 
     @property
     def size(self) -> int:
@@ -27,10 +28,11 @@ class UVLayout:
 
     @property
     def mask(self) -> Tensor:  # [H, W] bool
-        return self.triangle_index >= 0
+        """The valid pixels: one patch each."""
+        return self.triangle_index >= 0 if self.chosen is None else self.chosen
 
     def to(self, device: str | torch.device) -> UVLayout:
-        return UVLayout(self.triangle_index.to(device), self.barycentrics.to(device))
+        return UVLayout(*(value if value is None else value.to(device) for value in self.__dict__.values()))
 
 
 def pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:  # u of the columns [W], v of the rows [H]
@@ -73,6 +75,29 @@ def rasterise(
         torch.from_numpy(index.reshape(size, size)),
         torch.from_numpy(barycentrics.reshape(size, size, 3).astype(np.float32)),
     )
+
+
+def place_pixels(
+    uv: Tensor,  # [U, 2]
+    uv_triangles: Tensor,  # [T, 3]
+    triangle_index: Tensor,  # [H, W] int64, -1: background
+) -> tuple[UVLayout, Tensor]:  # and how far each pixel's centre lies outside its triangle [H, W], pixels
+    """A layout whose triangles are known already: where in its triangle each pixel's centre lies, or just beside it."""
+    size = len(triangle_index)
+    corners = uv.double()[uv_triangles[triangle_index.clamp_min(0)]].numpy()  # [H, W, 3, 2]
+    u, v = pixel_centres(size)
+    point = np.stack(np.broadcast_arrays(u[None], v[:, None]), -1)
+    a, b, c = np.moveaxis(corners, 2, 0)
+    area = _cross(b - a, c - a)
+    double_areas = np.stack([_cross(b - point, c - point), _cross(c - point, a - point), _cross(a - point, b - point)])
+    edges = np.stack([np.linalg.norm(side, axis=-1) for side in (c - b, a - c, b - a)])
+    covered = triangle_index.numpy() >= 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = np.moveaxis(double_areas / area, 0, -1)
+        outside = (-double_areas * np.sign(area) / edges).max(0) * size
+    outside = np.where(covered, np.where(np.isfinite(weights).all(-1), outside, np.inf), 0.0).clip(0)
+    barycentrics = np.where(covered[..., None] & np.isfinite(weights), weights, 0)
+    return UVLayout(triangle_index, torch.from_numpy(barycentrics).float()), torch.from_numpy(outside)
 
 
 def _pixel_range(coordinates: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:  # [T, 3] -> [T], [T]
