@@ -10,9 +10,12 @@ COMMANDS = {
     "simulate": ("training.simulate.run", "SimulateSettings", "simulate a garment on the body: raw frames"),
     "motions": ("training.motions", "MotionSettings", "make the motions that ship"),
     "build-body": ("training.body_builder.build", "BuildBodySettings", "build the free body"),
-    "pack": ("training.pack", "PackSettings", "raw frames to packed frames in SCALE's format"),
+    "pack": ("training.pack", "PackSettings", "raw frames or pairs of scan and body to packed frames"),
+    "check": ("training.check", "CheckSettings", "look for faults in a folder of frames"),
+    "posmap": ("training.posmap", "PosmapSettings", "positional map, mask and points of a UV template"),
     "train": ("training.train", "TrainSettings", "train a garment from a recipe"),
     "test": ("training.results", "ResultSettings", "packed frames through a garment: .ply files and figures"),
+    "render": ("training.render", "RenderSettings", "pictures and a film of .ply results"),
     "evaluate": ("training.evaluate", "EvaluateSettings", "measure a garment on held-out frames"),
 }
 

@@ -1,7 +1,8 @@
-"""`scale-train pack`: raw simulated frames to packed frames in SCALE's format."""
+"""`scale-train pack`: simulated frames, or pairs of scan and body, to packed frames in SCALE's format."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,19 +16,23 @@ from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.positional_map import UVLayout, positional_map, rasterise
 from training.clothed_body import ClothedBody, clothed_body, sample_scan
 from training.packed_frames import PackedFrame, write_packed
+from training.pairs import PairPacker, find_pairs, pack_pair
 from training.raw_frames import SPLITS, RawFramesError, RawGarment, read_garment, read_split
 from training.visibility import visible_skin
 
 
 @dataclass(frozen=True)
 class PackSettings:
-    """Pack raw frames: positional map, body, and points of the visible surface (cloth, and skin that it leaves bare).
+    """Pack frames: positional map, body, and points of the visible surface.
 
-    Writes OUT/<split>/<name>.npz; frames that are there already are left alone.
+    RAW is a folder of `scale-train simulate`; or a folder of pairs NAME_clothed.obj (the scan) and NAME_minimal.obj
+    (the body fitted to it), sorted into train, val and test where folders have these names; or one clothed file.
+    Global orientation and place are taken off pairs and kept in the frame, so that `test` can put them back. Writes
+    OUT/<split>/<name>.npz; frames that are there already are left alone.
     """
 
     raw: Annotated[Path, tyro.conf.Positional]
-    """Raw folder of `scale-train simulate`."""
+    """What to pack."""
     out: Path
     points: int = 40_000
     """Scan points a frame."""
@@ -36,6 +41,12 @@ class PackSettings:
     limit: int | None = None
     """At most this many frames a split."""
     body: str = "neutral"
+    minimal: Path | None = None
+    """The body of a single clothed file, if it is not beside it as NAME_minimal.obj."""
+    split: str = "train"
+    """Split of pairs that lie in no folder of that name."""
+    processes: int = 1
+    """Pairs packed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ def run(settings: PackSettings) -> int:
     unknown = set(settings.splits) - set(SPLITS)
     if unknown:
         raise RawFramesError(f"There is no split '{unknown.pop()}'; there are {', '.join(SPLITS)}.")
+    if not (settings.raw / "garment.npz").is_file():
+        return pack_pairs(settings)
     packer = make_packer(load_body(settings.body), read_garment(settings.raw), settings.points, settings.map_size)
     written = 0
     for split in settings.splits:
@@ -68,6 +81,43 @@ def run(settings: PackSettings) -> int:
             if not path.exists():
                 write_packed(path, pack_frame(packer, frames.pose[i], frames.vertices[i], frames.names[i], seed=i))
                 written += 1
+    return written
+
+
+def pack_pairs(settings: PackSettings) -> int:
+    """Pack pairs of meshes, with OUT/pack-report.json: what was rejected, and why."""
+    from concurrent.futures import ProcessPoolExecutor
+    from functools import partial
+    from multiprocessing import get_context
+
+    from tqdm import tqdm
+
+    if not settings.raw.exists():
+        raise RawFramesError(f"There is no {settings.raw}; name a folder or a clothed file.")
+    pairs, rejected = find_pairs(settings.raw, settings.minimal, settings.split)
+    if not pairs and not rejected:
+        raise RawFramesError(f"{settings.raw} holds neither frames of scale-train simulate nor pairs "
+                             "NAME_clothed.obj, NAME_minimal.obj.")  # fmt: skip
+    new = [pair for pair in pairs if not (settings.out / pair.split / f"{pair.name}.npz").exists()][: settings.limit]
+    body = load_body(settings.body)
+    if body.uv is None:
+        raise RawFramesError(f"The body '{body.name}' has no UVs; import it with its UV template.")
+    layout = rasterise(body.uv, body.uv_triangles, settings.map_size)
+    work = partial(pack_pair, PairPacker(body, layout, settings.points, settings.out))
+    with ProcessPoolExecutor(max(1, settings.processes), get_context("spawn")) as pool:
+        answers = pool.map(work, new) if settings.processes > 1 else map(work, new)
+        reasons = list(tqdm(answers, total=len(new), desc="pairs", unit="pair"))
+    rejected |= {pair.name: reason for pair, reason in zip(new, reasons, strict=True) if reason}
+    written = len(new) - sum(map(bool, reasons))
+    settings.out.mkdir(parents=True, exist_ok=True)
+    report = {"packed": written, "there already": len(pairs) - len(new), "rejected": rejected}
+    (settings.out / "pack-report.json").write_text(json.dumps(report, indent=1))
+    for name, reason in rejected.items():
+        print(f"rejected {name}: {reason}")
+    print(f"{written} pairs packed, {len(rejected)} rejected: {settings.out / 'pack-report.json'}")
+    if rejected and not written and len(pairs) == len(new):
+        raise RawFramesError(f"None of the {len(rejected)} pairs in {settings.raw} could be packed; the reasons are "
+                             "above.")  # fmt: skip
     return written
 
 

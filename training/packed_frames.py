@@ -1,5 +1,5 @@
-"""Packed frames: the file format in circulation for SCALE, one .npz a frame, with `scan_cloth`, `pose` and
-`root` added."""
+"""Packed frames: the file format in circulation for SCALE, one .npz a frame, with `scan_cloth`, `pose`,
+`root` and `scan_color` added."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class PackedFrame:
     cloth: np.ndarray | None = None  # [n] bool
     pose: np.ndarray | None = None  # [J, 3] axis-angle
     root: np.ndarray | None = None  # [4, 4] from normalised space to where the scan stood; None: not known
+    colors: np.ndarray | None = None  # [n, 3] in 0..1, NaN where the scanner saw none
 
     def in_place(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points and normals [M, 3] of this frame where the scan stood: the normalisation undone."""
@@ -52,6 +53,8 @@ def write_packed(path: str | Path, frame: PackedFrame) -> None:
         arrays["pose"] = frame.pose.astype(np.float32)
     if frame.root is not None:
         arrays["root"] = frame.root.astype(np.float32)
+    if frame.colors is not None:
+        arrays["scan_color"] = frame.colors.astype(np.float32)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
@@ -100,5 +103,19 @@ def read_packed(path: str | Path, map_size: int = 32) -> PackedFrame:
     return PackedFrame(
         floats[key], floats["body_verts"], floats["scan_pc"], floats["scan_n"],
         str(arrays["scan_name"]) if "scan_name" in arrays else path.stem, arrays.get("scan_cloth"), arrays.get("pose"),
-        arrays.get("root"),
+        arrays.get("root"), scan_colors(arrays.get("scan_color")),
     )  # fmt: skip
+
+
+def scan_colors(stored: np.ndarray | None) -> np.ndarray | None:  # [n, 3 or 4] -> [n, 3] in 0..1
+    """Colours of a file: whole numbers to 255 or fractions. NaN where there is none: a NaN or no opacity in the file,
+    or, in whole numbers without opacity, black, which is what scanners put into holes."""
+    if stored is None:
+        return None
+    colors = stored.astype(np.float32) / (255 if np.issubdtype(stored.dtype, np.integer) else 1)
+    hole = ~np.isfinite(colors).all(1)
+    if colors.shape[1] == 4:
+        hole |= colors[:, 3] == 0
+    elif np.issubdtype(stored.dtype, np.integer):
+        hole |= (colors == 0).all(1)
+    return np.where(hole[:, None], np.float32(np.nan), colors[:, :3])
