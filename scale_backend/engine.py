@@ -14,7 +14,7 @@ from scale_backend.body import Body, fit_joint_count
 from scale_backend.collision import garment_collider
 from scale_backend.convolutions import MatrixUNet
 from scale_backend.cores import Cores, shared_cores
-from scale_backend.cuda_graph import Replay, to_host
+from scale_backend.cuda_graph import Function, Replay, to_host
 from scale_backend.folded_mlp import FoldedMLP, Place
 from scale_backend.folding import fold
 from scale_backend.frames import decode_frames
@@ -161,6 +161,8 @@ class Decoder:
         def world(*inputs: Tensor) -> tuple[Tensor, Tensor]:
             return self._decode_world(prepared, push, *inputs)
 
+        if self.tiled and frames > 1:
+            return self._decode_apart(world, inputs)
         if self.device.type != "cuda":
             return to_host(world(*inputs))
         # a graph costs some frames to record: only for a number of frames that comes again, as in live use and bakes
@@ -169,6 +171,12 @@ class Decoder:
         if self.asked[key] == 2 and len(self.replays) < MAX_REPLAYS:
             self.replays[key] = Replay(world, tuple(inputs))
         return to_host(self.replays.get(key, world)(*inputs))
+
+    def _decode_apart(self, world: Function, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """A core a frame. Each is the same to the bit alone, in any batch, and baked in parts."""
+        frames = range(len(inputs[0]))
+        points, normals = zip(*self.cores.map(lambda f: world(*(x[f : f + 1] for x in inputs)), frames), strict=True)
+        return torch.cat(points), torch.cat(normals)
 
     def _decode_world(
         self,

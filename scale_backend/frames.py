@@ -1,7 +1,7 @@
-"""From a batch of poses to points and normals: what a Decoder does for each frame.
+"""From poses to points and normals: what a Decoder does for each frame.
 
-On a CPU frames are spread over the cores in small groups, and a single frame in pieces: the U-Net beside the
-articulation and the body's skin, then the queries a cache-sized tile at a time. On a GPU a batch goes as a whole.
+On a CPU the cores share a frame's pieces: the U-Net beside the articulation and the body's skin, then the queries a
+cache-sized tile at a time. On a GPU a batch goes as a whole.
 Nothing in here reads a value back from the device, so that a CUDA graph can hold it.
 """
 
@@ -23,7 +23,6 @@ from scale_backend.positional_map import surface_points
 if TYPE_CHECKING:
     from scale_backend.engine import Decoder, Prepared
 
-TOGETHER = 4  # frames that one core takes through the network at once: its weights are read once for them
 TILE = 1024  # rows; 1 MiB of activations in bfloat16 at 256 channels, in and out, stays in a core's cache
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
 
@@ -36,24 +35,7 @@ def decode_frames(
     shape: Tensor | None,  # [F, S]; None: the mean shape
     push: bool,
 ) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
-    """Decode a batch. Frames do not see each other: any split gives the same result."""
-    frames, count = len(rotations), model.cores.count
-    together = min(TOGETHER, -(-frames // count)) if count > 1 else TOGETHER
-    if not model.tiled or frames <= together:
-        return _decode_group(model, prepared, rotations, translation, shape, push)
-
-    def group(first: int) -> tuple[Tensor, Tensor]:
-        chosen = slice(first, first + together)
-        shapes = None if shape is None else shape[chosen]
-        return _decode_group(model, prepared, rotations[chosen], translation[chosen], shapes, push)
-
-    points, normals = zip(*model.cores.map(group, range(0, frames, together)), strict=True)
-    return torch.cat(points), torch.cat(normals)
-
-
-def _decode_group(
-    model: Decoder, prepared: Prepared, rotations: Tensor, translation: Tensor, shape: Tensor | None, push: bool
-) -> tuple[Tensor, Tensor]:
+    """Decode poses. On a CPU a Decoder asks for one at a time."""
     body, queries = model.body, prepared.queries
     # the network knows one body shape: features come from the mean shape, places and frames from the asked one
     plain = joint_transforms(body, rotations, -body.mean_joints[:1].expand_as(translation))

@@ -86,12 +86,14 @@ def test_clothes_follow_the_bodys_shape(body):
     assert 0.002 < (wide - plain).norm(dim=-1).mean() < 0.2
 
 
-def test_frames_decode_alike_alone_and_in_a_batch(body):
-    decoder = Decoder(make_garment("garment"), body)
-    rotations = random_pose(4)
-    together, _ = decoder.decode(rotations)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_frames_are_the_same_to_the_bit_alone_and_in_a_batch(body, precision):
+    decoder = Decoder(make_garment("garment"), body, precision=precision)
+    rotations, translation, shape = random_pose(4), torch.randn(4, 3), torch.randn(4, 10)
+    together = decoder.decode(rotations, translation, shape)
     for i in range(4):
-        assert (decoder.decode(rotations[i : i + 1])[0][0] - together[i]).abs().max() < 1e-5
+        alone = decoder.decode(*(x[i : i + 1] for x in (rotations, translation, shape)))
+        assert torch.equal(alone[0][0], together[0][i]) and torch.equal(alone[1][0], together[1][i])
 
 
 def test_topology_fits_the_points(body):
