@@ -65,14 +65,14 @@ class Camera:
 
 
 def spacing(points: np.ndarray) -> float:
-    """Radius at which discs close the gaps between neighbours: three quarters of a high quantile of the distance to
+    """Radius at which discs close the gaps between neighbours: nearly a high quantile of the distance to
     the fourth neighbour (points of a grid have four)."""
     from scipy.spatial import cKDTree
 
     if len(points) < 6:
         return 0.01
     chosen = points[np.linspace(0, len(points) - 1, min(len(points), SPACING_SAMPLES)).astype(int)]
-    return 0.75 * float(np.percentile(cKDTree(points).query(chosen, 5)[0][:, 4], 75))
+    return 0.95 * float(np.percentile(cKDTree(points).query(chosen, 5)[0][:, 4], 75))
 
 
 def disc_pixels(radius: float) -> np.ndarray:  # canvas pixels -> [K, 2] offsets

@@ -113,8 +113,11 @@ def test_check_finds_what_was_done_to_a_folder(tmp_path, capsys):
     change(2, positional_map=np.zeros((64, 64, 3), np.float32))
     assert main(["check", str(tmp_path / "packed")]) == 1
     said = capsys.readouterr().out
-    for fault in ("normals of length 2.00", "is not at the origin", "does not lie on the body", "empty positional map",
-                  "positional maps of different sizes: 32 (3 frames), 64 (1 frames)", "names that occur twice"):  # fmt: skip
+    faults = (
+        "normals of length 2.00", "is not at the origin", "does not lie on the body", "empty positional map",
+        "positional maps of different sizes: 32 (3 frames), 64 (1 frames)", "names that occur twice",
+    )  # fmt: skip
+    for fault in faults:
         assert fault in said
 
 
