@@ -44,9 +44,10 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
 
     from scale_backend.commands import Decode, Doctor, Info, Serve
     from scale_backend.import_commands import ImportBody, ImportCheckpoint
+    from scale_backend.track_command import Track
 
     kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info}
-    kinds |= {"import-body": ImportBody, "import-checkpoint": ImportCheckpoint}
+    kinds |= {"import-body": ImportBody, "import-checkpoint": ImportCheckpoint, "track": Track}
     choice = reduce(or_, (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()))
     options = (tyro.conf.OmitSubcommandPrefixes,)
     return tyro.cli(choice, prog="scale-backend", description=DESCRIPTION, args=arguments, config=options)

@@ -32,6 +32,8 @@ REQUIRED = {
 }
 OPTIONAL = {
     "numba": ("numba>=0.59", "decoding on a CPU, networks with softplus about twice as fast"),
+    "pymeshlab": ("pymeshlab>=2023.12", "the surface 'poisson', making tracked surfaces"),
+    "xatlas": ("xatlas>=0.0.9", "UVs of tracked surfaces, when they are made"),
     "trimesh": ("trimesh>=4.0", "training"),
     "yaml": ("pyyaml>=6", "training"),
     "PIL": ("pillow>=10", "pictures of a training's results"),

@@ -15,6 +15,7 @@ from scale_backend.carrier import Carrier, body_carrier
 from scale_backend.garment_header import FORMAT_VERSION, METADATA_KEY, GarmentError, garment_summary, surface_kinds
 from scale_backend.network import NetworkSettings, ScaleNetwork
 from scale_backend.positional_map import UVLayout
+from scale_backend.tracked_surface import TrackedSurface
 
 MODES = ("patch", "continuous")
 CARRIER_TENSORS = ("template", "triangles", "blend_weights", "shape_components", "uv", "uv_triangles", "region")
@@ -33,6 +34,7 @@ class Garment:
     body_digest: str
     carrier: Carrier | None = None  # None: the body is the carrier
     cloth: Tensor | None = None  # [P N] bool: which points are cloth; None: all
+    tracked: dict[str, TrackedSurface] = field(default_factory=dict)  # by part; of garments on the body
     preview: bytes = b""  # PNG
     title: str = ""
     description: str = ""
@@ -64,7 +66,7 @@ class Garment:
             "network": asdict(self.network.settings),
             "patches": int(self.layout.mask.sum()),
             "points_per_patch": self.network.settings.points_per_patch,
-            "surfaces": surface_kinds("garment" if garment_surface else "body"),
+            "surfaces": surface_kinds("garment" if garment_surface else "body", bool(self.tracked)),
             "parts": ["clothes"] if garment_surface or self.cloth is None else ["clothes", "whole body"],
             "region_names": list(self.carrier.region_names) if garment_surface else [],
             "training": self.training,
@@ -83,6 +85,8 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors |= {f"carrier.{k}": v for k, v in parts.items() if v is not None}
     if garment.cloth is not None:
         tensors["cloth"] = garment.cloth
+    for part, surface in garment.tracked.items():
+        tensors |= {f"tracked.{part}.{k}": v for k, v in surface.__dict__.items()}
     if garment.preview:
         tensors["preview"] = torch.frombuffer(bytearray(garment.preview), dtype=torch.uint8)
     path = Path(path)
@@ -151,11 +155,17 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
     cloth = tensors.get("cloth")
     if cloth is not None and cloth.shape != (int(layout.mask.sum()) * settings.points_per_patch,):
         raise ValueError("there is not one cloth flag for each point")
+    tracked = {}
+    for name in metadata["parts"]:
+        if surface := part(f"tracked.{name}."):
+            tracked[name] = TrackedSurface.from_tensors(surface)
+            tracked[name].check(int(layout.mask.sum()) * settings.points_per_patch)
     preview = bytes(tensors["preview"].numpy()) if "preview" in tensors else b""
     body = metadata["body"]
     return Garment(
         name=metadata["name"], network=network, layout=layout, mode=metadata["mode"], body_name=body["name"],
-        body_vertices=body["vertices"], body_digest=body["digest"], carrier=carrier, cloth=cloth, preview=preview,
+        body_vertices=body["vertices"], body_digest=body["digest"], carrier=carrier, cloth=cloth,
+        tracked=tracked, preview=preview,
         **{k: metadata[k] for k in ("title", "description", "licence", "author", "training")},
     )  # fmt: skip
 

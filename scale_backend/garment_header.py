@@ -16,11 +16,14 @@ class GarmentError(ValueError):
     """A garment file that cannot be used. The sentence names the file, what is wrong and what to do."""
 
 
-def surface_kinds(carrier: str) -> list[str]:
-    """What a garment on a carrier ("garment" or "body") can be shown as, the default first."""
+def surface_kinds(carrier: str, tracked: bool) -> list[str]:
+    """What a garment on a carrier ("garment" or "body") can be shown as, the default first.
+
+    `tracked` where its file holds the tracked surface; `poisson` needs a library that the backend may not have.
+    """
     if carrier == "garment":
         return [*REFINEMENTS, "points"]
-    return ["points", "patches"]
+    return [*(["tracked"] if tracked else []), "points", "patches", "poisson"]
 
 
 def garment_summary(path: str | Path) -> dict:
@@ -52,4 +55,5 @@ def garment_summary(path: str | Path) -> dict:
             "update the add-on or train the garment again."
         )
     # by what this version can do, not the one that wrote the file
-    return metadata | {"surfaces": surface_kinds(metadata.get("carrier"))}
+    tracked = any(name.startswith("tracked.") for name in header)
+    return metadata | {"surfaces": surface_kinds(metadata.get("carrier"), tracked)}

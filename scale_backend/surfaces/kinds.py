@@ -12,7 +12,7 @@ from scale_backend.garment_header import REFINEMENTS, GarmentError
 from scale_backend.queries import Queries, grid_queries, patch_queries, surface_queries
 from scale_backend.surfaces.patches import patch_triangles
 from scale_backend.surfaces.subdivision import subdivide
-from scale_backend.surfaces.surface import RestDecoder, Surface
+from scale_backend.surfaces.surface import Binding, RestDecoder, Surface
 
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
 NO_UV = np.zeros((0, 2), np.float32)
@@ -27,6 +27,10 @@ def build(garment: Garment, carrier: Carrier, surface: str, part: str, decode_re
         raise GarmentError(f"'{garment.name}' offers the parts {offered['parts']}, not '{part}'.")
     if surface in REFINEMENTS:
         return mesh(garment, carrier, REFINEMENTS.index(surface))
+    if surface == "tracked":
+        return tracked(garment, carrier, part)
+    if surface == "poisson":
+        raise GarmentError("A Poisson surface has another topology in every frame; ask for meshes instead.")
     if surface == "patches":
         return patches(garment, carrier, part, decode_rest)
     return points(garment, carrier, part)
@@ -73,6 +77,23 @@ def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDeco
     return Surface(
         chosen, _topology(chosen, carrier, triangles.numpy().astype(np.int32), _grid_uv(garment, used, triangles))
     )
+
+
+def tracked(garment: Garment, carrier: Carrier, part: str) -> Surface:
+    """The surface of the garment file that is bound to the points. Only points that it uses are decoded."""
+    if part not in garment.tracked:
+        raise GarmentError(
+            f"The tracked surface of '{garment.name}' is of {' and '.join(garment.tracked)}, not of {part}; "
+            "choose that part, or another surface."
+        )
+    bound = garment.tracked[part]
+    used, index = bound.index.long().unique(return_inverse=True)
+    queries = all_points(garment, carrier)[used]
+    strongest = index.gather(1, bound.weights.argmax(1, keepdim=True))[:, 0]
+    triangles = bound.triangles.numpy()
+    uv = bound.uv[bound.uv_triangles.flatten().long()].numpy()
+    topology = _topology(queries[strongest], carrier, triangles, uv)
+    return Surface(queries, topology, own_normals=True, binding=Binding(index, bound.weights))
 
 
 def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  # [3 T, 2]

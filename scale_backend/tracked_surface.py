@@ -1,0 +1,38 @@
+"""A surface bound to decoded points: the same triangles and UVs in every pose. Part of a garment file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrackedSurface:
+    """Each vertex is a weighted mean of decoded points."""
+
+    index: Tensor  # [V, K] int32, into the P N points of all patches
+    weights: Tensor  # [V, K] float32, rows sum to 1
+    triangles: Tensor  # [T, 3] int32
+    uv: Tensor  # [U, 2] float32
+    uv_triangles: Tensor  # [T, 3] int32
+
+    def check(self, point_count: int) -> None:
+        """Raises ValueError where the arrays do not fit each other or a garment of that many points."""
+        for name, indices, count in (
+            ("index", self.index, point_count),
+            ("triangles", self.triangles, len(self.index)),
+            ("uv_triangles", self.uv_triangles, len(self.uv)),
+        ):
+            if indices.dim() != 2 or not indices.numel() or int(indices.min()) < 0 or int(indices.max()) >= count:
+                raise ValueError(f"the tracked surface's {name} point outside their array of {count}")
+        if self.weights.shape != self.index.shape or self.triangles.shape != self.uv_triangles.shape:
+            raise ValueError("the tracked surface's arrays differ in length")
+        if self.triangles.shape[1] != 3 or (self.weights.sum(1) - 1).abs().max() > 1e-3:
+            raise ValueError("the tracked surface's weights do not sum to one")
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> TrackedSurface:
+        kinds = {"weights": torch.float32, "uv": torch.float32}
+        return cls(**{name: value.to(kinds.get(name, torch.int32)) for name, value in tensors.items()})

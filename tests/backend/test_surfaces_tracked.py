@@ -1,0 +1,135 @@
+"""Surfaces reconstructed from points: borders stay open, and what is bound to the points moves with them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from scale_backend.body import load_body
+from scale_backend.engine import Decoder
+from scale_backend.garment import load_garment, save_garment
+from scale_backend.garment_header import GarmentError, garment_summary
+from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.surfaces.meshes import decode_meshes
+from scale_backend.surfaces.reconstruction import border_edges, reconstruct
+from scale_backend.surfaces.tracking import track
+from scale_backend.tracked_surface import TrackedSurface
+from tests.making import make_garment
+
+
+def tube(count: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Points and normals of an open tube, 0.3 m wide and 0.6 m long: a skirt without a body."""
+    random = np.random.default_rng(seed)
+    angle, height = np.arange(count) * 2.399963, (np.arange(count) + random.random(count) * 0.2) / count * 0.6
+    normals = np.stack([np.cos(angle), 0 * angle, np.sin(angle)], 1)
+    return normals * 0.15 + np.stack([0 * angle, height, 0 * angle], 1), normals
+
+
+def border_loops(vertices: np.ndarray, triangles: np.ndarray) -> list[float]:  # lengths, metres
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges = border_edges(triangles)
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
+    loop = connected_components(graph, directed=False)[1][edges[:, 0]]
+    length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+    return [float(length[loop == number].sum()) for number in np.unique(loop)]
+
+
+def test_reconstruction_stays_open_where_the_cloth_ends():
+    points, normals = tube()
+    vertices, triangles = reconstruct(points, normals)
+    loops = border_loops(vertices, triangles)
+    assert len(loops) == 2  # top and hem, and no hole
+    assert all(0.85 < length / (np.pi * 0.3) < 1.15 for length in loops)
+    assert np.abs(np.hypot(vertices[:, 0], vertices[:, 2]) - 0.15).max() < 0.008
+    assert -0.03 < vertices[:, 1].min() < 0.03
+    assert 0.57 < vertices[:, 1].max() < 0.63
+
+
+def test_a_gap_in_the_cloth_is_closed():
+    points, normals = tube()
+    hole = np.linalg.norm(points - [0.15, 0.3, 0.0], axis=1) < 0.03
+    vertices, triangles = reconstruct(points[~hole], normals[~hole])
+    assert hole.sum() > 10
+    assert len(border_loops(vertices, triangles)) == 2
+
+
+def test_a_tracked_surface_follows_its_points():
+    points, normals = tube()
+    bent = points * [1.3, 1.0, 1.0] + np.stack([0.5 * points[:, 1] ** 2, 0 * points[:, 0], 0 * points[:, 0]], 1)
+    numbers = np.arange(len(points)) + 7
+    surface = track(np.stack([points, bent]).astype(np.float32), normals.astype(np.float32), numbers)
+    surface.check(len(points) + 7)
+    assert int(surface.index.min()) >= 7
+    assert len(border_loops(points, surface.triangles.numpy())) == 2
+    weights, index = surface.weights.numpy(), surface.index.numpy() - 7
+    for place in (points, bent):
+        vertices = (place[index] * weights[..., None]).sum(1)
+        assert cKDTree(place).query(vertices)[0].max() < 0.02  # a step between points
+        expected = place[cKDTree(points).query((points[index] * weights[..., None]).sum(1))[1]]
+        assert np.linalg.norm(vertices - expected, axis=1).mean() < 0.01
+    corners = surface.uv.numpy()[surface.uv_triangles.numpy()]
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert corners.min() >= 0
+    assert corners.max() <= 1
+    assert (np.abs(doubled) > 0).mean() > 0.99
+    assert 0.3 < np.abs(doubled).sum() / 2 <= 1.0  # charts do not overlap: they cannot fill more than the square
+
+
+@pytest.fixture(scope="module")
+def tracked_garment():
+    """Random weights: the surface is what matters here, ten triangles bound to some points."""
+    random = np.random.default_rng(4)
+    index = torch.from_numpy(random.integers(0, 1024 * 16, (12, 5)).astype(np.int32))
+    weights = torch.from_numpy(random.random((12, 5)).astype(np.float32))
+    triangles = torch.arange(30, dtype=torch.int32).reshape(10, 3) % 12
+    surface = TrackedSurface(index, weights / weights.sum(1, keepdim=True), triangles, torch.rand(30, 2),
+                             torch.arange(30, dtype=torch.int32).reshape(10, 3))  # fmt: skip
+    return replace(make_garment("body"), tracked={"clothes": surface})
+
+
+def test_tracked_surface_in_the_garment_file(tmp_path, tracked_garment):
+    path = tmp_path / "g.safetensors"
+    save_garment(path, tracked_garment)
+    assert garment_summary(path)["surfaces"][0] == "tracked"
+    back = load_garment(path).tracked
+    assert set(back) == {"clothes"}
+    for name, value in tracked_garment.tracked["clothes"].__dict__.items():
+        assert torch.equal(getattr(back["clothes"], name), value), name
+    wrong = replace(tracked_garment.tracked["clothes"], index=tracked_garment.tracked["clothes"].index + 99_999)
+    save_garment(path, replace(tracked_garment, tracked={"clothes": wrong}))
+    with pytest.raises(GarmentError, match="tracked surface's index"):
+        load_garment(path)
+
+
+def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
+    body = load_body("neutral")
+    decoder = Decoder(tracked_garment, body)
+    torch.manual_seed(1)
+    pose = matrix_from_axis_angle(torch.randn(2, 24, 3) * 0.2)
+    everything = decoder.decode(pose, surface="points", part="whole body", push=False)[0]
+    surface = tracked_garment.tracked["clothes"]
+    expected = (everything[:, surface.index.long()] * surface.weights[..., None]).sum(2)
+    points, normals = decoder.decode(pose, surface="tracked", push=False)
+    assert (points - expected).abs().max() < 1e-4
+    assert points.shape == normals.shape == (2, 12, 3)
+    assert decoder.topology("tracked")["uv"].shape == (30, 2)
+    with pytest.raises(GarmentError, match="not of whole body"):
+        decoder.topology("tracked", "whole body")
+
+
+def test_poisson_frames_of_the_shipped_dress():
+    from scale_backend.assets import find_garment
+
+    decoder = Decoder(load_garment(find_garment("dress-body")), load_body("neutral"))
+    pose = torch.eye(3).expand(1, 24, 3, 3).numpy()
+    [mesh] = decode_meshes(decoder, pose, None, None, "clothes")
+    assert mesh.frame == 0
+    assert mesh.points.shape == mesh.normals.shape == (len(mesh.patch), 3)
+    assert mesh.triangles.max() == len(mesh.points) - 1
+    assert len(border_loops(mesh.points, mesh.triangles)) == 4  # neck, two armholes, hem
+    with pytest.raises(GarmentError, match="ask for meshes"):
+        decoder.topology("poisson")
