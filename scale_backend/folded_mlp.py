@@ -24,7 +24,7 @@ class Place:
 
 
 class FoldedMLP:
-    """Features of queries to residuals and normals."""
+    """Features of queries to residuals and normals, and to colours where the network has them."""
 
     def __init__(self, network: FoldedNetwork, precision: Precision):
         self.settings, self.precision = network.settings, precision
@@ -51,6 +51,8 @@ class FoldedMLP:
             Layer(last.weight, last.bias, activation, dtype),
             Layer(output.weight, output.bias, "none", torch.float32),
         ]
+        ends = (activation, activation, "none")
+        self.color = [Layer(x.weight, x.bias, end, dtype) for x, end in zip(network.color, ends, strict=False)]
 
     def place(self, uv: Tensor, pq: Tensor) -> Place:  # [M, 2], [M, 2]
         place = torch.cat([encode_uv(uv, self.settings), pq], -1)
@@ -68,6 +70,17 @@ class FoldedMLP:
         with_normals: bool = True,
     ) -> tuple[Tensor, Tensor | None]:  # [F, R, 3], [F, R, 3] or None
         """Residuals and, where asked for, normals, in the local frame."""
+        h = self._shared(features, first, fifth)
+        residual = self._branch(h, self.residual).view(*features.shape[:2], 3)
+        if not with_normals:
+            return residual, None
+        return residual, self._branch(h, self.normal).view(*features.shape[:2], 3)
+
+    def colors(self, features: Tensor, first: Tensor, fifth: Tensor) -> Tensor:  # as in a call -> [F, R, 3] in 0..1
+        h = self._branch(self._shared(features, first, fifth), self.color)
+        return h.float().sigmoid().view(*features.shape[:2], 3)
+
+    def _shared(self, features: Tensor, first: Tensor, fifth: Tensor) -> Tensor:  # [F, R, H], or [R, H] of one frame
         x = features.to(self.precision.dtype)
         if len(x) > 1:
             first, fifth = first.expand(len(x), -1, -1), fifth.expand(len(x), -1, -1)
@@ -76,11 +89,7 @@ class FoldedMLP:
         h = self.from_features(x, first)
         for layer in self.trunk:
             h = layer(h)
-        h = self.skip_hidden(h, self.skip_features(x, fifth))
-        residual = self._branch(h, self.residual).view(*features.shape[:2], 3)
-        if not with_normals:
-            return residual, None
-        return residual, self._branch(h, self.normal).view(*features.shape[:2], 3)
+        return self.skip_hidden(h, self.skip_features(x, fifth))
 
     @staticmethod
     def _branch(h: Tensor, layers: list[Layer]) -> Tensor:  # [..., H] -> [..., 3]

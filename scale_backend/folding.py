@@ -32,6 +32,7 @@ class FoldedNetwork:
     skip: Linear
     residual: tuple[Linear, ...]
     normal: tuple[Linear, ...]
+    color: tuple[Linear, ...]  # empty for a network without colours
 
     def pose_features(self, x: Tensor) -> Tensor:  # [F, 3, H, W] -> [F, C, H, W]
         skips = []
@@ -57,6 +58,7 @@ class FoldedNetwork:
         return FoldedNetwork(
             self.settings, convolutions(self.downs), convolutions(self.ups), linears(self.trunk),
             self.skip.to(device), linears(self.residual), linears(self.normal),
+            linears(self.color),
         )  # fmt: skip
 
 
@@ -93,6 +95,7 @@ def fold(network: ScaleNetwork) -> FoldedNetwork:
     return FoldedNetwork(
         network.settings, tuple(downs), tuple(ups), tuple(linear(x) for x in mlp.trunk), linear(mlp.skip),
         tuple(linear(x) for x in mlp.residual), tuple(linear(x) for x in mlp.normal),
+        tuple(linear(x) for x in mlp.color or ()),
     )  # fmt: skip
 
 

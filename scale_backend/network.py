@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class NetworkSettings:
     """With the encoding: raw uv in front of it."""
     activation: str = "softplus"
     """Of the MLP: softplus (the paper's), silu or relu (cheaper)."""
+    colors: bool = False
+    """Whether a third branch of the MLP gives each point a colour."""
 
     def __post_init__(self) -> None:
         if self.map_size not in (32, 64, 128, 256):
@@ -200,10 +203,18 @@ class Output(nn.Module):
         return functional.linear(x, self.conv.weight[..., 0], self.conv.bias)
 
 
-class SharedMLP(nn.Module):
-    """Features and patch coordinates of a point to its residual and normal, in the local frame."""
+class LocalPoints(NamedTuple):
+    """What the network says of points."""
 
-    def __init__(self, channels_in: int, hidden: int, activation: str):
+    residual: Tensor  # [F, M, 3] in the local frame
+    normal: Tensor | None  # [F, M, 3] in the local frame, not of unit length
+    colors: Tensor | None  # [F, M, 3] in 0..1
+
+
+class SharedMLP(nn.Module):
+    """Features and patch coordinates of a point to its residual and normal, in the local frame, and its colour."""
+
+    def __init__(self, channels_in: int, hidden: int, activation: str, colors: bool = False):
         super().__init__()
 
         def layer(channels: int) -> Hidden:
@@ -213,20 +224,24 @@ class SharedMLP(nn.Module):
         self.skip = layer(channels_in + hidden)
         self.residual = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)])
         self.normal = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)])
+        self.color = nn.ModuleList([layer(hidden), layer(hidden), Output(hidden, 3)]) if colors else None
 
-    def forward(self, x: Tensor, with_normals: bool = True) -> tuple[Tensor, Tensor | None]:  # [R, C] -> 2 x [R, 3]
+    def forward(self, x: Tensor, with_normals: bool = True, with_colors: bool = False) -> LocalPoints:  # [R, C]
         h = x
         for layer in self.trunk:
             h = layer(h)
         h = self.skip(torch.cat([x, h], -1))
-        residual, normal = h, h
-        for layer in self.residual:
-            residual = layer(residual)
-        if not with_normals:
-            return residual, None
-        for layer in self.normal:
-            normal = layer(normal)
-        return residual, normal
+        return LocalPoints(
+            _through(self.residual, h),
+            _through(self.normal, h) if with_normals else None,
+            _through(self.color, h).sigmoid() if with_colors else None,
+        )
+
+
+def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:  # [R, C] -> [R, 3]
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 class ScaleNetwork(nn.Module):
@@ -237,7 +252,7 @@ class ScaleNetwork(nn.Module):
         self.settings = settings
         self.latent = nn.Parameter(torch.randn(1, settings.latent) / math.sqrt(settings.latent))
         self.unet = UNet(settings)
-        self.mlp = SharedMLP(settings.input_channels, settings.hidden, settings.activation)
+        self.mlp = SharedMLP(settings.input_channels, settings.hidden, settings.activation, settings.colors)
 
     def code(self) -> Tensor:  # [1, L]
         """The latent code, kept inside the unit ball."""
@@ -253,8 +268,15 @@ class ScaleNetwork(nn.Module):
         pq: Tensor,  # [M, 2]
         with_normals: bool = True,
     ) -> tuple[Tensor, Tensor | None]:  # residual [F, M, 3], normal [F, M, 3] where asked for
+        local = self._local(features, uv, pq, with_normals, False)
+        return local.residual, local.normal
+
+    def decode_colored(self, features: Tensor, uv: Tensor, pq: Tensor) -> LocalPoints:  # as in `decode`
+        """Everything that the network says of points; for networks with colours."""
+        return self._local(features, uv, pq, True, True)
+
+    def _local(self, features: Tensor, uv: Tensor, pq: Tensor, with_normals: bool, with_colors: bool) -> LocalPoints:
         place = torch.cat([encode_uv(uv, self.settings), pq], -1).expand(len(features), -1, -1)
         rows = torch.cat([features, place.to(features.dtype)], -1)
-        residual, normal = self.mlp(rows.flatten(0, 1), with_normals)
-        shape = (len(features), -1, 3)
-        return residual.float().view(shape), None if normal is None else normal.float().view(shape)
+        outputs = self.mlp(rows.flatten(0, 1), with_normals, with_colors)
+        return LocalPoints(*(x if x is None else x.float().view(len(features), -1, 3) for x in outputs))

@@ -21,6 +21,8 @@ def random_network(settings: NetworkSettings, seed: int = 0, size: float = 0.01)
         for branch in (network.mlp.residual, network.mlp.normal):
             branch[-1].conv.weight.normal_(0, size / settings.hidden**0.5)
             branch[-1].conv.bias.normal_(0, size)
+        if settings.colors:
+            network.mlp.color[-1].conv.weight.normal_(0, 2 / settings.hidden**0.5)
         for up in network.unet.ups[:-1]:
             up.bn.conv_gamma.weight.normal_(0, 0.05)
             up.bn.conv_beta.weight.normal_(0, 0.05)
@@ -28,7 +30,8 @@ def random_network(settings: NetworkSettings, seed: int = 0, size: float = 0.01)
         for _ in range(3):
             features = network.pose_features(torch.randn(4, 3, settings.map_size, settings.map_size) * 0.3)
             rows = features.flatten(2).transpose(1, 2)
-            network.decode(rows, torch.rand(rows.shape[1], 2), torch.rand(rows.shape[1], 2))
+            decode = network.decode_colored if settings.colors else network.decode
+            decode(rows, torch.rand(rows.shape[1], 2), torch.rand(rows.shape[1], 2))
     return network.eval().requires_grad_(False)
 
 

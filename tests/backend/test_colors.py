@@ -1,0 +1,73 @@
+"""A colour for each point: the third branch, from the network to the wire."""
+
+import pytest
+import torch
+
+from scale_backend.body import load_body, pose_vertices
+from scale_backend.carrier import pose_carrier
+from scale_backend.colors import decode_colors
+from scale_backend.engine import Decoder, sample_features
+from scale_backend.garment import load_garment
+from scale_backend.garment_header import GarmentError, garment_summary
+from scale_backend.network import NetworkSettings, ScaleNetwork
+from scale_backend.positional_map import positional_map
+from scale_backend.queries import vertex_queries
+from tests.backend import reference
+from tests.backend.test_engine import random_pose
+from tests.making import make_garment, write_garment
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body("neutral")
+
+
+def test_colors_equal_the_reference(body):
+    garment = make_garment("body", colors=True)
+    rotations = random_pose(2)
+    colors = decode_colors(Decoder(garment, body), rotations, "points", "whole body")
+    rotations[:, 0] = torch.eye(3)
+    posed = pose_vertices(body, rotations, -body.mean_joints[:1].expand(2, 3))
+    expected = reference.decode_patches(
+        garment.network.state_dict(), posed, body.triangles, garment.layout.triangle_index, garment.layout.barycentrics
+    )
+    assert (colors - expected[2].flatten(1, 2)).abs().max() < 1e-4
+    assert 0 <= colors.min() < 0.4 and 0.6 < colors.max() <= 1  # of many colours
+    points, _ = Decoder(garment, body).decode(rotations, surface="points", part="whole body", push=False)
+    assert (points - expected[0].flatten(1, 2) - body.mean_joints[0]).abs().max() < 1e-5  # the branch changes no point
+
+
+def test_the_cloths_colors_are_those_of_its_points(body):
+    garment = make_garment("body", colors=True)
+    decoder, rotations = Decoder(garment, body), random_pose(1)
+    whole = decode_colors(decoder, rotations, "points", "whole body")
+    assert torch.allclose(decode_colors(decoder, rotations), whole[:, garment.cloth], atol=1e-5)
+
+
+def test_a_mesh_has_a_color_for_each_vertex(body):
+    garment = make_garment("garment", colors=True)
+    rotations = random_pose(1)
+    colors = decode_colors(Decoder(garment, body), rotations, "mesh")
+    rotations[:, 0] = torch.eye(3)
+    posed = pose_carrier(garment.carrier, body, rotations, -body.mean_joints[:1])
+    features = garment.network.pose_features(positional_map(posed, garment.carrier.triangles, garment.layout))
+    queries = vertex_queries(garment.carrier, garment.layout)
+    expected = garment.network.decode_colored(sample_features(features, queries), queries.uv, queries.pq).colors
+    assert colors.shape == (1, len(garment.carrier.template), 3)
+    assert (colors - expected).abs().max() < 1e-4
+
+
+def test_files_keep_colors_and_older_files_have_none(tmp_path, body):
+    path = write_garment(tmp_path / "g.safetensors", "body", colors=True)
+    assert garment_summary(path)["network"]["colors"]
+    assert load_garment(path).network.mlp.color is not None
+    with pytest.raises(GarmentError, match="has no colours"):
+        decode_colors(Decoder(make_garment("body"), body), random_pose(1))
+
+
+def test_training_starts_grey_and_gives_each_branch_a_gradient():
+    network = ScaleNetwork(NetworkSettings(unet_width=4, hidden=16, colors=True))
+    local = network.decode_colored(torch.randn(2, 5, 64), torch.rand(5, 2), torch.rand(5, 2))
+    assert local.colors.shape == (2, 5, 3) and torch.equal(local.colors, torch.full((2, 5, 3), 0.5))
+    (local.colors - 1).square().mean().backward()
+    assert network.mlp.color[-1].conv.bias.grad.abs().min() > 0
