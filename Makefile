@@ -35,7 +35,7 @@ test: setup
 	$(BIN)/python -m pytest tests/addon
 
 bench: setup
-	$(BIN)/python -m tests.benchmarks.playback
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 addon: setup
 	$(BIN)/python build_addon.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,18 +42,19 @@ def sample_scan(
     body: Tensor,  # [F, B, 3]
     visible: Tensor,  # [F, B] bool
     count: int,
-    generator: torch.Generator | None = None,
+    random: Sequence[torch.Generator],
 ) -> tuple[Tensor, Tensor, Tensor]:  # points [F, n, 3], unit normals [F, n, 3], is cloth [F, n] bool
-    """Area-weighted scan points with smooth normals. The generator is a CPU one: equal scans on all devices."""
+    """Area-weighted scan points with smooth normals. A generator a frame, on the CPU: equal scans on all devices, and
+    in whatever batch a frame is."""
     vertices = torch.cat([cloth, body], 1)
     corners = vertices[:, surface.triangles]  # [F, T, 3, 3]
     area = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]).norm(dim=-1)
     bare = visible[:, surface.triangles[surface.cloth_triangles :] - surface.cloth_vertices].all(-1)
     area[:, surface.cloth_triangles :] *= bare
     cumulative = area.double().cumsum(1)
-    at = torch.rand(len(cloth), count, generator=generator, dtype=torch.float64).to(cloth.device)
+    at = torch.stack([torch.rand(count, generator=g, dtype=torch.float64) for g in random]).to(cloth.device)
     triangle = torch.searchsorted(cumulative, at * cumulative[:, -1:]).clamp_max(area.shape[1] - 1)
-    along = torch.rand(2, len(cloth), count, generator=generator).to(cloth.device)
+    along = torch.stack([torch.rand(2, count, generator=g) for g in random], 1).to(cloth.device)
     root = along[0].sqrt()
     weights = torch.stack([1 - root, root * (1 - along[1]), root * along[1]], -1)  # [F, n, 3]
     picked = surface.triangles[triangle]  # [F, n, 3]

@@ -139,7 +139,7 @@ def pack_frame(packer: Packer, pose: np.ndarray, cloth: np.ndarray, name: str, s
     visible = visible_skin(skin[0].numpy(), body.triangles.numpy(), cloth, packer.raw.triangles)
     points, normals, is_cloth = sample_scan(
         packer.surface, torch.from_numpy(cloth)[None], skin, torch.from_numpy(visible)[None], packer.points,
-        torch.Generator().manual_seed(seed),
+        [torch.Generator().manual_seed(seed)],
     )  # fmt: skip
     maps = positional_map(skin, body.triangles, packer.layout)[0].permute(1, 2, 0)
     return PackedFrame(maps.numpy(), skin[0].numpy(), points[0].numpy(), normals[0].numpy(), name,

@@ -3,6 +3,7 @@ in every step from raw frames on the training device."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from training.dataset import Groundwork, PosedFrames, generator, pose_frames, sp
 from training.decoding import Decoded, decode_points, point_queries
 from training.losses import chamfer_terms
 from training.nearest import nearest_index
-from training.packed_frames import packed_paths, read_packed
-from training.packed_poses import pose_packed
+from training.packed_frames import packed_paths
 from training.raw_frames import read_garment, read_split
+from training.scan_shards import ScanShards, read_shards
 
 LABEL_FRAMES = 48  # frames that vote on which points are cloth
+MOST_FRAMES = 1 << 16  # of a batch: each of its frames has random numbers of its own
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,12 @@ class RawScans:
     rotations: Tensor  # [F, J, 3, 3]
     groundwork: Groundwork
 
-    def sample(self, chosen: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, chosen: Tensor, count: int, random: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
+        """Points [F, n, 3], normals [F, n, 3] and is cloth [F, n]; a generator a frame."""
         body = self.groundwork.body
         translation = -body.mean_joints[:1].expand(len(chosen), 3)
         skin = pose_vertices(body, self.rotations[chosen], translation)
         return sample_scan(self.surface, self.cloth[chosen], skin, self.visible[chosen], count, random)
-
-
-@dataclass(frozen=True)
-class PackedScans:
-    """Scans with points fixed on disk."""
-
-    points: tuple[Tensor, ...]  # [n, 3] each
-    normals: tuple[Tensor, ...]
-    cloth: tuple[Tensor, ...] | None  # [n] bool each
-
-    def sample(self, chosen: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        frames = chosen.tolist()
-        picks = [torch.randint(len(self.points[i]), (count,), generator=random).to(chosen.device) for i in frames]
-
-        def take(values: tuple[Tensor, ...]) -> Tensor:
-            return torch.stack([values[i][pick] for i, pick in zip(frames, picks, strict=True)])
-
-        return take(self.points), take(self.normals), None if self.cloth is None else take(self.cloth)
 
 
 class ScanChamfer:
@@ -67,7 +52,7 @@ class ScanChamfer:
         self,
         groundwork: Groundwork,
         posed: PosedFrames,
-        scans: RawScans | PackedScans,
+        scans: RawScans | ScanShards,
         recipe: Recipe,
         names: tuple[str, ...],
     ):
@@ -79,13 +64,22 @@ class ScanChamfer:
     def __len__(self) -> int:
         return len(self.posed)
 
-    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True) -> dict[str, Tensor]:
-        """Loss terms of the chosen frames [B] at `grid_points` random points of every patch; normals always."""
+    def terms(
+        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True, first: int = 0
+    ) -> dict[str, Tensor]:
+        """Loss terms of the chosen frames [B] at `grid_points` random points of every patch; normals always.
+
+        first: the first frame's number in the whole batch, of which other processes have other parts.
+        """
         decoded = self.decode(network, chosen, self.pick(step))
-        random = generator(self.recipe.seed, step, 2)
-        scan, scan_normals, _ = self.scans.sample(chosen, self.recipe.scan_points, random)
+        scan, scan_normals, _ = self.sample(chosen, step, first)
         terms = chamfer_terms(decoded.points, decoded.normals, scan, scan_normals, self.workers)
         return terms | {"residual": decoded.offset.square().mean()}
+
+    def sample(self, chosen: Tensor, step: int, first: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scan points of the chosen frames in a step."""
+        random = [generator(self.recipe.seed, step * MOST_FRAMES + first + k, 2) for k in range(len(chosen))]
+        return self.scans.sample(chosen, self.recipe.scan_points, random)
 
     def pick(self, step: int) -> Tensor:  # [P grid_points] queries
         count = self.recipe.network.points_per_patch
@@ -97,10 +91,6 @@ class ScanChamfer:
     def decode(self, network: ScaleNetwork, chosen: Tensor, picked: Tensor) -> Decoded:
         return decode_points(network, self.groundwork, self.posed, chosen, self.queries[picked], self.recipe.precision)
 
-    def scan(self, number: int) -> tuple[Tensor, Tensor]:  # [n, 3] points, [n, 3] normals
-        """All of a packed frame's scan."""
-        return self.scans.points[number], self.scans.normals[number]
-
     @torch.no_grad()
     def cloth_flags(self, network: ScaleNetwork) -> Tensor | None:  # [P N] bool
         """Which points are cloth: the label of the nearest scan point, by majority over training frames."""
@@ -108,7 +98,7 @@ class ScanChamfer:
         chosen = torch.linspace(0, len(self) - 1, min(LABEL_FRAMES, len(self))).round().long()
         every = torch.arange(len(self.queries), device=self.device)
         for frame in chosen.to(self.device).split(1):
-            scan, _, cloth = self.scans.sample(frame, self.recipe.scan_points, generator(self.recipe.seed, 0, 3))
+            scan, _, cloth = self.scans.sample(frame, self.recipe.scan_points, [generator(self.recipe.seed, 0, 3)])
             if cloth is None:
                 return None
             points = self.decode(network, frame, every).points[0]
@@ -116,32 +106,23 @@ class ScanChamfer:
         return (votes > len(chosen) / 2).cpu()
 
 
-def read_scans(groundwork: Groundwork, recipe: Recipe, cache: Path | None = None, split: str = "train") -> ScanChamfer:
+def read_scans(groundwork: Groundwork, recipe: Recipe, out: Path, split: str = "train") -> ScanChamfer:
     """A split of a raw or a packed folder. Raises ValueError where it is neither.
 
-    cache: file that keeps which skin is visible in the raw frames (a fifth of a second a frame to find out).
+    out: the training's folder, which keeps what takes long to find out: the skin that is visible in raw frames (a fifth
+    of a second a frame), the points of packed frames.
     """
-    folder = Path(recipe.data)
+    folder, part = Path(recipe.data), "" if split == "train" else f"-{split}"
     if (folder / "garment.npz").is_file():
-        return _read_raw(groundwork, recipe, folder, cache, split)
-    packed = [read_packed(path, groundwork.layout.size) for path in packed_paths(folder, split, recipe.data_spacing)]
-    posed = pose_packed(groundwork, packed)
-    device = groundwork.body.template.device
-
-    def tensors(name: str) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(getattr(frame, name)).to(device) for frame in packed)
-
-    cloth = tensors("cloth") if all(frame.cloth is not None for frame in packed) else None
-    return ScanChamfer(
-        groundwork,
-        posed,
-        PackedScans(tensors("points"), tensors("normals"), cloth),
-        recipe,
-        tuple(frame.name for frame in packed),
-    )
+        return _read_raw(groundwork, recipe, folder, out / f"visible-skin{part}.npz", split)
+    paths = packed_paths(folder, split, recipe.data_spacing)
+    if recipe.frames is not None and len(paths) > recipe.frames:
+        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, recipe.frames).round().astype(int)]
+    scans, posed, names = read_shards(paths, groundwork, out / f"scans{part}")
+    return ScanChamfer(groundwork, posed, scans, recipe, names)
 
 
-def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path | None, split: str) -> ScanChamfer:
+def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path, split: str) -> ScanChamfer:
     raw, frames = read_garment(folder), spread(read_split(folder, split), recipe.frames)
     body, device = groundwork.body, groundwork.body.template.device
     posed = pose_frames(groundwork, frames.pose)

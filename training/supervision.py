@@ -35,9 +35,11 @@ class CorrespondingVertices:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def terms(self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True) -> dict[str, Tensor]:
+    def terms(
+        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True, first: int = 0
+    ) -> dict[str, Tensor]:
         """Loss terms of the chosen frames [B] at a random set of vertices that lie in small neighbourhoods, so that
-        triangles can be compared too."""
+        triangles can be compared too; the same for all parts of a batch, wherever they start (`first`)."""
         vertices = self.pick(step).to(self.device)
         triangles = triangles_among(self.triangles, vertices.cpu(), len(self.neighbours)).to(self.device)
         decoded = self.decode(network, chosen, vertices, with_normals)
@@ -71,7 +73,7 @@ def read_supervision(groundwork: Groundwork, recipe: Recipe, out: Path, split: s
         return CorrespondingVertices(groundwork, frames, recipe)
     from training.scans import read_scans
 
-    return read_scans(groundwork, recipe, out / f"visible-skin{'' if split == 'train' else f'-{split}'}.npz", split)
+    return read_scans(groundwork, recipe, out, split)
 
 
 def neighbourhoods(template: Tensor) -> Tensor:  # [V, 3] -> [V, NEIGHBOURS] the nearest vertices at rest

@@ -61,7 +61,7 @@ class HeldOut:
         figures, data = ScanFigures(), self.supervision
         for number in range(len(data)):
             decoded = self.decode(network, number)
-            scan, normals = data.scan(number)
+            scan, normals = data.scans.scan(number)
             figures.add(data.names[number], decoded.points[0], decoded.normals[0], scan, normals, data.workers)
         mean = figures.mean()
         return {"to_truth_mean": mean["to_scan_mm"], "from_truth_mean": mean["from_scan_mm"],

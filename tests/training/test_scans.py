@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from training.config import Recipe
 from training.dataset import read_groundwork
 from training.pack import PackSettings
 from training.pack import run as pack
-from training.packed_frames import PackedFrameError
+from training.packed_frames import PackedFrameError, read_packed
 from training.scans import read_scans
 from training.trainer import Trainer
 
@@ -42,22 +43,22 @@ def test_scan_points_are_spread_by_area_over_what_is_visible():
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
     surface = clothed_body(faces, 4, faces, 4)
     every = torch.ones(1, 4, dtype=torch.bool)
-    points, normals, is_cloth = sample_scan(surface, cloth, body, every, 6000, torch.Generator().manual_seed(0))
+    points, normals, is_cloth = sample_scan(surface, cloth, body, every, 6000, [torch.Generator().manual_seed(0)])
     assert abs(float(is_cloth.float().mean()) - 1 / 3) < 0.03
     assert torch.allclose(points[..., 2], torch.where(is_cloth, 0.0, -1.0))
     assert torch.allclose(normals, torch.tensor([0.0, 0, 1]).expand_as(normals), atol=1e-6)
     hidden = every.clone()
     hidden[0, 1] = False  # only the second triangle of the body is left
-    points, _, is_cloth = sample_scan(surface, cloth, body, hidden, 4000, torch.Generator().manual_seed(0))
+    points, _, is_cloth = sample_scan(surface, cloth, body, hidden, 4000, [torch.Generator().manual_seed(0)])
     skin = points[~is_cloth]
     assert abs(float(is_cloth.float().mean()) - 0.5) < 0.03 and (skin[:, 0] <= 2 * skin[:, 1] + 1e-6).all()
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-def test_learning_from_raw_and_from_packed_frames(folders, kind):
+def test_learning_from_raw_and_from_packed_frames(folders, tmp_path, kind):
     recipe = replace(RECIPE, data=str(folders[kind]))
     groundwork = read_groundwork(recipe)
-    data = read_scans(groundwork, recipe)
+    data = read_scans(groundwork, recipe, tmp_path)
     trainer = Trainer(recipe, data, torch.device("cpu"))
     losses = []
     while trainer.progress < 1:
@@ -71,10 +72,10 @@ def test_learning_from_raw_and_from_packed_frames(folders, kind):
     assert not flags.view(len(posed), -1)[head].any()
 
 
-def test_raw_and_packed_frames_pose_the_same_patches(folders):
+def test_raw_and_packed_frames_pose_the_same_patches(folders, tmp_path):
     raw, packed = (replace(RECIPE, data=str(folder)) for folder in folders)
     groundwork = read_groundwork(raw)
-    first, second = read_scans(groundwork, raw).posed, read_scans(groundwork, packed).posed
+    first, second = (read_scans(groundwork, r, tmp_path).posed for r in (raw, packed))
     assert torch.allclose(first.maps, second.maps, atol=1e-6)
     assert torch.allclose(first.base, second.base, atol=1e-6)
     assert torch.allclose(first.frames, second.frames, atol=1e-6)
@@ -83,10 +84,10 @@ def test_raw_and_packed_frames_pose_the_same_patches(folders):
 def test_what_is_visible_is_kept(folders, tmp_path):
     recipe = replace(RECIPE, data=str(folders[0]))
     groundwork = read_groundwork(recipe)
-    cache = tmp_path / "visible.npz"
-    first = read_scans(groundwork, recipe, cache).scans.visible
+    cache = tmp_path / "visible-skin.npz"
+    first = read_scans(groundwork, recipe, tmp_path).scans.visible
     stamp = cache.read_bytes()
-    assert torch.equal(read_scans(groundwork, recipe, cache).scans.visible, first)
+    assert torch.equal(read_scans(groundwork, recipe, tmp_path).scans.visible, first)
     assert cache.read_bytes() == stamp
     assert 0.5 < float(first.float().mean()) < 0.98
 
@@ -94,4 +95,32 @@ def test_what_is_visible_is_kept(folders, tmp_path):
 def test_a_folder_of_neither_kind_is_told(tmp_path):
     recipe = replace(RECIPE, data=str(tmp_path))
     with pytest.raises(PackedFrameError, match="no packed frames of the split 'train' \\(splits there: none\\)"):
-        read_scans(read_groundwork(recipe), recipe)
+        read_scans(read_groundwork(recipe), recipe, tmp_path)
+
+
+def test_shards_hold_the_frames_and_are_read_from_disk(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.scan_shards.SHARD_FRAMES", 3)  # four frames: two shards
+    recipe = replace(RECIPE, data=str(folders[1]))
+    groundwork = read_groundwork(recipe)
+    data = read_scans(groundwork, recipe, tmp_path)
+    files = sorted((folders[1] / "train").glob("*.npz"))
+    assert len(data.scans.rows) == 2 and all(isinstance(rows, np.memmap) for rows in data.scans.rows)
+    for number, path in enumerate(files):
+        frame = read_packed(path)
+        points, normals = data.scans.scan(number)
+        assert np.array_equal(points.numpy(), frame.points) and np.array_equal(normals.numpy(), frame.normals)
+        assert data.names[number] == frame.name
+    written = (tmp_path / "scans" / "rows-0000.npy").stat().st_mtime_ns
+    read_scans(groundwork, recipe, tmp_path)
+    assert (tmp_path / "scans" / "rows-0000.npy").stat().st_mtime_ns == written
+    fewer = read_scans(groundwork, replace(recipe, frames=2), tmp_path)
+    assert fewer.names == (data.names[0], data.names[3])  # other frames: other shards
+
+
+def test_a_frame_gets_the_same_points_in_any_part_of_a_batch(folders, tmp_path):
+    for folder in folders:
+        recipe = replace(RECIPE, data=str(folder))
+        data = read_scans(read_groundwork(recipe), recipe, tmp_path)
+        whole = data.sample(torch.tensor([2, 0, 3, 1]), 7)
+        part = data.sample(torch.tensor([3, 1]), 7, first=2)
+        assert all(torch.equal(a[2:], b) for a, b in zip(whole, part, strict=True))

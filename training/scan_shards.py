@@ -1,0 +1,125 @@
+"""Packed frames as memory-mapped shards: points are read from disk as they are needed, so that 50,000 frames of 40,000
+points train in a few GiB. What the network sees of a frame, 50 KB, is kept beside them, ready to use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.dataset import Groundwork, PosedFrames
+from training.packed_frames import PackedFrame, read_packed
+from training.packed_poses import pose_packed
+
+SHARD_FRAMES = 256
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ScanShards:
+    """Scans with points fixed on disk."""
+
+    rows: tuple[np.ndarray, ...]  # a shard each: [rows, 6] points and normals, memory-mapped
+    cloth: tuple[np.ndarray, ...] | None  # [rows] bool
+    place: np.ndarray  # [F, 3] shard, first row, rows
+    device: torch.device
+
+    def scan(self, number: int) -> tuple[Tensor, Tensor]:  # [n, 3] points, [n, 3] normals
+        """All of one frame's scan."""
+        values = torch.from_numpy(np.array(self._of(self.rows, number))).to(self.device)
+        return values[:, :3], values[:, 3:]
+
+    def sample(
+        self, chosen: Tensor, count: int, random: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Points [F, n, 3], normals [F, n, 3] and, where known, is cloth [F, n]; a generator a frame."""
+        rows, cloth = [], []
+        for number, generator in zip(chosen.tolist(), random, strict=True):
+            pick = torch.randint(int(self.place[number, 2]), (count,), generator=generator).numpy()
+            rows.append(torch.from_numpy(self._of(self.rows, number)[pick]))
+            if self.cloth is not None:
+                cloth.append(torch.from_numpy(self._of(self.cloth, number)[pick]))
+        values = torch.stack(rows).to(self.device)
+        return values[..., :3], values[..., 3:], torch.stack(cloth).to(self.device) if cloth else None
+
+    def _of(self, shards: tuple[np.ndarray, ...], number: int) -> np.ndarray:
+        shard, first, count = self.place[number]
+        return shards[shard][first : first + count]
+
+
+def read_shards(
+    paths: Sequence[Path], groundwork: Groundwork, folder: Path
+) -> tuple[ScanShards, PosedFrames, tuple[str, ...]]:
+    """Shards of packed frames, what the network sees of them, and their names. Written to the folder when it does not
+    hold those of these very files. Raises PackedFrameError."""
+    key = _key(paths, groundwork)
+    index = folder / "index.json"
+    if not index.is_file() or json.loads(index.read_text()).get("key") != key:
+        beside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            _write(paths, groundwork, beside, key)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    content = json.loads(index.read_text())
+    device = groundwork.body.template.device
+
+    def mapped(name: str) -> tuple[np.ndarray, ...]:
+        return tuple(np.load(folder / f"{name}-{i:04d}.npy", mmap_mode="r") for i in range(content["shards"]))
+
+    def gathered(name: str) -> Tensor:
+        return torch.cat([torch.from_numpy(np.array(part)) for part in mapped(name)]).to(device)
+
+    posed = PosedFrames(*(gathered(name) for name in ("rotations", "maps", "base", "frames")))
+    cloth = mapped("cloth") if content["cloth"] else None
+    place = np.array(content["place"], np.int64).reshape(-1, 3)
+    return ScanShards(mapped("rows"), cloth, place, device), posed, tuple(content["names"])
+
+
+def _key(paths: Sequence[Path], groundwork: Groundwork) -> str:
+    stats = [(path.name, (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
+    basis = (FORMAT, stats, groundwork.body.digest, groundwork.layout.size, groundwork.mode, groundwork.carrier.kind)
+    return hashlib.sha256(repr(basis).encode()).hexdigest()
+
+
+def _write(paths: Sequence[Path], groundwork: Groundwork, folder: Path, key: str) -> None:
+    from tqdm import tqdm
+
+    folder.mkdir(parents=True)
+    on_host = groundwork.to("cpu")
+    names, place, cloth, shards = [], [], True, 0
+    with tqdm(total=len(paths), desc="reading frames", unit="frame") as bar:
+        for first in range(0, len(paths), SHARD_FRAMES):
+            frames = []
+            for path in paths[first : first + SHARD_FRAMES]:
+                frames.append(read_packed(path, groundwork.layout.size))
+                bar.update()
+            ends = np.cumsum([len(frame.points) for frame in frames])
+            place += [(shards, int(end) - len(f.points), len(f.points)) for f, end in zip(frames, ends, strict=True)]
+            names += [frame.name for frame in frames]
+            cloth &= _write_shard(folder, shards, frames, pose_packed(on_host, frames))
+            shards += 1
+    content = {"key": key, "shards": shards, "cloth": cloth, "place": place, "names": names}
+    (folder / "index.json").write_text(json.dumps(content))
+
+
+def _write_shard(folder: Path, number: int, frames: list[PackedFrame], posed: PosedFrames) -> bool:
+    """Whether all frames say what is cloth."""
+    arrays = {name: getattr(posed, name).numpy() for name in ("rotations", "maps", "base", "frames")}
+    arrays["rows"] = np.concatenate([np.concatenate([frame.points, frame.normals], 1) for frame in frames])
+    known = all(frame.cloth is not None for frame in frames)
+    if known:
+        arrays["cloth"] = np.concatenate([frame.cloth for frame in frames])
+    for name, values in arrays.items():
+        np.save(folder / f"{name}-{number:04d}.npy", values)
+    return known
