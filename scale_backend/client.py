@@ -226,15 +226,33 @@ class Backend:
 
         Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
         """
+        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "batch": batch}
+        for first, arrays in self._stream("stream", _pose_arrays(rotations, translation, shape), **fields):
+            yield first, arrays["points"], arrays["normals"]
+
+    def decode_meshes(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        translation: np.ndarray | None = None,  # [F, 3] metres
+        shape: np.ndarray | None = None,  # [S] or [F, S]
+        part: str = "clothes",
+        push_out: bool = True,
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
+        """The surface `poisson`, whose topology is another in every frame. Closing the iterator cancels."""
+        fields = {"garment": garment, "part": part, "push_out": push_out}
+        yield from self._stream("meshes", _pose_arrays(rotations, translation, shape), **fields)
+
+    def _stream(self, request: str, arrays: dict[str, np.ndarray], **fields) -> Iterator[tuple[int, dict]]:
+        """First frame and arrays of message after message, on a connection of its own."""
         channel = Channel(self._process, self._address, self._key, self._silence)
         try:
-            fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "batch": batch}
-            number = channel.send("stream", _pose_arrays(rotations, translation, shape), **fields)
+            number = channel.send(request, arrays, **fields)
             while True:
-                header, arrays = channel.receive(number)
+                header, received = channel.receive(number)
                 if "first" not in header:
                     return
-                yield header["first"], arrays["points"], arrays["normals"]
+                yield header["first"], received
         finally:
             channel.close()  # the backend stops before the next batch when its client has left
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from scale_backend.protocol import (
     receive_message,
     send_message,
 )
+
+if TYPE_CHECKING:
+    from scale_backend.surfaces.meshes import FrameMesh
 
 MAX_BATCH = 4096  # frames
 
@@ -113,12 +117,25 @@ class Service:
             bool(header.get("push_out", True)),
             batch,
         )
+        yield from self._in_turn(batches)
+
+    def meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[FrameMesh]:
+        """Frames whose topology changes, reconstructed one by one."""
+        from scale_backend.surfaces.meshes import decode_meshes
+
+        if "rotations" not in arrays:
+            raise ValueError("A request for meshes needs the array 'rotations'.")
+        poses = arrays["rotations"], arrays.get("translation"), arrays.get("shape")
+        decoder, part = self.decoder(header.get("garment")), _text(header, "part")
+        yield from self._in_turn(decode_meshes(decoder, *poses, part, bool(header.get("push_out", True))))
+
+    def _in_turn(self, steps: Iterator) -> Iterator:
         while True:
             with self.lock:
-                decoded = next(batches, None)
-            if decoded is None:
+                step = next(steps, None)
+            if step is None:
                 return
-            yield decoded
+            yield step
 
 
 def _stamp(path: Path) -> tuple:
@@ -197,6 +214,8 @@ class Session:
                 return self._decode(header, arrays)
             case "stream":
                 return self._stream(header, arrays)
+            case "meshes":
+                return self._meshes(header, arrays)
             case other:
                 raise ProtocolError(f"The backend knows no request {other!r}.")
 
@@ -220,6 +239,14 @@ class Session:
         for first, points, normals in self.service.decode(header, arrays):
             frames = {"points": points, "normals": normals}
             send_message(self.connection, {"id": header.get("id"), "first": first}, frames)
+            self._heed_cancellation(header)
+        return {}, {}
+
+    def _meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
+        """A message for each frame: its points and the triangles between them."""
+        for mesh in self.service.meshes(header, arrays):
+            frame = {name: value for name, value in mesh._asdict().items() if name != "frame"}
+            send_message(self.connection, {"id": header.get("id"), "first": mesh.frame}, frame)
             self._heed_cancellation(header)
         return {}, {}
 

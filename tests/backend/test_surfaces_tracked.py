@@ -1,5 +1,6 @@
 """Surfaces reconstructed from points: borders stay open, and what is bound to the points moves with them."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from scale_backend.body import load_body
+from scale_backend.client import Backend, BackendError
 from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment, save_garment
 from scale_backend.garment_header import GarmentError, garment_summary
@@ -133,3 +135,14 @@ def test_poisson_frames_of_the_shipped_dress():
     assert len(border_loops(mesh.points, mesh.triangles)) == 4  # neck, two armholes, hem
     with pytest.raises(GarmentError, match="ask for meshes"):
         decoder.topology("poisson")
+
+    with Backend.start(sys.executable, device="cpu", threads=1) as backend:  # the same through a backend process
+        garment = backend.open_garment("dress-body")["id"]
+        streamed = list(backend.decode_meshes(garment, pose.repeat(2, 0)))
+        with pytest.raises(BackendError, match="parts"):
+            next(backend.decode_meshes(garment, pose, part="sleeves"))
+    assert [frame for frame, _ in streamed] == [0, 1]
+    for _, arrays in streamed:
+        assert arrays["points"].shape == arrays["normals"].shape == (len(arrays["patch"]), 3)
+        assert np.abs(len(arrays["points"]) / len(mesh.points) - 1) < 0.02
+        assert arrays["triangles"].max() == len(arrays["points"]) - 1
