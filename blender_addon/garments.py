@@ -19,13 +19,20 @@ SUFFIX = ".safetensors"
 NONE = "NONE"  # key of the menu's only entry when there are no garments
 SURFACES = (
     ("MESH", "Mesh", "A surface with faces and UVs, the same from frame to frame", "MESH_DATA", 0),
+    ("MESH_X4", "Mesh ×4", "The mesh with four times the triangles, each new vertex decoded", "MESH_DATA", 2),
+    ("MESH_X16", "Mesh ×16", "The mesh with sixteen times the triangles: for close-ups", "MESH_DATA", 3),
+    ("TRACKED", "Tracked", "A surface laid through the points once, with UVs, that follows them", "MESH_DATA", 4),
     ("POINTS", "Points", "The points the model gives, drawn as small spheres", "POINTCLOUD_DATA", 1),
+    ("PATCHES", "Patches", "Each patch as a small sheet, joined to the next where they meet", "MESH_GRID", 5),
 )
 PARTS = (
     ("CLOTHES", "Clothes", "Only the cloth, to be worn by your character", "MOD_CLOTH", 0),
     ("WHOLE_BODY", "Whole Body", "The clothed body as one surface, skin included", "OUTLINER_OB_ARMATURE", 1),
 )
-WIRE_NAMES = {"MESH": "mesh", "POINTS": "points", "CLOTHES": "clothes", "WHOLE_BODY": "whole body"}
+WIRE_NAMES = {
+    "MESH": "mesh", "MESH_X4": "mesh-x4", "MESH_X16": "mesh-x16", "TRACKED": "tracked", "POINTS": "points",
+    "PATCHES": "patches", "CLOTHES": "clothes", "WHOLE_BODY": "whole body",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
     if garment.cloth is not None:
         tensors["cloth"] = garment.cloth
     for part, surface in garment.tracked.items():
-        tensors |= {f"tracked.{part}.{k}": v for k, v in surface.__dict__.items()}
+        tensors |= {f"tracked.{part}.{k}": v for k, v in surface.tensors().items()}
     if garment.preview:
         tensors["preview"] = torch.frombuffer(bytearray(garment.preview), dtype=torch.uint8)
     path = Path(path)

@@ -34,5 +34,10 @@ class TrackedSurface:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> TrackedSurface:
+        """As a garment file holds them: weights in 16 bits."""
         kinds = {"weights": torch.float32, "uv": torch.float32}
-        return cls(**{name: value.to(kinds.get(name, torch.int32)) for name, value in tensors.items()})
+        read = {name: value.to(kinds.get(name, torch.int32)) for name, value in tensors.items()}
+        return cls(**read | {"weights": read["weights"] / read["weights"].sum(1, keepdim=True)})
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.__dict__ | {"weights": self.weights.half()}

@@ -12,7 +12,7 @@ from scale_backend.garment_header import REFINEMENTS, GarmentError
 from scale_backend.queries import Queries, grid_queries, patch_queries, surface_queries
 from scale_backend.surfaces.patches import patch_triangles
 from scale_backend.surfaces.subdivision import subdivide
-from scale_backend.surfaces.surface import Binding, RestDecoder, Surface
+from scale_backend.surfaces.surface import Binding, RestDecoder, Surface, neighbours
 
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
 NO_UV = np.zeros((0, 2), np.float32)
@@ -92,8 +92,9 @@ def tracked(garment: Garment, carrier: Carrier, part: str) -> Surface:
     strongest = index.gather(1, bound.weights.argmax(1, keepdim=True))[:, 0]
     triangles = bound.triangles.numpy()
     uv = bound.uv[bound.uv_triangles.flatten().long()].numpy()
+    binding = Binding(index, bound.weights, *neighbours(bound.triangles, len(index)))
     topology = _topology(queries[strongest], carrier, triangles, uv)
-    return Surface(queries, topology, own_normals=True, binding=Binding(index, bound.weights))
+    return Surface(queries, topology, own_normals=True, binding=binding)
 
 
 def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  # [3 T, 2]

@@ -87,7 +87,8 @@ def tracked_garment():
     random = np.random.default_rng(4)
     index = torch.from_numpy(random.integers(0, 1024 * 16, (12, 5)).astype(np.int32))
     weights = torch.from_numpy(random.random((12, 5)).astype(np.float32))
-    triangles = torch.arange(30, dtype=torch.int32).reshape(10, 3) % 12
+    a = torch.arange(10, dtype=torch.int32)  # a strip
+    triangles = torch.stack([a, a + 1, a + 2], 1)
     surface = TrackedSurface(index, weights / weights.sum(1, keepdim=True), triangles, torch.rand(30, 2),
                              torch.arange(30, dtype=torch.int32).reshape(10, 3))  # fmt: skip
     return replace(make_garment("body"), tracked={"clothes": surface})
@@ -100,11 +101,28 @@ def test_tracked_surface_in_the_garment_file(tmp_path, tracked_garment):
     back = load_garment(path).tracked
     assert set(back) == {"clothes"}
     for name, value in tracked_garment.tracked["clothes"].__dict__.items():
-        assert torch.equal(getattr(back["clothes"], name), value), name
+        assert torch.allclose(getattr(back["clothes"], name), value, atol=1e-3), name
     wrong = replace(tracked_garment.tracked["clothes"], index=tracked_garment.tracked["clothes"].index + 99_999)
     save_garment(path, replace(tracked_garment, tracked={"clothes": wrong}))
     with pytest.raises(GarmentError, match="tracked surface's index"):
         load_garment(path)
+
+
+def smoothed(vertices: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
+    """Taubin's smoothing written out vertex by vertex."""
+    edges: dict[tuple[int, int], int] = {}
+    for a, b, c in triangles.tolist():
+        for edge in ((a, b), (b, c), (c, a)):
+            edges[tuple(sorted(edge))] = edges.get(tuple(sorted(edge)), 0) + 1
+    border = {end for edge, uses in edges.items() if uses == 1 for end in edge}
+    for share in (0.5, -0.52) * 3:
+        moved = vertices.clone()
+        for v in range(vertices.shape[1]):
+            round_v = [sum(edge) - v for edge, uses in edges.items() if v in edge and (uses == 1 or v not in border)]
+            if round_v:
+                moved[:, v] += share * (vertices[:, round_v].mean(1) - vertices[:, v])
+        vertices = moved
+    return vertices
 
 
 def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
@@ -114,7 +132,7 @@ def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
     pose = matrix_from_axis_angle(torch.randn(2, 24, 3) * 0.2)
     everything = decoder.decode(pose, surface="points", part="whole body", push=False)[0]
     surface = tracked_garment.tracked["clothes"]
-    expected = (everything[:, surface.index.long()] * surface.weights[..., None]).sum(2)
+    expected = smoothed((everything[:, surface.index.long()] * surface.weights[..., None]).sum(2), surface.triangles)
     points, normals = decoder.decode(pose, surface="tracked", push=False)
     assert (points - expected).abs().max() < 1e-4
     assert points.shape == normals.shape == (2, 12, 3)
