@@ -1,49 +1,25 @@
-"""What a user waits for: the backend's start, frames decoded for a bake, and live frames in Blender (`make bench`).
+"""What a user waits for: the backend's start, frames decoded for a bake, and live frames in Blender.
 
-Everything goes through the client and a real backend process, as in Blender. Prints a table and writes it as JSON.
+Everything goes through the client and a real backend process, as in Blender.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.report import ROOT, Row, seconds
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Benchmark of starting, baking and playing the garments that ship."""
-
-    out: Path = ROOT / "out" / "bench" / "playback.json"
-    motion: str = "dance"
-    repeats: int = 5  # of each measurement; the median is shown
-    device: str = "auto"
+def rows(repeats: int, motion: str = "dance", device: str = "auto") -> list[Row]:
+    return [*decoding(repeats, motion, device), *second_garment(repeats, device), *overhead(repeats), *live(motion)]
 
 
-def main() -> None:
-    settings = tyro.cli(Settings)
-    rows = [*decoding(settings), *live(settings)]
-    report = {"machine": machine(), "rows": rows}
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(", ".join(f"{key}: {value}" for key, value in report["machine"].items()))
-    width = max(len(row["what"]) for row in rows)
-    for row in rows:
-        print(f"{row['what']:<{width}}  {row['value']:>10.2f} {row['unit']}")
-    print(settings.out)
-
-
-def decoding(settings: Settings) -> list[dict]:
+def decoding(repeats: int, motion_name: str, device: str) -> list[Row]:
     """Start of the backend to the first frame, and frames decoded one by one and as a stream."""
     import numpy as np
 
@@ -51,15 +27,15 @@ def decoding(settings: Settings) -> list[dict]:
     from scale_backend.client import Backend
     from scale_backend.motion import load_motion, matrices_from_axis_angle
 
-    motion = load_motion(find_motion(settings.motion))
+    motion = load_motion(find_motion(motion_name))
     rotations = matrices_from_axis_angle(motion.rotations).astype(np.float32)
     translation = motion.translation.astype(np.float32)
-    rows = []
+    found = []
     for path in garments():
         starts, opens, single, stream = [], [], [], []
-        for _ in range(settings.repeats):
+        for _ in range(max(2, repeats // 4)):
             begin = time.perf_counter()
-            with Backend.start(sys.executable, device=settings.device) as backend:
+            with Backend.start(sys.executable, device=device) as backend:
                 garment = backend.open_garment(path)
                 surface = garment["surfaces"][0]
                 part = garment["parts"][0]
@@ -76,15 +52,67 @@ def decoding(settings: Settings) -> list[dict]:
                     pass
                 stream.append((time.perf_counter() - begin) / len(rotations))
         name = f"{path.stem} ({opens[0]} {'vertices' if surface == 'mesh' else 'points'})"
-        rows += [
-            row(f"{name}: start of the backend to the first frame", statistics.median(starts), "s"),
-            row(f"{name}: one frame", 1e3 * statistics.median(single), "ms"),
-            row(f"{name}: a frame of a bake", 1e3 * statistics.median(stream), "ms"),
+        found += [
+            Row(f"{name}: start of the backend to the first frame", statistics.median(starts), "s", "3"),
+            Row(f"{name}: one frame through the client", 1e3 * statistics.median(single), "ms"),
+            Row(f"{name}: a frame of a bake through the client", 1e3 * statistics.median(stream), "ms"),
         ]
-    return rows
+    return found
 
 
-def live(settings: Settings) -> list[dict]:
+def second_garment(repeats: int, device: str) -> list[Row]:
+    """Opening a garment and its first frame in a backend that has decoded another one."""
+    import numpy as np
+
+    from scale_backend.client import Backend
+
+    pose = np.tile(np.eye(3, dtype=np.float32), (1, 24, 1, 1))
+    first, second = garments()[-2:]
+    times = []
+    for _ in range(max(2, repeats // 4)):
+        with Backend.start(sys.executable, device=device) as backend:
+            for path in (first, second):
+                begin = time.perf_counter()
+                garment = backend.open_garment(path)
+                surface, part = garment["surfaces"][0], garment["parts"][0]
+                backend.topology(garment["id"], surface, part)
+                backend.decode(garment["id"], pose, surface=surface, part=part)
+                took = time.perf_counter() - begin
+            times.append(took)
+    return [Row(f"second garment ({second.stem}): open to first frame", statistics.median(times), "s", "0.3")]
+
+
+def overhead(repeats: int) -> list[Row]:
+    """A pose to a process and 16,000 points and normals back, as the client and the backend do it; nothing decoded."""
+    import threading
+    from multiprocessing.connection import Pipe
+
+    import numpy as np
+
+    from scale_backend.protocol import receive_message, send_message
+
+    here, there = Pipe()
+    pose = {"rotations": np.zeros((1, 24, 3, 3), np.float32), "translation": np.zeros((1, 3), np.float32)}
+    reply = {name: np.zeros((1, 16000, 3), np.float32) for name in ("points", "normals")}
+
+    def answer() -> None:
+        while receive_message(there)[0]["goes_on"]:
+            send_message(there, {}, reply)
+
+    other = threading.Thread(target=answer, daemon=True)
+    other.start()
+
+    def ask() -> None:
+        send_message(here, {"goes_on": True}, pose)
+        receive_message(here)
+
+    took = seconds(ask, 20 * repeats)
+    send_message(here, {"goes_on": False})
+    other.join(10)
+    return [Row("send a pose, receive 16,000 points and normals", 1e3 * took, "ms", "1", "a part of rig to scene")]
+
+
+def live(motion: str) -> list[Row]:
     """Blender's frame_set with the sample character, dressed and bare."""
     with tempfile.TemporaryDirectory(prefix="scale-bench-") as folder:
         os.environ["BLENDER_USER_RESOURCES"] = folder  # read when bpy is imported
@@ -98,13 +126,16 @@ def live(settings: Settings) -> list[dict]:
         bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
         scene = bpy.context.scene
         bpy.ops.scale_clothing.add_character()
-        bpy.ops.scale_clothing.apply_motion(motion=settings.motion)
-        rows = [row("Blender's frame_set, bare", 1e3 * frame_time(scene), "ms")]
+        bpy.ops.scale_clothing.apply_motion(motion=motion)
+        bare = frame_time(scene)
+        found = [Row("Blender's frame_set, bare", 1e3 * bare, "ms")]
         for path in garments():
             scene.scale_clothing.garment = path.stem
             bpy.ops.scale_clothing.generate()
-            rows.append(row(f"Blender's frame_set, {path.stem} live", 1e3 * frame_time(scene), "ms"))
-    return rows
+            took = frame_time(scene)
+            note = f"{1 / took:.0f} frames a second"
+            found.append(Row(f"Blender's frame_set, {path.stem} live", 1e3 * took, "ms", "", note))
+    return found
 
 
 def frame_time(scene) -> float:
@@ -119,21 +150,3 @@ def frame_time(scene) -> float:
 
 def garments() -> list[Path]:
     return sorted((ROOT / "assets" / "garments").glob("*.safetensors"))
-
-
-def row(what: str, value: float, unit: str) -> dict:
-    return {"what": what, "value": value, "unit": unit}
-
-
-def machine() -> dict[str, str]:
-    from importlib.metadata import version
-
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        model = next((line.split(": ")[1] for line in info.read_text().splitlines() if "model name" in line), model)
-    return {"cpu": model, "cores": str(os.cpu_count()), "torch": version("torch"), "python": platform.python_version()}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,88 @@
+"""The engine against the plain implementation of the tests: same weights, same machine, same run.
+
+The standard network (64 features, nf 32, hidden 256, softplus, 32 x 32, N = 16) with random weights on the free body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from scale_backend.body import load_body, pose_vertices
+from scale_backend.engine import Decoder
+from scale_backend.garment import Garment
+from scale_backend.precision import fast_precisions
+from scale_backend.rotations import matrix_from_axis_angle
+from tests.backend import reference
+from tests.benchmarks.report import Row, seconds
+from tests.making import make_garment
+
+STANDARD = {"unet_width": 32, "hidden": 256}
+BATCH = 16
+
+
+def random_poses(frames: int) -> Tensor:  # [F, 24, 3, 3]
+    turns = torch.randn(frames, 24, 3, generator=torch.Generator().manual_seed(5)) * 0.3
+    turns[:, 0] = 0
+    return matrix_from_axis_angle(turns)
+
+
+def plain(garment: Garment) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """The reference, from poses to points and normals [F, M, 3]."""
+    body, layout, state = load_body("neutral"), garment.layout, garment.network.state_dict()
+
+    def decode(rotations: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            posed = pose_vertices(body, rotations, -body.mean_joints[:1].expand(len(rotations), 3))
+            points, normals = reference.decode_patches(
+                state, posed, body.triangles, layout.triangle_index, layout.barycentrics
+            )
+        return points.flatten(1, 2) + body.mean_joints[0], normals.flatten(1, 2)
+
+    return decode
+
+
+def engine(garment: Garment, precision: str, device: str = "cpu") -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    decoder = Decoder(garment, load_body("neutral"), device, precision)
+    return lambda rotations: decoder.decode(rotations, surface="points", part="whole body", push=False)
+
+
+def rows(repeats: int) -> list[Row]:
+    """One frame and a batch, plain and by the engine, and how far the results differ."""
+    garment = make_garment("body", **STANDARD)
+    single, batch = random_poses(1), random_poses(BATCH)
+    decode = plain(garment)
+    expected = decode(batch)
+    one = seconds(lambda: decode(single), repeats)
+    many = seconds(lambda: decode(batch), max(2, repeats // 4), 1) / BATCH
+    points = expected[0].shape[1]
+    found = [
+        Row(f"plain, one frame ({points} points)", 1e3 * one, "ms"),
+        Row(f"plain, a frame of a batch of {BATCH}", 1e3 * many, "ms"),
+    ]
+    for precision in dict.fromkeys([*reversed(fast_precisions("cpu")), "float32"]):
+        fast = engine(garment, precision)
+        bars = ("3 x", "") if precision == "float32" else ("10 x, 18 ms", "15 x")
+        for name, poses, bar, before, count in (
+            ("one frame", single, bars[0], one, repeats),
+            (f"a frame of a batch of {BATCH}", batch, bars[1], many, max(2, repeats // 4)),
+        ):
+            time = seconds(lambda poses=poses, fast=fast: fast(poses), count) / len(poses)
+            note = f"{before / time:.1f} times faster than the plain one"
+            found.append(Row(f"engine in {precision}, {name}", 1e3 * time, "ms", bar, note))
+        found += differences(precision, fast(batch), expected)
+    return found
+
+
+def differences(precision: str, ours: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> list[Row]:
+    distance = 1e3 * (ours[0] - expected[0]).norm(dim=-1).flatten()
+    angle = (ours[1] * expected[1]).sum(-1).clamp(-1, 1).acos().rad2deg()
+    most = float(distance.kthvalue(max(1, int(0.999 * len(distance)))).values)
+    exact = precision == "float32"
+    return [
+        Row(f"{precision}: 99.9 % of points within", most, "mm", "" if exact else "0.2"),
+        Row(f"{precision}: largest difference", float(distance.max()), "mm", "0.1" if exact else "1"),
+        Row(f"{precision}: normals differ by", float(angle.mean()), "degrees", "2"),
+    ]

@@ -1,0 +1,74 @@
+"""Rows of the benchmark: timing, the machine's description, the table and the JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure."""
+
+    what: str
+    value: float
+    unit: str
+    bar: str = ""  # what it should reach, in the same unit
+    note: str = ""
+
+
+def seconds(action: Callable[[], object], repeats: int, warm: int = 3) -> float:
+    """Median of `repeats` runs, after some that are not counted."""
+    for _ in range(warm):
+        action()
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on, and how busy it was with other things."""
+    import torch
+
+    from scale_backend.devices import matrix_units, processor_name
+    from scale_backend.kernels import softplus_jit
+
+    return {
+        "cpu": processor_name(),
+        "cores": os.cpu_count(),
+        "units": ", ".join(matrix_units()),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "torch": torch.__version__,
+        "softplus": "torch" if softplus_jit() is None else f"numba {metadata.version('numba')}",
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def show(described: dict[str, object], rows: list[Row]) -> str:
+    """The table, as text that Markdown reads too."""
+    lines = [", ".join(f"{key}: {value}" for key, value in described.items()), ""]
+    lines += ["| what | measured | bar | |", "|---|---|---|---|"]
+    lines += [f"| {r.what} | {r.value:.4g} {r.unit} | {r.bar} | {r.note} |" for r in rows]
+    return "\n".join(lines)
+
+
+def write(path: Path, described: dict[str, object], rows: list[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps({"machine": described, "rows": [asdict(r) for r in rows]}, indent=1) + "\n")
+    beside.replace(path)
