@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,8 +19,6 @@ import tyro
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 6000
 FAR = 0.010  # metres
-VIEWS = {"front": 0, "side": 90, "back": 180}  # degrees about the vertical
-PICTURE = 480  # pixels
 
 
 @dataclass(frozen=True)
@@ -201,37 +202,12 @@ def second_difference(points: np.ndarray) -> float:  # [F, V, 3] -> metres; nan 
 
 
 def render(frame: Frame, path: Path) -> None:
-    """Front, side and back in one picture."""
-    import bpy
-    from PIL import Image
-
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    scene.render.engine = "BLENDER_WORKBENCH"
-    scene.display.shading.light, scene.display.shading.show_cavity = "STUDIO", True
-    scene.display.shading.show_backface_culling = False
-    scene.render.resolution_x = scene.render.resolution_y = PICTURE
-    mesh = bpy.data.meshes.new("surface")
-    points = frame.points - (frame.points.max(0) + frame.points.min(0)) / 2
-    mesh.from_pydata((points[:, [0, 2, 1]] * [1, -1, 1]).tolist(), [], frame.triangles.tolist())
-    mesh.shade_smooth()
-    obj = bpy.data.objects.new("surface", mesh)
-    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-    camera.data.type, camera.data.ortho_scale = "ORTHO", float(1.1 * np.ptp(points, axis=0).max())
-    camera.location, camera.rotation_euler = (0, -5, 0), (np.pi / 2, 0, 0)
-    scene.collection.objects.link(obj)
-    scene.collection.objects.link(camera)
-    scene.camera = camera
+    """In a process of its own: Blender's module does not load beside pymeshlab."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for view, degrees in VIEWS.items():
-        obj.rotation_euler[2] = np.radians(-degrees)
-        scene.render.filepath = str(path.with_name(f".{path.stem}-{view}.png"))
-        bpy.ops.render.render(write_still=True)
-        with Image.open(scene.render.filepath) as picture:
-            pictures.append(np.asarray(picture.convert("RGB")))
-        Path(scene.render.filepath).unlink()
-    Image.fromarray(np.hstack(pictures)).save(path)
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(folder) / "frame.npz"
+        np.savez(content, points=frame.points, triangles=frame.triangles)
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.surface_views", content, path], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":
