@@ -12,16 +12,16 @@ import tyro
 
 from tests.benchmarks.report import ROOT, machine, show, write
 
-Part = Literal["decoding", "growth", "gpu", "playback"]
+Part = Literal["decoding", "growth", "gpu", "playback", "training_step"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """Measure decoding, and what a user waits for. A few minutes on a machine that has nothing else to do."""
 
-    parts: tuple[Part, ...] = ("decoding", "growth", "gpu", "playback")
+    parts: tuple[Part, ...] = ("decoding", "growth", "gpu", "playback", "training_step")
     """decoding: the engine against the plain implementation. growth: with frames, points, maps, networks. gpu: on CUDA,
-    where there is one. playback: backend, client and Blender."""
+    where there is one. playback: backend, client and Blender. training_step: against a plain one."""
     repeats: int = 12
     """Of each measurement; the median is shown."""
     threads: int = 0

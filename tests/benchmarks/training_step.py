@@ -1,28 +1,27 @@
 """A training step against a plain implementation of it, in one run on one machine (`make bench`).
 
 Plain: every pixel of the map, background too; float32; nearest neighbours by all distances in chunks; frames read from
-.npz in every step. Ours: what `scale-train train` does. Batch 16, 40,000 scan points. Prints a table and writes JSON.
+.npz in every step. Ours: what `scale-train train` does. Batch 16, 40,000 scan points.
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from scale_backend.articulation import articulate, frame_scale, triangle_edges, triangle_frames, turned_normals
 from scale_backend.network import ScaleNetwork, patch_grid
-from tests.benchmarks.playback import ROOT, machine, row
+from tests.benchmarks.report import Row
 from training.config import Recipe, recipe_from_dict
 from training.dataset import batch_indices, read_groundwork
 from training.losses import weighted_sum
@@ -35,37 +34,26 @@ CHUNK = 2000  # points whose distances to all others are held at once
 NEAREST_POINTS = (12_768, 40_000)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Benchmark of training steps and nearest neighbours."""
+FASTER_CPU, FASTER_GPU = "6", "4"  # times: what is asked of a step
 
-    out: Path = ROOT / "out" / "bench" / "training_step.json"
-    device: str = "auto"
+
+@dataclass(frozen=True)
+class Load:
+    """What a step carries."""
+
     batch: int = 16
     scan_points: int = 40_000
     frames: int = 32
-    steps: int = 3  # timed, after one that is not
-    threads: int = 0
 
 
-def main() -> None:
-    settings = tyro.cli(Settings)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    device = choose_device(settings.device)
+def rows(repeats: int, load: Load | None = None, device: str = "auto") -> list[Row]:
+    """A step, what of it is spent on loading scans, memory, and nearest neighbours."""
+    load, device, count = load or Load(), choose_device(device), max(1, repeats // 4)
     with tempfile.TemporaryDirectory(prefix="scale-bench-") as folder:
-        recipe = recipe_from_dict({"name": "bench", "data_root": folder, "batch_size": settings.batch,
-                                   "scan_npoints": settings.scan_points, "precision": "bfloat16"})  # fmt: skip
-        write_frames(Path(folder), recipe, settings.frames)
-        rows = steps(settings, recipe, device, Path(folder)) + neighbours(settings, device)
-    report = {"machine": machine() | {"device": str(device), "threads": str(torch.get_num_threads())}, "rows": rows}
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(", ".join(f"{key}: {value}" for key, value in report["machine"].items()))
-    width = max(len(line["what"]) for line in rows)
-    for line in rows:
-        print(f"{line['what']:<{width}}  {line['value']:>10.2f} {line['unit']}")
-    print(settings.out)
+        recipe = recipe_from_dict({"name": "bench", "data_root": folder, "batch_size": load.batch,
+                                   "scan_npoints": load.scan_points, "precision": "bfloat16"})  # fmt: skip
+        write_frames(Path(folder), recipe, load.frames)
+        return steps(recipe, device, Path(folder), count) + neighbours(device, count)
 
 
 def write_frames(folder: Path, recipe: Recipe, count: int) -> None:
@@ -91,23 +79,27 @@ def write_frames(folder: Path, recipe: Recipe, count: int) -> None:
                      PackedFrame(maps, skins[number], points, normals, f"bench_a.{number:05d}"))  # fmt: skip
 
 
-def steps(settings: Settings, recipe: Recipe, device: torch.device, folder: Path) -> list[dict]:
+def steps(recipe: Recipe, device: torch.device, folder: Path, count: int) -> list[Row]:
     groundwork = read_groundwork(recipe).to(device)
     plain = PlainTraining(recipe, groundwork, device)
-    plain_time, plain_peak = timed(plain.step, settings.steps, device)
+    plain_time, plain_peak = timed(plain.step, count, device)
     data = read_scans(groundwork, recipe, folder)
     trainer = Trainer(recipe, data, device)
-    ours, ours_peak = timed(lambda _: trainer.train_step(), settings.steps, device)
-    chosen = torch.arange(settings.batch, device=device)
-    loading, _ = timed(lambda n: data.sample(chosen, n), settings.steps, device)
+    ours, ours_peak = timed(lambda _: trainer.train_step(), count, device)
+    chosen = torch.arange(recipe.batch, device=device)
+    loading, _ = timed(lambda n: data.sample(chosen, n), count, device)
+    note = f"batch {recipe.batch}, {recipe.scan_points} scan points, {device}"
     return [
-        row("plain step", plain_time, "s"), row("our step", ours, "s"), row("times faster", plain_time / ours, "x"),
-        row("share of our step that loads scans", 100 * loading / ours, "%"),
-        row("memory at the peak, plain", plain_peak, "MiB"), row("memory at the peak, with ours", ours_peak, "MiB"),
-    ]  # fmt: skip
+        Row("training: a plain step", plain_time, "s", note=note),
+        Row("training: our step", ours, "s", note=note),
+        Row("training: times faster", plain_time / ours, "x", FASTER_GPU if device.type == "cuda" else FASTER_CPU),
+        Row("training: share of our step that loads scans", 100 * loading / ours, "%"),
+        Row("training: memory at the peak, plain", plain_peak, "MiB"),
+        Row("training: memory at the peak, ours after it", ours_peak, "MiB"),
+    ]
 
 
-def timed(step, count: int, device: torch.device) -> tuple[float, float]:
+def timed(step: Callable[[int], object], count: int, device: torch.device) -> tuple[float, float]:
     """Median seconds, and the peak so far in MiB (of the device's memory on CUDA, else of the process)."""
     times = []
     for number in range(count + 1):
@@ -174,26 +166,22 @@ def brute_force(query: Tensor, target: Tensor) -> Tensor:  # [M, 3], [n, 3] -> [
     return torch.cat([torch.cdist(part, target).argmin(1) for part in query.split(CHUNK)])
 
 
-def neighbours(settings: Settings, device: torch.device) -> list[dict]:
+def neighbours(device: torch.device, count: int) -> list[Row]:
     """Exact nearest neighbours in both directions; pytorch3d's beside, where it is installed."""
     from importlib.util import find_spec
 
     from training.nearest import nearest_index
 
     random = torch.Generator().manual_seed(0)
-    x, y = (torch.rand(count, 3, generator=random).to(device) for count in NEAREST_POINTS)
-
-    def both(find) -> float:
-        return 1e3 * timed(lambda _: (find(x, y), find(y, x)), settings.steps, device)[0]
-
-    what = f"nearest neighbours of {NEAREST_POINTS[0]} and {NEAREST_POINTS[1]} points"
-    rows = [row(f"{what}: all distances", both(brute_force), "ms"), row(f"{what}: ours", both(nearest_index), "ms")]
-    if find_spec("pytorch3d"):
+    x, y = (torch.rand(size, 3, generator=random).to(device) for size in NEAREST_POINTS)
+    kinds = {"all distances": brute_force, "ours": nearest_index}
+    if device.type == "cuda" and find_spec("pytorch3d"):
         from pytorch3d.ops import knn_points
 
-        rows.append(row(f"{what}: pytorch3d", both(lambda a, b: knn_points(a[None], b[None], K=1).idx), "ms"))
-    return rows
+        kinds["pytorch3d"] = lambda a, b: knn_points(a[None], b[None], K=1).idx
+    what = f"nearest neighbours, both ways, {NEAREST_POINTS[0]} and {NEAREST_POINTS[1]} points"
 
+    def both(find: Callable[[Tensor, Tensor], Tensor]) -> float:
+        return 1e3 * timed(lambda _: (find(x, y), find(y, x)), count, device)[0]
 
-if __name__ == "__main__":
-    main()
+    return [Row(f"{what}: {kind}", both(find), "ms", note=str(device)) for kind, find in kinds.items()]
