@@ -15,7 +15,7 @@ from .messages import AddonError
 from .sampling import BATCH, Sampling
 
 # what the last bits of a decoded point depend on, beside the pose
-COMPUTED_BY = ("version", "torch", "device", "device_name", "precision")
+COMPUTED_BY = ("version", "torch", "device", "device_name", "threads", "precisions")
 
 
 @dataclass
