@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import bpy
 import numpy as np
 from bpy.types import Object, Scene
 
-from . import bake_formats, clothes, frame_files, live, pc2, scene_export
+from . import bake_formats, baked_normals, clothes, frame_files, live, pc2, scene_export
 from .messages import AddonError
 from .sampling import BATCH, Sampling
 from .takes import Take, record
@@ -186,20 +187,22 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) ->
     sampling = settings.sampling
     header = pc2.Header(len(take.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
     part = _part_path(take, path, settings)
-    there = max(part.stat().st_size - pc2.HEADER.size, 0) // header.frame_bytes if part.exists() else 0
-    done = sampling.whole(there)
-    with open(part, "r+b" if done else "wb") as file:
-        file.write(header.pack())
-        file.truncate(pc2.HEADER.size + done * header.frame_bytes)
-        file.seek(0, os.SEEK_END)
-        for samples, points, _ in _decoded(take, sampling, done):
+    parts = [part]
+    if settings.format == "PC2" and not len(take.obj.data.polygons):
+        parts.append(part.with_name(f"{part.name}_normals"))
+    done = sampling.whole(min(_frames_there(each, header) for each in parts))
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(_opened(each, header, done)) for each in parts]
+        for samples, points, normals in _decoded(take, sampling, done):
             _check_room(path.parent)
             if settings.format != "PC2":
                 points = np.stack([take.to_world(each, sample) for each, sample in zip(points, samples, strict=True)])
-            pc2.write_frames(file, points)
+            for file, values in zip(files, (points, normals), strict=False):
+                pc2.write_frames(file, values)
             yield samples.stop
-        file.flush()
-        os.fsync(file.fileno())
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
     if settings.format != "PC2":
         beside = part.with_name(part.name + path.suffix)
         beside.unlink(missing_ok=True)
@@ -209,8 +212,24 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) ->
             beside.unlink(missing_ok=True)
             raise AddonError(f"Blender could not write {path.name}: {str(error).strip()}") from error
         part = beside
+    for normals_part in parts[1:]:
+        os.replace(normals_part, baked_normals.path_beside(path))
     os.replace(part, path)
     _drop_leftovers(path)
+
+
+def _frames_there(part: Path, header: pc2.Header) -> int:
+    return max(part.stat().st_size - pc2.HEADER.size, 0) // header.frame_bytes if part.exists() else 0
+
+
+@contextlib.contextmanager
+def _opened(part: Path, header: pc2.Header, done: int) -> Iterator[BinaryIO]:
+    """A point cache cut to the samples that are done, to be written on."""
+    with open(part, "r+b" if done else "wb") as file:
+        file.write(header.pack())
+        file.truncate(pc2.HEADER.size + done * header.frame_bytes)
+        file.seek(0, os.SEEK_END)
+        yield file
 
 
 def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings) -> Iterator[int]:
@@ -279,8 +298,16 @@ def _drop_leftovers(path: Path) -> None:
 def play_cache(obj: Object, path: Path, sampling: Sampling) -> None:
     """Have clothes play a point cache, before their other modifiers."""
     modifier = obj.modifiers.get(clothes.CACHE_MODIFIER) or obj.modifiers.new(clothes.CACHE_MODIFIER, "MESH_CACHE")
-    shown = bpy.path.relpath(str(path)) if bpy.data.filepath else str(path)
-    pc2.play(modifier, shown, float(sampling.first / sampling.interval), float(1 / sampling.interval))
+    times = float(sampling.first / sampling.interval), float(1 / sampling.interval)
+    pc2.play(modifier, _shown(path), *times)
     modifier.show_expanded = False
+    baked_normals.clear(obj)
+    if not len(obj.data.polygons):
+        normals = baked_normals.play(obj, _shown(baked_normals.path_beside(path)), *times)
+        obj.modifiers.move(obj.modifiers.find(normals.name), 0)
     obj.modifiers.move(obj.modifiers.find(modifier.name), 0)
     live.watch()
+
+
+def _shown(path: Path) -> str:
+    return bpy.path.relpath(str(path)) if bpy.data.filepath else str(path)

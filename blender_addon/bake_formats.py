@@ -55,7 +55,7 @@ def size(key: str, mesh: bpy.types.Mesh, samples: int) -> int:
     positions = 12 * vertices
     topology = triangles * (12 + 4 + 24)  # corners, counts and UVs
     return {
-        "PC2": pc2.HEADER.size + samples * positions,
+        "PC2": (pc2.HEADER.size + samples * positions) * (1 if triangles else 2),  # points: their normals as well
         "ABC": samples * positions + topology,
         "USD": samples * (positions + 36 * triangles) + topology,  # a normal for each corner
         "PLY": samples * (300 + 28 * vertices + 13 * triangles),

@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 from bpy.types import Context, Depsgraph, Object
 
-from . import backend, character, garments, materials, meshes, rig, skin_mask, surfaces
+from . import backend, baked_normals, character, garments, materials, meshes, rig, skin_mask, surfaces
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
@@ -195,6 +195,7 @@ def set_color(obj: Object) -> None:
 
 def clear_bake(obj: Object) -> None:
     """Take the baked motion off; the file stays on disk."""
+    baked_normals.clear(obj)
     modifier = obj.modifiers.get(CACHE_MODIFIER)
     if modifier is not None:
         obj.modifiers.remove(modifier)
@@ -203,6 +204,7 @@ def clear_bake(obj: Object) -> None:
 def remove(obj: Object) -> None:
     """Take clothes off: object, mesh, and the mask on the skin."""
     skin_mask.remove(obj)
+    clear_bake(obj)
     mesh = obj.data
     bpy.data.objects.remove(obj)
     if not mesh.users:

@@ -154,6 +154,41 @@ def test_points_go_to_every_format(character, scene, garment_files, bake_folder)
         np.testing.assert_allclose(frames[0], expected, atol=1e-5)
 
 
+def test_baked_points_turn_their_normals(character, scene, garment_files, bake_folder):
+    """A point cache has no normals: they are baked beside, and play as the points do."""
+    scene.scale_clothing.garment = garment_files["body"]
+    bpy.ops.scale_clothing.generate()
+    (obj,) = clothes.clothes_of(character)
+    bpy.ops.scale_clothing.apply_motion(motion="walk")
+    scene.frame_start, scene.frame_end = 1, 12
+    objects = set(bpy.data.objects)
+
+    def normals() -> np.ndarray:  # [M, 3] as the modifiers before the surface give them
+        evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        mesh = evaluated.to_mesh()
+        values = np.empty((len(mesh.vertices), 3), np.float32)
+        mesh.attributes["normal"].data.foreach_get("vector", values.ravel())
+        evaluated.to_mesh_clear()
+        return values
+
+    shown = obj.modifiers["SCALE Surface"]
+    shown.show_viewport = False  # native points are no mesh to be read
+    expected = []
+    for frame in (1, 6, 12):
+        scene.frame_set(frame)
+        expected.append(normals())
+    assert np.abs(expected[0] - expected[1]).max() > 0.05
+    bpy.ops.scale_clothing.bake()
+    for frame, values in zip((1, 6, 12), expected, strict=True):
+        scene.frame_set(frame)
+        np.testing.assert_allclose(normals(), values, atol=2e-4)
+    assert len(set(bpy.data.objects) - objects) == 1
+    bpy.ops.scale_clothing.bake(overwrite=True)
+    assert len(set(bpy.data.objects) - objects) == 1
+    bpy.ops.scale_clothing.clear_bake()
+    assert set(bpy.data.objects) == objects and obj.modifiers[:] == [shown]
+
+
 def test_sizes_are_told_about_right(small, scene, bake_folder):
     scene.frame_start, scene.frame_end = 1, 40
     for form in bake_formats.FORMATS:
@@ -209,7 +244,9 @@ def test_several_characters_at_once(small, scene, garment_files, bake_folder):
     assert len(both) == 2
     assert bpy.ops.scale_clothing.bake(everyone=True) == {"FINISHED"}
     assert all(clothes.is_baked(obj) for obj in both)
-    assert sorted(each.stem for each in bake_folder.iterdir()) == sorted(bpy.path.clean_name(o.name) for o in both)
+    names = {bpy.path.clean_name(obj.name) for obj in both}
+    points = bpy.path.clean_name(next(obj.name for obj in both if not obj.data.polygons))
+    assert {each.stem for each in bake_folder.iterdir()} == names | {f"{points}.normals"}
     both[0].name, both[1].name = "a b", "a_b"
     with pytest.raises(RuntimeError, match="another name"):
         bpy.ops.scale_clothing.bake(everyone=True)
