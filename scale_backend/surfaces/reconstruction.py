@@ -52,10 +52,13 @@ def reconstruct(
     depth = int(np.clip(math.floor(math.log2(1.1 * np.ptp(points, axis=0).max() / (CELL * spacing))), 4, 9))
     meshes = library.MeshSet()
     meshes.add_mesh(library.Mesh(vertex_matrix=points, v_normals_matrix=normals))
-    meshes.generate_surface_reconstruction_screened_poisson(depth=depth, threads=threads)
+    try:
+        meshes.generate_surface_reconstruction_screened_poisson(depth=depth, threads=threads)
+    except library.PyMeshLabException as error:
+        raise GarmentError(
+            f"No surface could be laid through the points of this frame ({error}); show them as points."
+        ) from error
     vertices, triangles = meshes.current_mesh().vertex_matrix(), meshes.current_mesh().face_matrix()
-    if not len(triangles):
-        raise GarmentError("No surface could be laid through the points of this frame; show them as points.")
     far = tree.query(vertices)[0] > REACH * spacing
     vertices, triangles = trim(vertices, triangles, far)
     if not len(triangles):
