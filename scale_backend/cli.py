@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scale_backend.commands import Decode, Doctor, Info, Serve
+    from scale_backend.commands import Doctor, Info, Serve
+    from scale_backend.decode_command import Decode
     from scale_backend.import_commands import ImportBody, ImportCheckpoint
 
 DESCRIPTION = "Pose-driven clothes: decode motions, serve Blender, examine the installation."
@@ -42,7 +43,8 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
 
     import tyro
 
-    from scale_backend.commands import Decode, Doctor, Info, Serve
+    from scale_backend.commands import Doctor, Info, Serve
+    from scale_backend.decode_command import Decode
     from scale_backend.import_commands import ImportBody, ImportCheckpoint
     from scale_backend.track_command import Track
 

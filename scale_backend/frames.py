@@ -69,6 +69,28 @@ def decode_frames(
     return points, vertex_normals(points, prepared.rings) if normals is None else normals
 
 
+def decode_pixels(
+    model: Decoder,
+    prepared: Prepared,
+    pixels: Tensor,  # [F, H W, C] features
+    places: Tensor,  # [F, H W, 3] the positional map
+    posed: Tensor,  # [F, V, 3] the carrier's vertices
+) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3]
+    """Decode a carrier that is posed already, as packed frames have it."""
+    queries = prepared.queries
+    if model.mode == "patch":
+        base, frames = places[:, model.pixels[queries.patch]], pixel_frames(posed, model.pixel_corners, model.pixels)
+    else:
+        base, frames = (
+            surface_points(posed, queries.corners, queries.weights),
+            vertex_frames(posed, model.rest).flatten(2),
+        )
+    points, normals = _decode_queries(model, prepared, pixels, base, frames)
+    if prepared.binding is not None:
+        points = prepared.binding.vertices(points)
+    return points, vertex_normals(points, prepared.rings) if normals is None else normals
+
+
 def _decode_queries(
     model: Decoder,
     prepared: Prepared,

@@ -41,8 +41,8 @@ class Template:
 
 def run(settings: PosmapSettings) -> Path:
     """Draw; the folder. Raises ValueError with one sentence for whatever the user can mend."""
+    from scale_backend.point_files import write_points
     from scale_backend.positional_map import positional_map, rasterise
-    from training.point_files import write_points
     from training.splatter import write_picture
     from training.surface_distance import vertex_normals
 

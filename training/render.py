@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from training.point_files import NORMAL_SUFFIX, PATCH_SUFFIX, TEXTURE_SUFFIX, PointFileError, read_points
+from scale_backend.point_files import NORMAL_SUFFIX, PATCH_SUFFIX, TEXTURE_SUFFIX, PointFileError, read_points
 from training.splatter import Camera, write_picture
 
 KINDS = {"normals": NORMAL_SUFFIX, "patches": PATCH_SUFFIX, "texture": TEXTURE_SUFFIX}

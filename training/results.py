@@ -98,12 +98,12 @@ def decode_split(garment, body, paths: list[Path], out: Path, every: int, in_pla
     import torch
     from tqdm import tqdm
 
+    from scale_backend.point_files import write_results
     from training.dataset import garment_groundwork
     from training.decoding import decode_points, point_queries
     from training.figures import ScanFigures
     from training.packed_frames import read_packed
     from training.packed_poses import pose_packed
-    from training.point_files import write_results
 
     groundwork = garment_groundwork(garment, body).to(device)
     network = garment.network.to(device)

@@ -76,7 +76,7 @@ class HeldOut:
 
     def write_samples(self, network: ScaleNetwork, name: str, folder: Path) -> np.ndarray:  # [H, W, 3] uint8
         """A few frames as .ply, and a picture of them: normals above, patches below."""
-        from training.point_files import normal_colors, patch_colors, write_results
+        from scale_backend.point_files import normal_colors, patch_colors, write_results
         from training.splatter import Camera, write_picture
 
         data = self.supervision

@@ -16,7 +16,8 @@ import trimesh
 import scale_backend
 from scale_backend.body import load_body
 from scale_backend.cli import main
-from scale_backend.commands import UsageError, frame_range
+from scale_backend.commands import UsageError
+from scale_backend.decode_command import frame_range
 from scale_backend.engine import Decoder
 from scale_backend.frame_files import ply_bytes
 from scale_backend.garment import load_garment
@@ -61,7 +62,7 @@ def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "The CPU was asked for." in done.stderr and "4/4" in done.stderr
-    files = sorted((tmp_path / "new" / "ply").iterdir())
+    files = sorted((tmp_path / "new" / "ply").glob("*.ply"))
     assert [f.name for f in files] == [f"test-garment_{frame:05d}.ply" for frame in range(1, 5)]
 
     poses = np.load(motion)
@@ -81,7 +82,7 @@ def test_points_as_npz(garment, motion, tmp_path):
     done = run("decode", garment, "--motion", motion, "--out", tmp_path, "--device", "cpu", "--frames", "5",
                "--surface", "points", "--format", "npz")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.npz")
     with np.load(file) as data:
         assert set(data) == {"points", "normals", "triangles", "uv", "patch", "region"}
         assert data["points"].shape == data["normals"].shape == (len(data["patch"]), 3)
@@ -96,7 +97,29 @@ def test_what_is_there_is_not_overwritten_unasked(garment, motion, tmp_path):
     assert done.returncode == 2 and "replace them with --overwrite" in done.stderr
     assert there.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
     assert run(*arguments, "--overwrite").returncode == 0
-    assert there.read_bytes().startswith(b"ply") and len(list(tmp_path.iterdir())) == 2
+    assert there.read_bytes().startswith(b"ply") and len(list(tmp_path.glob("*.ply"))) == 2
+
+
+def test_decoding_goes_on_where_it_was_stopped(garment, motion, tmp_path, capsys):
+    arguments = ["decode", garment, "--motion", motion, "--out", tmp_path, "--device", "cpu", "--threads", "1"]
+    arguments = [str(a) for a in arguments]
+    assert main([*arguments, "--frames", "1-2"]) == 0
+    kept = tmp_path / "test-garment_00001.ply"
+    stamp, content = kept.stat().st_mtime_ns, kept.read_bytes()
+    gap = tmp_path / "test-garment_00002.ply"
+    second = gap.read_bytes()
+    gap.unlink()
+    capsys.readouterr()
+    assert main([*arguments, "--frames", "0-3"]) == 0
+    assert "1 of 4 frames are there already" in capsys.readouterr().err
+    assert kept.stat().st_mtime_ns == stamp and gap.read_bytes() == second
+    assert sorted(p.name for p in tmp_path.glob("*.ply")) == [f"test-garment_0000{n}.ply" for n in range(4)]
+    assert main([*arguments, "--frames", "0-3"]) == 0 and "4 of 4" in capsys.readouterr().err
+    # frames that were made otherwise are neither kept silently nor lost
+    assert main([*arguments, "--frames", "0-3", "--no-push-out"]) == 2
+    assert "made otherwise" in capsys.readouterr().err and kept.read_bytes() == content
+    assert main([*arguments, "--frames", "1", "--overwrite"]) == 0
+    assert kept.stat().st_mtime_ns > stamp and kept.read_bytes() == content
 
 
 def wrong_requests(garment: Path, motion: Path, folder: Path) -> dict[str, list]:
@@ -111,6 +134,11 @@ def wrong_requests(garment: Path, motion: Path, folder: Path) -> dict[str, list]
         "cut.safetensors is cut short": ["decode", cut, "--motion", motion, *out],
         "could not be read as a motion": ["decode", garment, "--motion", garment, *out],
         "has no part 'whole body'": [*good, "--part", "whole-body"],
+        "Say what to decode": ["decode", garment, *out],
+        "or packed frames with --packed": [*good, "--packed", folder],
+        "holds no packed frames": ["decode", garment, *out, "--packed", folder],
+        "--every is for packed frames": [*good, "--every", "2"],
+        "has no surface 'cloud'; it offers": [*good, "--surface", "cloud"],
         "is no range": [*good, "--frames", "a-b"],
         "it has the frames 0-5": [*good, "--frames", "3-9"],
         "cannot be written": ["decode", garment, "--motion", motion, "--out", file / "inside"],
@@ -171,17 +199,15 @@ def test_stopping_leaves_whole_frames(garment, tmp_path, number, code):
     )
     out = tmp_path / "out"
     arguments = command("decode", garment, "--motion", motion, "--out", out, "--device", "cpu", "--surface", "points")
-    with subprocess.Popen(
-        arguments, stderr=subprocess.PIPE, env=environment(), preexec_fn=heed_interrupts
-    ) as process:
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=environment(), preexec_fn=heed_interrupts) as process:
         deadline = time.monotonic() + 30
         while not list(out.glob("*.ply")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
         told = process.stderr.read().decode()
         assert process.wait(20) == code and "Traceback" not in told
-    files = list(out.iterdir())
-    assert 0 < len(files) < 3000 and all(f.suffix == ".ply" for f in files)
+    files = list(out.glob("*.ply"))
+    assert 0 < len(files) < 3000 and {f.name for f in set(out.iterdir()) - set(files)} == {"test-garment.decode.json"}
     assert len({f.stat().st_size for f in files}) == 1
     trimesh.load(max(files), process=False)
 

@@ -176,8 +176,7 @@ def test_settings_out_of_range_are_named(tmp_path):
 
 
 def test_stations_share_what_lies_between_them():
-    assert station_weights("muscle", 0.25) == pytest.approx(
-        {"minmuscle": 0.5, "averagemuscle": 0.5, "maxmuscle": 0.0})
+    assert station_weights("muscle", 0.25) == pytest.approx({"minmuscle": 0.5, "averagemuscle": 0.5, "maxmuscle": 0.0})
     assert station_weights("age", 0.5) == {"young": 1.0, "old": 0.0}
     assert station_weights("height", 7) == {"minheight": 0.0, "maxheight": 1.0}
 

@@ -11,13 +11,13 @@ import trimesh
 
 from scale_backend.body import load_body, pose_vertices
 from scale_backend.motion import matrices_from_axis_angle
+from scale_backend.point_files import read_points
 from tests.making import write_garment
 from tests.training.synthetic import random_poses
 from training.body_fit import fit_body
 from training.cli import main
 from training.meshes import read_mesh, read_obj
 from training.packed_frames import read_packed, scan_colors
-from training.point_files import read_points
 
 PLACE = np.array([1.0, 2.0, 3.0], np.float32)
 

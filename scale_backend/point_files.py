@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from scale_backend.frame_files import color_bytes, ply_bytes, write_whole
+
 NORMAL_SUFFIX, PATCH_SUFFIX, TEXTURE_SUFFIX = "_pred.ply", "_pred_patchcolor.ply", "_pred_texture.ply"
 COORDINATES = ("x", "y", "z", "nx", "ny", "nz")
 CHANNELS = ("red", "green", "blue")
+NO_TRIANGLES = np.zeros((0, 3), np.int32)
 TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
     "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
@@ -41,21 +43,9 @@ def patch_colors(patch: np.ndarray) -> np.ndarray:  # [M] -> [M, 3] uint8
 
 
 def write_points(path: Path, points: np.ndarray, normals: np.ndarray, colors: np.ndarray) -> None:
-    """Write beside, then rename."""
-    vertices = np.empty(len(points), [(n, "<f4") for n in COORDINATES] + [(n, "u1") for n in CHANNELS])
-    for axis in range(3):
-        vertices[COORDINATES[axis]], vertices[COORDINATES[3 + axis]] = points[:, axis], normals[:, axis]
-        vertices[CHANNELS[axis]] = colors[:, axis]
-    header = ["ply", "format binary_little_endian 1.0", "comment scale_clothing; metres"]
-    header += [f"element vertex {len(points)}", *(f"property float {name}" for name in COORDINATES)]
-    header += [*(f"property uchar {name}" for name in CHANNELS), "end_header", ""]
+    """Points [M, 3] with normals and colours [M, 3] uint8. The folder is made, the file written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes("\n".join(header).encode() + vertices.tobytes())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, ply_bytes(points, normals, NO_TRIANGLES, None, colors))
 
 
 def write_results(
@@ -70,8 +60,7 @@ def write_results(
     write_points(folder / f"{name}{NORMAL_SUFFIX}", points, normals, normal_colors(normals))
     write_points(folder / f"{name}{PATCH_SUFFIX}", points, normals, patch_colors(patch))
     if colors is not None:
-        texture = np.clip(colors * 255 + 0.5, 0, 255).astype(np.uint8)
-        write_points(folder / f"{name}{TEXTURE_SUFFIX}", points, normals, texture)
+        write_points(folder / f"{name}{TEXTURE_SUFFIX}", points, normals, color_bytes(colors))
 
 
 def read_points(path: Path) -> PointFile:
