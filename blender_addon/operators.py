@@ -99,9 +99,7 @@ class MotionOptions:
         description="Move the motion up or down so that its lowest foot stands where the feet are at rest",
         default=True,
     )
-    set_range: BoolProperty(
-        name="Set Scene Range", description="Make the scene as long as the motion", default=True
-    )
+    set_range: BoolProperty(name="Set Scene Range", description="Make the scene as long as the motion", default=True)
 
     @classmethod
     def poll(cls, context: Context) -> bool:
@@ -306,5 +304,3 @@ def register() -> None:
 def unregister() -> None:
     bpy.types.VIEW3D_MT_add.remove(add_menu)
     bpy.types.TOPBAR_MT_file_import.remove(import_menu)
-
-

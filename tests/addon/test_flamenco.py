@@ -14,7 +14,8 @@ from blender_addon import command_line
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "frames": "5-26", "chunk_size": 10, "samples": 4, "rigs": "Anna/Ben", "garment": "dress",
-    "output": "/shared/{timestamp}", "blendfile": "/shared/scene.blend", "fps": 24, "format": "PNG", "extension": ".png",
+    "output": "/shared/{timestamp}", "blendfile": "/shared/scene.blend", "fps": 24, "format": "PNG",
+    "extension": ".png",
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node, to run JavaScript")

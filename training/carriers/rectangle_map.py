@@ -121,7 +121,9 @@ def _dent_depths(triangles: Index, side: list[int]) -> Array:
     position = {vertex: i for i, vertex in enumerate(side)}
     chords = {
         tuple(sorted((position[a], position[b])))
-        for t in triangles.tolist() for a, b in zip(t, t[1:] + t[:1], strict=True) if a in position and b in position
+        for t in triangles.tolist()
+        for a, b in zip(t, t[1:] + t[:1], strict=True)
+        if a in position and b in position
     }
     depth = np.zeros(len(side))
     for a, b in sorted(chords, key=lambda chord: chord[1] - chord[0]):
