@@ -6,10 +6,23 @@ import atexit
 
 import bpy
 
-from . import backend, bake_operators, bake_panel, command_line, live, operators, panel, preferences, properties
+from . import (
+    backend,
+    bake_operators,
+    bake_panel,
+    command_line,
+    environment_operators,
+    live,
+    operators,
+    panel,
+    preferences,
+    properties,
+)
 
 CLASSES = tuple(
-    cls for module in (preferences, properties, operators, bake_operators, panel, bake_panel) for cls in module.CLASSES
+    cls
+    for module in (preferences, properties, operators, environment_operators, bake_operators, panel, bake_panel)
+    for cls in module.CLASSES
 )
 
 
@@ -27,7 +40,7 @@ def unregister() -> None:
     if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
         return
     backend.stop()
-    for module in (command_line, live, bake_operators, operators, properties):
+    for module in (command_line, live, bake_operators, environment_operators, operators, properties):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
 
 from scale_backend.client import Backend, BackendError
 
-from . import garments, messages, paths, preferences
+from . import environment, garments, messages, paths, preferences
 from .body_data import BodyData, read_body
 
 # a backend of another program, to be used instead of one of one's own
 ADDRESS_VARIABLE, KEY_VARIABLE = "SCALE_BACKEND_ADDRESS", "SCALE_BACKEND_KEY"
 NOT_STARTED, STARTING, READY, FAILED = "not started", "starting", "ready", "failed"
+NOT_SET_UP, SETTING_UP = "not set up", "setting up"
 
 _lock = threading.RLock()
 _backend: Backend | None = None
 _failure = ""
 _starting: threading.Thread | None = None
+_set_up: environment.SetUp | None = None
 _opened: dict[tuple, OpenGarment] = {}
 
 
@@ -39,13 +45,17 @@ class Status:
 
 def status() -> Status:
     """Where the backend stands, in words for the panel."""
+    if setting_up() is not None and not _set_up.ended.is_set():
+        return Status(SETTING_UP, f"Setting up… {_set_up.fraction:.0%}")
     if _starting is not None and _starting.is_alive():
-        return Status(STARTING, "Backend is starting…")
+        return Status(STARTING, "Starting…")
     if _backend is not None and _backend.alive:
         return Status(READY, f"Ready on {_device_name(_backend.info)}")
     if _failure:
-        return Status(FAILED, "Backend failed")
-    return Status(NOT_STARTED, "Backend starts when it is needed")
+        return Status(FAILED, "Failed")
+    if not preferences.is_set_up():
+        return Status(NOT_SET_UP, "Not set up")
+    return Status(NOT_STARTED, "Not started")
 
 
 def _device_name(info: dict) -> str:
@@ -65,8 +75,10 @@ def get() -> Backend:
             return _backend
         stop()
         try:
+            python = preferences.backend_python()
+            _keep_current(python)
             _backend = _others() or Backend.start(
-                preferences.backend_python(),
+                python,
                 device=preferences.device(),
                 threads=preferences.threads(),
                 module_path=paths.backend_modules(),
@@ -76,6 +88,29 @@ def get() -> Backend:
             raise
         _failure = ""
         return _backend
+
+
+def set_up(plan: environment.Plan) -> environment.SetUp:
+    """A set-up of the backend's environment, not yet started; there is one at a time."""
+    global _set_up, _failure
+    _set_up, _failure = environment.SetUp(plan), ""
+    return _set_up
+
+
+def setting_up() -> environment.SetUp | None:
+    """The set-up that goes on, or the last one."""
+    return _set_up
+
+
+def _keep_current(python: Path) -> None:
+    """After an update of the add-on, update the environment that it has made; the old one serves where that fails."""
+    plan = preferences.environment_plan()
+    if python != plan.python or not environment.is_set_up(plan.folder) or environment.is_current(plan):
+        return
+    if plan.wheels is None and not bpy.app.online_access:
+        return
+    with contextlib.suppress(messages.AddonError, environment.Cancelled):
+        environment.SetUp(plan).run()
 
 
 def _others() -> Backend | None:
@@ -102,7 +137,7 @@ def start_beside() -> None:
             return  # kept in _failure, which `status` shows and `failure` returns
 
     # what is asked of Blender is asked here: its data must not be read from another thread
-    preferences.backend_python(), paths.backend_modules()
+    preferences.backend_python(), preferences.environment_plan()
     _starting = threading.Thread(target=run, name="scale-backend-start", daemon=True)
     _starting.start()
 
@@ -141,6 +176,3 @@ def open_garment(entry: garments.Entry) -> OpenGarment:
 
 def doctor() -> dict:
     return get().doctor()
-
-
-

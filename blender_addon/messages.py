@@ -20,21 +20,21 @@ def last_error() -> str:
 def show_error(sentence: str) -> None:
     global _last_error
     _last_error = sentence.strip()
-    _redraw_panels()
+    redraw_panels()
 
 
 def clear() -> None:
     global _last_error
     if _last_error:
         _last_error = ""
-        _redraw_panels()
+        redraw_panels()
 
 
 def keep_report(report: dict) -> None:
     """What the backend found on this computer, for the preferences to show."""
     global _report
     _report = report
-    _redraw_panels()
+    redraw_panels()
 
 
 def report() -> dict:
@@ -46,7 +46,8 @@ def wrapped(sentence: str, width: float) -> list[str]:
     return textwrap.wrap(sentence, max(int(width / 7.0), 16)) or [""]
 
 
-def _redraw_panels() -> None:
+def redraw_panels() -> None:
+    """Show what has changed, in all windows."""
     import bpy
 
     for window in bpy.context.window_manager.windows:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import bpy
 from bpy.types import Context, Panel, UILayout
 
-from . import backend, clothes, garments, messages, paths, rig
+from scale_backend import doctor
+
+from . import backend, clothes, environment, garments, messages, paths, preferences, rig
 
 STATUS_ICONS = {
+    backend.NOT_SET_UP: "ERROR",
+    backend.SETTING_UP: "IMPORT",
     backend.NOT_STARTED: "RADIOBUT_OFF",
     backend.STARTING: "SORTTIME",
     backend.READY: "CHECKMARK",
@@ -20,15 +24,32 @@ def draw_status(layout: UILayout) -> None:
     state = backend.status()
     row = layout.row(align=True)
     row.label(text=state.text, icon=STATUS_ICONS[state.kind])
-    buttons = row.row(align=True)
-    buttons.enabled = state.kind != backend.STARTING
-    if state.kind == backend.READY:
+    buttons = row.row(align=True)  # pictures alone: a narrow sidebar has no room for words beside the state
+    if state.kind == backend.SETTING_UP:
+        buttons.operator("scale_clothing.cancel_set_up", text="", icon="CANCEL")
+    elif state.kind not in (backend.STARTING, backend.NOT_SET_UP):
         buttons.operator("scale_clothing.check_backend", text="", icon="INFO")
-    buttons.operator(
-        "scale_clothing.restart_backend",
-        text="" if state.kind == backend.READY else "Start",
-        icon="FILE_REFRESH" if state.kind == backend.READY else "NONE",
-    )
+        icon = "PLAY" if state.kind == backend.NOT_STARTED else "FILE_REFRESH"
+        buttons.operator("scale_clothing.restart_backend", text="", icon=icon)
+
+
+def draw_set_up(layout: UILayout) -> None:
+    """How the set-up of the backend's environment goes on, or the button that begins it."""
+    work = backend.setting_up()
+    going_on = work is not None and not work.ended.is_set()
+    if going_on:
+        layout.progress(factor=work.fraction, text=work.step)
+    row = layout.row()
+    row.use_property_split = False
+    if going_on:
+        row.operator("scale_clothing.cancel_set_up", icon="CANCEL")
+    else:
+        broken_off = work is not None and not work.succeeded
+        row.operator(
+            "scale_clothing.set_up_backend", text="Continue Set-up" if broken_off else "Set Up Backend", icon="IMPORT"
+        )
+    if (preferences.environment_folder() / environment.LOG).is_file():
+        row.operator("scale_clothing.show_log", icon="TEXT")
 
 
 def draw_error(layout: UILayout, context: Context) -> None:
@@ -51,13 +72,11 @@ def draw_report(layout: UILayout) -> None:
     """What the backend's doctor found."""
     if not messages.report():
         return
-    column = layout.box().column(align=True)
-    for name, value in messages.report().items():
-        if isinstance(value, str | int | float | bool):
-            column.label(text=f"{name.replace('_', ' ').capitalize()}: {value}")
-        elif isinstance(value, list):
-            for line in value:
-                column.label(text=str(line), icon="DOT")
+    box = layout.box()
+    box.operator("scale_clothing.copy_report", icon="COPYDOWN")
+    column = box.column(align=True)
+    for line in doctor.describe(messages.report()).splitlines():
+        column.label(text=line)
 
 
 class SidebarPanel:
@@ -76,7 +95,7 @@ class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
 
     def draw(self, context: Context) -> None:
         draw_status(self.layout)
-        if backend.status().kind in (backend.NOT_STARTED, backend.FAILED):
+        if backend.status().kind in (backend.NOT_SET_UP, backend.SETTING_UP, backend.FAILED):
             preferences_button(self.layout)
         draw_error(self.layout, context)
 

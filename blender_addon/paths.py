@@ -40,6 +40,11 @@ def user_folder(name: str) -> Path:
     return Path(bpy.utils.user_resource("DATAFILES", path=f"scale_clothing/{name}", create=True))
 
 
+def backend_wheel() -> Path | None:
+    """The backend's wheel inside the extension; None in a checkout."""
+    return next((Path(__file__).resolve().parent / "wheels").glob("scale_backend-*.whl"), None)
+
+
 @cache
 def backend_modules() -> str:
     """A folder that holds the package scale_backend and nothing else, for the backend's PYTHONPATH.

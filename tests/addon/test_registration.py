@@ -9,7 +9,7 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon import bake_operators, operators, panel, properties
+from blender_addon import bake_operators, environment_operators, operators, panel, properties
 
 
 def traces() -> dict[str, object]:
@@ -48,7 +48,10 @@ def test_nothing_is_left_behind(dressed):
     assert traces() == again
 
 
-@pytest.mark.parametrize("kind", (*operators.CLASSES, *bake_operators.CLASSES), ids=lambda kind: kind.bl_idname)
+OPERATORS = (*operators.CLASSES, *environment_operators.CLASSES, *bake_operators.CLASSES)
+
+
+@pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.bl_idname)
 def test_operators_say_what_they_do(kind):
     assert kind.bl_idname.startswith("scale_clothing.")
     assert kind.bl_label.istitle() or kind.bl_label[0].isupper()

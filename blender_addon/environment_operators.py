@@ -1,0 +1,147 @@
+"""Setting up the backend from inside Blender: beside the user's work in a window, blocking in background."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import StringProperty
+from bpy.types import Context, Operator
+
+from scale_backend import doctor
+
+from . import backend, environment, messages, preferences
+from .operators import SentenceOperator
+
+TICK = 0.3  # seconds between two looks at the set-up
+
+
+class SCALE_CLOTHING_OT_set_up_backend(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.set_up_backend"
+    bl_label = "Set Up Backend"
+    bl_description = (
+        "Make a Python environment of its own for the backend and install torch into it. Fetches up to 3 GB. "
+        "A set-up that was broken off goes on"
+    )
+    bl_options = {"REGISTER"}
+
+    folder: StringProperty(
+        name="Folder",
+        description="Where the environment is made. Empty: as in the preferences",
+        subtype="DIR_PATH",
+        options={"SKIP_SAVE"},
+    )
+    wheels: StringProperty(
+        name="Wheels",
+        description="A folder of wheels, to be used instead of the network. Empty: as in the preferences",
+        subtype="DIR_PATH",
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        if backend.status().kind in (backend.SETTING_UP, backend.STARTING):
+            cls.poll_message_set("Wait for what is going on, or cancel it")
+            return False
+        return True
+
+    def work(self, _context: Context) -> str:
+        plan = preferences.environment_plan(self.folder, self.wheels)
+        if plan.wheels is None and not bpy.app.online_access:
+            raise messages.AddonError(
+                "Blender may not use the network: tick Edit > Preferences > System > Allow Online Access, "
+                "or choose a folder of wheels."
+            )
+        backend.stop()
+        if bpy.app.background:
+            backend.set_up(plan).run()
+            preferences.use_environment(plan.folder)
+            return "The backend is set up"
+        backend.set_up(plan).start()
+        bpy.app.timers.register(_watch, first_interval=TICK, persistent=True)
+        return "Setting up the backend"
+
+
+def _watch() -> float | None:
+    """Show how the set-up goes on; at its end use what it made."""
+    running = backend.setting_up()
+    messages.redraw_panels()
+    if running is None:
+        return None
+    if not running.ended.is_set():
+        return TICK
+    if running.succeeded:
+        preferences.use_environment(running.plan.folder)
+        messages.clear()
+        messages.keep_report(running.report)
+        try:
+            backend.start_beside()
+        except messages.AddonError as error:
+            messages.show_error(str(error))
+        bpy.app.timers.register(_watch_start, first_interval=TICK, persistent=True)
+    elif running.failure:
+        messages.show_error(running.failure)
+    return None
+
+
+def _watch_start() -> float | None:
+    messages.redraw_panels()
+    return TICK if backend.status().kind == backend.STARTING else None
+
+
+class SCALE_CLOTHING_OT_cancel_set_up(Operator):
+    bl_idname = "scale_clothing.cancel_set_up"
+    bl_label = "Cancel"
+    bl_description = "End the set-up. What was fetched is kept, so that another try goes on from there"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, _context: Context) -> set[str]:
+        running = backend.setting_up()
+        if running is not None:
+            running.cancel(wait=10.0)
+        messages.redraw_panels()
+        return {"FINISHED"}
+
+
+class SCALE_CLOTHING_OT_show_log(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.show_log"
+    bl_label = "Show Log"
+    bl_description = "Open what the set-up wrote, in the program that your system uses for text"
+    bl_options = {"INTERNAL"}
+
+    def work(self, _context: Context) -> None:
+        log = preferences.environment_folder() / environment.LOG
+        if not log.is_file():
+            raise messages.AddonError("There is no log: the backend was not set up here.")
+        bpy.ops.wm.path_open(filepath=str(log))
+
+
+class SCALE_CLOTHING_OT_copy_report(Operator):
+    bl_idname = "scale_clothing.copy_report"
+    bl_label = "Copy Report"
+    bl_description = "Copy what the backend found on this computer, to be pasted into a message"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        return bool(messages.report())
+
+    def execute(self, context: Context) -> set[str]:
+        context.window_manager.clipboard = doctor.describe(messages.report())
+        self.report({"INFO"}, "The report is in the clipboard")
+        return {"FINISHED"}
+
+
+def unregister() -> None:
+    running = backend.setting_up()
+    if running is not None:
+        running.cancel(wait=10.0)
+    for timer in (_watch, _watch_start):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
+
+
+CLASSES = (
+    SCALE_CLOTHING_OT_set_up_backend,
+    SCALE_CLOTHING_OT_cancel_set_up,
+    SCALE_CLOTHING_OT_show_log,
+    SCALE_CLOTHING_OT_copy_report,
+)

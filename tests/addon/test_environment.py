@@ -1,0 +1,129 @@
+"""Setting up the backend's own environment: real venv, real pip, without a network; torch comes from this checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import time
+from pathlib import Path
+
+import bpy
+import pytest
+
+import build_addon
+from blender_addon import backend, environment, messages, preferences
+from blender_addon.paths import backend_modules
+
+
+def plan_in(folder: Path) -> environment.Plan:
+    """The add-on's own plan, with the wheel that its zip holds, and an empty folder of wheels."""
+    name, content = build_addon.backend_wheel()
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    wheels = folder / "wheels"
+    wheels.mkdir(exist_ok=True)
+    return environment.Plan(folder / "environment", backend_modules(), folder / name, wheels)
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch) -> Path:
+    """No backend is set up, and one would go into an empty folder."""
+    backend.stop()
+    monkeypatch.delenv(preferences.PYTHON_VARIABLE)
+    monkeypatch.setenv(preferences.FOLDER_VARIABLE, str(tmp_path / "environment"))
+    monkeypatch.setattr(backend, "_set_up", None)
+    yield tmp_path / "environment"
+    backend.stop()
+
+
+def test_set_up_cancelled_failed_continued_and_used(dressed, own_folder, tmp_path):
+    backend.stop()
+    assert backend.status().kind == backend.NOT_SET_UP
+    plan = plan_in(tmp_path)
+
+    first = backend.set_up(plan)
+    first.start()
+    while not plan.python.exists() and not first.ended.is_set():
+        time.sleep(0.02)
+    assert backend.status().kind == backend.SETTING_UP and first.step
+    first.cancel(wait=10.0)
+    assert first.ended.is_set() and first.cancelled and not first.succeeded
+    assert not environment.is_set_up(plan.folder) and not (plan.folder / environment.LOCK).exists()
+
+    with pytest.raises(messages.AddonError, match=r"pip found no \S+ .* complete the folder of wheels"):
+        environment.SetUp(plan).run()
+    assert "No matching distribution" in plan.log.read_text()
+    made = plan.python.stat().st_ctime_ns
+
+    packages = next(plan.folder.rglob("site-packages"))
+    (packages / "checkout.pth").write_text("\n".join(site.getsitepackages()))
+    for old in packages.glob("setuptools*"):  # venv's own would hide the newer one that torch asks for
+        shutil.rmtree(old)
+    third = backend.set_up(plan)
+    third.run()
+    assert third.succeeded and third.fraction == 1.0 and third.report["ok"]
+    assert plan.python.stat().st_ctime_ns == made  # went on with what was there
+    assert (packages / "scale_backend" / "__init__.py").is_file()  # the bundled wheel
+    assert environment.is_set_up(plan.folder) and environment.is_current(plan)
+
+    assert preferences.backend_python() == plan.python
+    assert bpy.ops.scale_clothing.update() == {"FINISHED"}
+    assert backend.status().kind == backend.READY
+    assert backend.get().doctor()["python"]["executable"] == str(plan.python)
+
+    plan.wheel.write_bytes(plan.wheel.read_bytes() + b"\0")  # an update of the add-on brings another wheel
+    assert not environment.is_current(plan) and environment.is_set_up(plan.folder)
+
+
+def test_without_permission_to_use_the_network(own_folder):
+    if bpy.app.online_access:
+        pytest.skip("this Blender may use the network")
+    with pytest.raises(RuntimeError, match=r"tick Edit > Preferences > System > Allow Online Access, or choose"):
+        bpy.ops.scale_clothing.set_up_backend()
+    assert not own_folder.exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(own_folder):
+    own_folder.mkdir()
+    (own_folder / "thesis.txt").write_text("mine")
+    with pytest.raises(RuntimeError, match=r"holds other files; choose an empty folder"):
+        bpy.ops.scale_clothing.set_up_backend(wheels=str(own_folder))
+    assert os.listdir(own_folder) == ["thesis.txt"]
+    assert backend.status().kind == backend.NOT_SET_UP
+
+
+def test_two_blenders_do_not_set_up_the_same_folder(tmp_path):
+    plan = plan_in(tmp_path)
+    plan.folder.mkdir()
+    plan.log.touch()
+    (plan.folder / environment.LOCK).touch()
+    with pytest.raises(messages.AddonError, match="Another Blender is setting up"):
+        environment.SetUp(plan).run()
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("Retrying after NameResolutionError(...)\nERROR: No matching distribution found for torch", "look after the"),
+        ("The virtual environment was not created because ensurepip is not\navailable.", "lacks the module venv"),
+        ("one\nERROR: something new.\n", "something new; the log tells more"),
+        ("", "without a word"),
+    ],
+)
+def test_failures_are_explained(output, sentence):
+    assert sentence in environment.explain(output)
+
+
+def test_the_build_of_torch_is_that_of_the_graphics_card(monkeypatch, tmp_path):
+    plan = plan_in(tmp_path)
+    assert environment.index_options(plan) == ["--no-index", "--find-links", str(plan.wheels)]
+    plan = environment.Plan(tmp_path, "")
+    card = tmp_path / "nvidia-smi"
+    card.write_text("#!/bin/sh\necho 'NVIDIA RTX, 580.1'\n")
+    card.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert environment.index_options(plan)[-1].endswith("/cpu")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert environment.index_options(plan)[-1].endswith("/cu130")
