@@ -23,7 +23,7 @@ NOT_SET_UP, SETTING_UP = "not set up", "setting up"
 _lock = threading.RLock()
 _backend: Backend | None = None
 _failure = ""
-_starting: threading.Thread | None = None
+_starting = False
 _set_up: environment.SetUp | None = None
 _opened: dict[tuple, OpenGarment] = {}
 
@@ -38,6 +38,30 @@ class OpenGarment:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """What a start asks of Blender, whose data the main thread alone may read. With it any may start the backend."""
+
+    python: Path
+    plan: environment.Plan
+    device: str
+    threads: int
+    module_path: str
+    online: bool
+
+    @classmethod
+    def read(cls) -> Launch:
+        """As the preferences say. Raises AddonError."""
+        return cls(
+            preferences.backend_python(),
+            preferences.environment_plan(),
+            preferences.device(),
+            preferences.threads(),
+            paths.backend_modules(),
+            bpy.app.online_access,
+        )
+
+
+@dataclass(frozen=True)
 class Status:
     kind: str
     text: str
@@ -47,7 +71,7 @@ def status() -> Status:
     """Where the backend stands, in words for the panel."""
     if setting_up() is not None and not _set_up.ended.is_set():
         return Status(SETTING_UP, f"Setting up… {_set_up.fraction:.0%}")
-    if _starting is not None and _starting.is_alive():
+    if _starting:
         return Status(STARTING, "Starting…")
     if _backend is not None and _backend.alive:
         return Status(READY, f"Ready on {_device_name(_backend.info)}")
@@ -67,25 +91,28 @@ def running() -> bool:
     return _backend is not None and _backend.alive
 
 
-def get() -> Backend:
-    """The backend, started if it is not running. Raises BackendError or AddonError."""
-    global _backend, _failure
+def get(launch: Launch | None = None) -> Backend:
+    """The backend, started if it is not running; from other threads than the main one with a `launch`.
+
+    Raises BackendError or AddonError.
+    """
+    global _backend, _failure, _starting
     with _lock:
         if running():
             return _backend
         stop()
+        _starting = True
         try:
-            python = preferences.backend_python()
-            _keep_current(python)
+            launch = launch or Launch.read()
+            _keep_current(launch)
             _backend = _others() or Backend.start(
-                python,
-                device=preferences.device(),
-                threads=preferences.threads(),
-                module_path=paths.backend_modules(),
+                launch.python, device=launch.device, threads=launch.threads, module_path=launch.module_path
             )
         except (BackendError, messages.AddonError) as error:
             _failure = str(error)
             raise
+        finally:
+            _starting = False
         _failure = ""
         return _backend
 
@@ -102,12 +129,12 @@ def setting_up() -> environment.SetUp | None:
     return _set_up
 
 
-def _keep_current(python: Path) -> None:
+def _keep_current(launch: Launch) -> None:
     """After an update of the add-on, update the environment that it has made; the old one serves where that fails."""
-    plan = preferences.environment_plan()
-    if python != plan.python or not environment.is_set_up(plan.folder) or environment.is_current(plan):
+    plan = launch.plan
+    if launch.python != plan.python or not environment.is_set_up(plan.folder) or environment.is_current(plan):
         return
-    if plan.wheels is None and not bpy.app.online_access:
+    if plan.wheels is None and not launch.online:
         return
     with contextlib.suppress(messages.AddonError, environment.Cancelled):
         environment.SetUp(plan).run()
@@ -125,21 +152,18 @@ def _others() -> Backend | None:
 
 
 def start_beside() -> None:
-    """Start the backend without making Blender wait; `status` tells how it went."""
+    """Start the backend without making Blender wait; `status` tells how it went. Raises AddonError."""
     global _starting
-    if running() or (_starting is not None and _starting.is_alive()):
+    if running() or _starting:
         return
+    launch = Launch.read()
 
     def run() -> None:
-        try:
-            get()
-        except (BackendError, messages.AddonError):
-            return  # kept in _failure, which `status` shows and `failure` returns
+        with contextlib.suppress(BackendError, messages.AddonError):  # kept in _failure, which `status` shows
+            get(launch)
 
-    # what is asked of Blender is asked here: its data must not be read from another thread
-    preferences.backend_python(), preferences.environment_plan()
-    _starting = threading.Thread(target=run, name="scale-backend-start", daemon=True)
-    _starting.start()
+    _starting = True
+    threading.Thread(target=run, name="scale-backend-start", daemon=True).start()
 
 
 def failure() -> str:
@@ -157,21 +181,37 @@ def stop() -> None:
         _opened.clear()
 
 
-def open_garment(entry: garments.Entry) -> OpenGarment:
-    """A garment made ready in the backend; once for each file. Raises BackendError or AddonError."""
+def body_of(entry: garments.Entry) -> BodyData:
+    """The body that a garment is made for. Raises AddonError."""
     if entry.summary is None:
         raise messages.AddonError(entry.problem)
-    backend = get()
+    return read_body(paths.body_file(entry.summary["body"]["name"]))
+
+
+def open_garment(entry: garments.Entry, launch: Launch | None = None) -> OpenGarment:
+    """A garment made ready in the backend; once for each file. Raises BackendError or AddonError."""
+    body = body_of(entry)
+    backend = get(launch)
+    key = _opening_key(backend, entry)
+    if key not in _opened:
+        body_path = paths.body_file(entry.summary["body"]["name"])
+        opened = backend.open_garment(str(entry.path), body_path=str(body_path))
+        _opened[key] = OpenGarment(opened["id"], entry, body)
+    return _opened[key]
+
+
+def is_open(entry: garments.Entry) -> bool:
+    """Whether a garment is ready to be decoded without a wait. Raises AddonError."""
+    backend = _backend
+    return backend is not None and backend.alive and _opening_key(backend, entry) in _opened
+
+
+def _opening_key(backend: Backend, entry: garments.Entry) -> tuple:
     try:
         changed = entry.path.stat().st_mtime_ns
     except OSError:
         raise messages.AddonError(f"There is no garment file {entry.path}; choose another garment.") from None
-    key = (entry.path, changed)
-    if key not in _opened:
-        body_path = paths.body_file(entry.summary["body"]["name"])
-        opened = backend.open_garment(str(entry.path), body_path=str(body_path))
-        _opened[key] = OpenGarment(opened["id"], entry, read_body(body_path))
-    return _opened[key]
+    return backend.address, entry.path, changed  # of this backend: another has to open it again
 
 
 def doctor() -> dict:

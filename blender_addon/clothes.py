@@ -17,10 +17,38 @@ NORMAL, PATCH, REGION = "normal", "patch", "region"
 
 @dataclass(frozen=True)
 class Decoded:
-    """One frame of clothes in SMPL's axes, metres."""
+    """One frame of clothes."""
 
     points: np.ndarray  # [M, 3]
     normals: np.ndarray  # [M, 3]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A pose and what is to be decoded for it. Nothing in it is Blender's: any thread may decode it."""
+
+    entry: garments.Entry
+    rotations: np.ndarray  # [J, 3, 3] local
+    translation: np.ndarray  # [3] metres
+    shape: np.ndarray  # [S]
+    surface: str
+    part: str
+    push_out: bool
+    frame: rig.RigFrame
+
+    def decode(self, launch: backend.Launch | None = None) -> Decoded:
+        """The clothes in the armature's space. Raises AddonError and BackendError."""
+        garment = backend.open_garment(self.entry, launch)
+        points, normals = backend.get(launch).decode(
+            garment.id,
+            self.rotations[None],
+            self.translation[None],
+            shape=self.shape if self.shape.any() else None,
+            surface=garments.WIRE_NAMES[self.surface],
+            part=garments.WIRE_NAMES[self.part],
+            push_out=self.push_out,
+        )
+        return Decoded(self.frame.to_armature(points[0]), self.frame.turn_to_armature(normals[0]))
 
 
 def all_clothes() -> list[Object]:
@@ -77,10 +105,10 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     topology = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])
     depsgraph = context.evaluated_depsgraph_get()
     pose = rig.read_pose(target, depsgraph, found)
-    decoded = decode(garment, target, found, pose, surface, part, push_out=True)
-    frame = rig.rest_frame(target, found)
-
     worn = clothes_of(target)
+    push_out = worn[0].scale_clothing.push_out if worn else True
+    decoded = request(target, found, pose, garment.entry, surface, part, push_out).decode()
+
     obj = worn[0] if worn else _new_object(context, target)
     settings = obj.scale_clothing
     clear_bake(obj)
@@ -88,7 +116,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     settings.garment, settings.surface, settings.part = key, surface, part
     obj.name = f"{target.name} {garment.entry.title}"
     obj.data.name = obj.name
-    _build(obj, topology, decoded, frame)
+    _build(obj, topology, decoded)
     surfaces.ensure_modifier(obj, surface)
     if is_new and surface == "POINTS":
         settings.radius = surfaces.closing_radius(meshes.get_positions(obj.data))
@@ -113,10 +141,9 @@ def _new_object(context: Context, target: Object) -> Object:
     return obj
 
 
-def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded, frame: rig.RigFrame) -> None:
+def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> None:
     mesh = obj.data
-    points = frame.to_armature(decoded.points)
-    meshes.fill_mesh(mesh, points, topology["triangles"])
+    meshes.fill_mesh(mesh, decoded.points, topology["triangles"])
     if len(topology["triangles"]) and "uv" in topology:
         meshes.set_uv(mesh, topology["uv"])
     patch = np.asarray(topology["patch"])
@@ -128,49 +155,42 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded, frame
         meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(patch))
     if "region" in topology:
         meshes.set_attribute(mesh, REGION, "INT", topology["region"])
-    meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", frame.turn_to_armature(decoded.normals))
+    meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", decoded.normals)
     mesh.color_attributes.active_color = mesh.color_attributes[materials.PATCH_COLOR]
 
 
-def decode(
-    garment: backend.OpenGarment,
-    target: Object,
-    found: rig.RigJoints,
-    pose: rig.Pose,
-    surface: str,
-    part: str,
-    push_out: bool,
-) -> Decoded:
-    """Clothes for one pose of a rig. Raises BackendError."""
+def request(
+    target: Object, found: rig.RigJoints, pose: rig.Pose, entry: garments.Entry, surface: str, part: str, push_out: bool
+) -> Request:
+    """What decoding a garment for a pose of a rig needs. Raises AddonError."""
     shape = rig.body_shape(target)
-    translation = pose.translation(rig.rest_pelvis(target, found, garment.body, shape))
-    points, normals = backend.get().decode(
-        garment.id,
-        pose.rotations[None],
-        translation[None],
-        shape=shape if shape.any() else None,
-        surface=garments.WIRE_NAMES[surface],
-        part=garments.WIRE_NAMES[part],
-        push_out=push_out,
-    )
-    return Decoded(points[0], normals[0])
+    translation = pose.translation(rig.rest_pelvis(target, found, backend.body_of(entry), shape))
+    return Request(entry, pose.rotations, translation, shape, surface, part, push_out, rig.rest_frame(target, found))
+
+
+def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
+    """What bringing clothes to their rig's present pose needs. Raises AddonError."""
+    target = wearer(obj)
+    settings = obj.scale_clothing
+    found = rig.recognise(target)
+    pose = rig.read_pose(target, depsgraph, found)
+    entry = garments.entry(settings.garment)
+    return request(target, found, pose, entry, settings.surface, settings.part, settings.push_out)
+
+
+def put(obj: Object, decoded: Decoded) -> None:
+    """Give clothes another shape. Raises AddonError."""
+    if len(decoded.points) != len(obj.data.vertices):
+        raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
+    normal = obj.data.attributes.get(NORMAL)
+    if normal is not None:
+        normal.data.foreach_set("vector", decoded.normals.ravel())
+    meshes.set_positions(obj.data, decoded.points)
 
 
 def follow(obj: Object, depsgraph: Depsgraph) -> None:
     """Bring clothes to their rig's pose. Raises AddonError and BackendError."""
-    target = wearer(obj)
-    settings = obj.scale_clothing
-    found = rig.recognise(target)
-    garment = backend.open_garment(garments.entry(settings.garment))
-    pose = rig.read_pose(target, depsgraph, found)
-    decoded = decode(garment, target, found, pose, settings.surface, settings.part, settings.push_out)
-    if len(decoded.points) != len(obj.data.vertices):
-        raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
-    frame = rig.rest_frame(target, found)
-    normal = obj.data.attributes.get(NORMAL)
-    if normal is not None:
-        normal.data.foreach_set("vector", frame.turn_to_armature(decoded.normals).ravel())
-    meshes.set_positions(obj.data, frame.to_armature(decoded.points))
+    put(obj, present_request(obj, depsgraph).decode())
 
 
 def apply_look(obj: Object) -> None:

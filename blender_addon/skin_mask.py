@@ -49,7 +49,7 @@ def update(context: Context, obj: Object, garment: backend.OpenGarment, found: r
     surface, part = garment.entry.choose("MESH", settings.part)
     rest_pelvis = np.array(target.data.bones[found.bones[0]].matrix_local.translation) @ frame.rotation / frame.unit
     rest = rig.Pose(np.tile(np.eye(3, dtype=np.float32), (len(found.bones), 1, 1)), rest_pelvis)
-    cloth = frame.to_armature(clothes.decode(garment, target, found, rest, surface, part, push_out=True).points)
+    cloth = clothes.request(target, found, rest, garment.entry, surface, part, push_out=True).decode().points
     triangles = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
     cover = Cover(_tree(cloth), border, frame.unit)
