@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BATCH = 16  # frames
 GPU_LIBRARIES = ("CUDA error", "CUDNN", "cuDNN", "cuBLAS", "CUBLAS", "MPS")  # as errors name them
+ONEDNN_MEMORY = "could not create a primitive"  # it never tries that one again
+MEMORY_WORDS = ("can't allocate memory", "bad_alloc", ONEDNN_MEMORY)  # in plain RuntimeErrors of torch on a CPU
 
 
 def decode_batches(
@@ -88,7 +90,7 @@ def failure(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text:
         return "memory"
-    if "can't allocate memory" in text or "bad_alloc" in text:  # torch's CPU allocator raises a plain RuntimeError
+    if any(words in text for words in MEMORY_WORDS):
         return "memory"
     if isinstance(error, getattr(torch, "AcceleratorError", ())) or any(name in text for name in GPU_LIBRARIES):
         return "device"
@@ -111,6 +113,7 @@ def failure_sentence(error: BaseException, device: str) -> str:
     kind = failure(error)
     if kind == "memory":
         elsewhere = "close other programs" if device == "cpu" else "close other programs, or use the device 'cpu'"
+        elsewhere += ", then restart the backend" if ONEDNN_MEMORY in str(error) else ""
         return f"The {label(device)} has too little memory left for one frame; {elsewhere}."
     if kind == "device":
         reason = str(error).splitlines()[0]

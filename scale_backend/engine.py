@@ -112,7 +112,10 @@ class Decoder:
         key = (surface, part)
         if key not in self.prepared:
             built = surfaces.build(self.garment, self.host_carrier, surface, part, self._decode_rest)
-            self.prepared[key] = self._ready(built)
+            prepared = self._ready(built)
+            # oneDNN never tries again what it once had no memory to build; and the first frame should not wait for it
+            self._decode_rest_pose(prepared, push=True)
+            self.prepared[key] = prepared
         return self.prepared[key]
 
     def _ready(self, surface: Surface) -> Prepared:
@@ -124,13 +127,15 @@ class Decoder:
         binding = None if surface.binding is None else surface.binding.to(self.device)
         return Prepared(queries, self.mlp.place(queries.uv, queries.pq), surface.topology, rings, binding)
 
-    @torch.inference_mode()
     def _decode_rest(self, queries: Queries) -> tuple[Tensor, Tensor]:  # points and normals [M, 3]
         """The rest pose, for surfaces that are made from what the garment looks like in it."""
-        prepared = self._ready(Surface(queries, {}))
-        pose = torch.eye(3, device=self.device).expand(1, self.body.joint_count, 3, 3)
-        points, normals = self._decode_normalised(pose, -self.body.mean_joints[:1], None, prepared, False)
+        points, normals = self._decode_rest_pose(self._ready(Surface(queries, {})), push=False)
         return points[0].cpu(), normals[0].cpu()
+
+    @torch.inference_mode()
+    def _decode_rest_pose(self, prepared: Prepared, push: bool) -> tuple[Tensor, Tensor]:  # [1, M, 3]
+        pose = torch.eye(3, device=self.device).expand(1, self.body.joint_count, 3, 3)
+        return self._decode_normalised(pose, -self.body.mean_joints[:1], None, prepared, push)
 
     def topology(self, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
         """What stays the same from frame to frame.

@@ -509,7 +509,6 @@ def test_memory_too_short_for_one_frame_is_reported(tmp_path):
     with start() as backend:
         large = write_garment(tmp_path / "large.safetensors", "body", points_per_patch=256)
         garment = backend.open_garment(large)["id"]
-        backend.topology(garment, "points")
         limit_memory(backend, 20 << 20)
         with pytest.raises(BackendError, match="The CPU has too little memory left for one frame") as caught:
             backend.decode(garment, poses(1)[0], surface="points")
