@@ -224,27 +224,24 @@ def _scene_changed(scene: Scene, depsgraph: Depsgraph) -> None:
     screen = bpy.context.screen
     if _suspended or bpy.app.background or (screen is not None and screen.is_animation_playing):
         return
-    changed = [u.id.original for u in depsgraph.updates if u.is_updated_transform or u.is_updated_geometry]
-    if not any(_poses(each) for each in changed):
-        if depsgraph.id_type_updated("OBJECT") and not followers(scene):
-            _soon(watch)
+    updated = [u.id.original for u in depsgraph.updates if u.is_updated_transform or u.is_updated_geometry]
+    posed = {_rig_of(each) for each in updated} - {None}
+    if not posed and not depsgraph.id_type_updated("SCENE"):
         return
-    rigs = {obj.scale_clothing.rig for obj in followers(scene)}
-    if any(_rig_of(each) in rigs for each in changed):
+    following = followers(scene)
+    if not following:
+        _soon(watch)
+    elif posed & {obj.scale_clothing.rig for obj in following}:
         _soon(_update_soon, AFTER_POSING)
 
 
-def _poses(changed: bpy.types.ID) -> bool:
-    """Whether clothes may depend on it: an armature, or a body with shape keys."""
-    if not isinstance(changed, Object):
-        return False
-    return changed.type == "ARMATURE" or (changed.type == "MESH" and changed.data.shape_keys is not None)
-
-
 def _rig_of(changed: bpy.types.ID) -> Object | None:
-    if not _poses(changed):
+    """The armature that clothes may hang on: itself, or that of a body with shape keys."""
+    if not isinstance(changed, Object):
         return None
-    return changed if changed.type == "ARMATURE" else changed.find_armature()
+    if changed.type == "MESH" and changed.data.shape_keys is not None:
+        return changed.find_armature()
+    return changed if changed.type == "ARMATURE" else None
 
 
 @persistent
