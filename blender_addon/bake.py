@@ -16,6 +16,7 @@ import numpy as np
 from bpy.types import Object, Scene
 
 from . import bake_formats, baked_normals, clothes, frame_files, live, pc2, scene_export
+from .ahead import ahead
 from .messages import AddonError
 from .sampling import BATCH, Sampling
 from .takes import Take, record
@@ -49,6 +50,7 @@ class Progress:
     done: int
     total: int
     text: str
+    moves_frames: bool = False  # the scene goes through its frames: nothing else can be done there meanwhile
 
 
 def bake_path(obj: Object, settings: BakeSettings) -> Path:
@@ -93,8 +95,10 @@ def size(worn: Sequence[Object], settings: BakeSettings) -> int:
     return sum(bake_formats.size(settings.format, obj.data, count) for obj in worn)
 
 
-def bake(scene: Scene, worn: Sequence[Object], settings: BakeSettings) -> Iterator[Progress]:
-    """Bake in steps; exhaust it, or close it to stop.
+def bake(
+    scene: Scene, worn: Sequence[Object], settings: BakeSettings, patience: float | None = None
+) -> Iterator[Progress]:
+    """Bake in steps; exhaust it, or close it to stop. No step waits longer for the backend than `patience` seconds.
 
     What stands under a result's name is whole. A bake that was stopped or died leaves its samples in a file beside,
     and the next one of the same poses goes on from it. Raises AddonError and BackendError.
@@ -103,21 +107,21 @@ def bake(scene: Scene, worn: Sequence[Object], settings: BakeSettings) -> Iterat
     _check(worn, settings)
     takes = [Take.of(obj) for obj in worn if not (settings.keep and _is_there(obj, settings))]
     total = sampling.count * (1 + len(takes))
-    with live.suspended():
-        if takes:
+    if takes:
+        with live.suspended():
             for done in record(scene, takes, sampling):
-                yield Progress(done, total, "Reading poses")
-        for number, take in enumerate(takes, 1):
-            path = bake_path(take.obj, settings)
-            steps = _bake_files if bake_formats.BY_KEY[settings.format].is_sequence else _bake_cache
-            try:
-                for done in steps(scene, take, path, settings):
-                    yield Progress(number * sampling.count + done, total, f"Baking {take.obj.name}")
-            except OSError as error:
-                raise DiskError(
-                    f"The bake could not be written to {path.parent} ({error.strerror or error}); "
-                    "make room or choose another folder."
-                ) from error
+                yield Progress(done, total, "Reading poses", moves_frames=True)
+    for number, take in enumerate(takes, 1):
+        path = bake_path(take.obj, settings)
+        steps = _bake_files if bake_formats.BY_KEY[settings.format].is_sequence else _bake_cache
+        try:
+            for done in steps(scene, take, path, settings, patience):
+                yield Progress(number * sampling.count + done, total, f"Baking {take.obj.name}")
+        except OSError as error:
+            raise DiskError(
+                f"The bake could not be written to {path.parent} ({error.strerror or error}); "
+                "make room or choose another folder."
+            ) from error
     for obj in worn if settings.format == "PC2" else ():
         play_cache(obj, bake_path(obj, settings), sampling)
 
@@ -182,7 +186,7 @@ def _check_room(folder: Path) -> None:
         raise DiskError(f"The disk of {folder} is nearly full; make room and bake again, it goes on from here.")
 
 
-def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) -> Iterator[int]:
+def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, patience: float | None) -> Iterator[int]:
     """Samples into a point cache beside, which becomes the result or what the result is exported from."""
     sampling = settings.sampling
     header = pc2.Header(len(take.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
@@ -193,13 +197,18 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) ->
     done = sampling.whole(min(_frames_there(each, header) for each in parts))
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(_opened(each, header, done)) for each in parts]
-        for samples, points, normals in _decoded(take, sampling, done):
+        for batch in _decoded(take, sampling, done, sampling.count, patience):
+            if batch is None:
+                yield done
+                continue
+            samples, points, normals = batch
             _check_room(path.parent)
             if settings.format != "PC2":
                 points = np.stack([take.to_world(each, sample) for each, sample in zip(points, samples, strict=True)])
             for file, values in zip(files, (points, normals), strict=False):
                 pc2.write_frames(file, values)
-            yield samples.stop
+            done = samples.stop
+            yield done
         for file in files:
             file.flush()
             os.fsync(file.fileno())
@@ -207,7 +216,8 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings) ->
         beside = part.with_name(part.name + path.suffix)
         beside.unlink(missing_ok=True)
         try:
-            scene_export.export(scene, take.obj, part, sampling, beside)
+            with live.suspended():
+                scene_export.export(scene, take.obj, part, sampling, beside)
         except RuntimeError as error:
             beside.unlink(missing_ok=True)
             raise AddonError(f"Blender could not write {path.name}: {str(error).strip()}") from error
@@ -232,7 +242,7 @@ def _opened(part: Path, header: pc2.Header, done: int) -> Iterator[BinaryIO]:
         yield file
 
 
-def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings) -> Iterator[int]:
+def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings, patience: float | None) -> Iterator[int]:
     """A file for each sample. An empty one beside says that a bake of these poses is not done yet."""
     sampling = settings.sampling
     files = results(path, settings)
@@ -244,14 +254,20 @@ def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings) -
     missing = [index for index, each in enumerate(files) if not each.exists()]
     shared = frame_files.topology(take.obj)
     if missing:
-        for samples, points, normals in _decoded(take, sampling, missing[0], missing[-1] + 1):
+        done = missing[0]
+        for batch in _decoded(take, sampling, done, missing[-1] + 1, patience):
+            if batch is None:
+                yield done
+                continue
+            samples, points, normals = batch
             _check_room(path.parent)
             for place, sample in enumerate(samples):
                 if files[sample].exists():
                     continue
                 here = take.to_world(points[place], sample), take.turn_to_world(normals[place], sample)
                 _write_whole(files[sample], frame_files.content(path.suffix, *here, shared))
-            yield samples.stop
+            done = samples.stop
+            yield done
     if not settings.keep:
         _drop_leftovers(path)
 
@@ -263,19 +279,29 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _decoded(
-    take: Take, sampling: Sampling, begin: int, end: int | None = None
-) -> Iterator[tuple[range, np.ndarray, np.ndarray]]:  # samples, points [F, M, 3], normals [F, M, 3]
-    """The batches that hold the samples from begin to end, in the clothes' own space. Raises AddonError."""
-    end = sampling.count if end is None else end
+    take: Take, sampling: Sampling, begin: int, end: int, patience: float | None
+) -> Iterator[tuple[range, np.ndarray, np.ndarray] | None]:  # samples, points [F, M, 3], normals [F, M, 3]
+    """The batches that hold the samples from begin to end, in the clothes' own space; None: the next is not there yet.
+
+    Raises AddonError and BackendError.
+    """
     if begin >= end:
         return
     batches = range(sampling.batch_of(begin), sampling.batch_of(end - 1) + 1)
-    with contextlib.closing(take.decode(sampling, batches)) as stream:
-        for batch, (points, normals) in zip(batches, stream, strict=True):
+    numbers = iter(batches)
+    with ahead(take.decode(sampling, batches), patience) as stream:
+        for decoded in stream:
+            if decoded is None:
+                yield None
+                continue
+            batch = next(numbers)
+            points, normals = decoded
             samples = sampling.samples_of(batch)
             place = samples.start + sampling.lead - batch * BATCH
             inside = slice(place, place + len(samples))
             yield samples, points[inside], normals[inside]
+    if next(numbers, None) is not None:
+        raise AddonError("The backend sent fewer frames than it was asked for; bake again, it goes on from here.")
 
 
 def _part_path(take: Take, path: Path, settings: BakeSettings) -> Path:

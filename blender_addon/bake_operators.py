@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
-
 import bpy
+from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 from bpy.types import Context, Event, Object, Operator
 
 from . import bake, bake_formats, clothes, messages
+from .bake_run import Run
 from .operators import SHOWN_ERRORS, ClothesOperator
 from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
-SHORTEST_STEP, LONGEST_STEP = 0.05, 0.5  # seconds of work between two redraws
+PATIENCE = 0.01  # seconds that a step waits for the backend
+STOPPED = "Bake stopped; baking again goes on from there"
 PANEL = ("PANEL", "As in the Panel", "The format chosen in the panel", "NONE", len(bake_formats.ITEMS))
 
 
@@ -71,6 +72,26 @@ class BakeOptions:
         return chosen_clothes(context, self.everyone or context.scene.scale_clothing.bake_everyone)
 
 
+_run: Run | None = None
+
+
+def running() -> Run | None:
+    """The one bake that goes on in a window."""
+    return _run
+
+
+@persistent
+def _scene_goes(*_) -> None:
+    """Undo, redo and another file replace what the bake holds."""
+    if _run is not None:
+        _run.stop(STOPPED)
+
+
+def _watched() -> tuple[list, ...]:
+    handlers = bpy.app.handlers
+    return handlers.undo_pre, handlers.redo_pre, handlers.load_pre
+
+
 class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
     bl_idname = "scale_clothing.bake"
     bl_label = "Bake Frame Range"
@@ -80,29 +101,26 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
     )
     bl_options = {"UNDO"}  # no redo panel: a touch there would bake again
 
-    running = None  # the one bake in a window
-    progress = bake.Progress(0, 1, "")
-    stop_asked = False
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if _run is not None:
+            cls.poll_message_set("A bake is running; wait for it or stop it")
+            return False
+        return super().poll(context)
 
-    def steps(self, context: Context):
-        return bake.bake(context.scene, self.worn(context), self.settings(context))
+    def begin(self, context: Context, patience: float | None = None) -> Run:
+        worn, settings = self.worn(context), self.settings(context)
+        return Run(worn, settings, bake.bake(context.scene, worn, settings, patience))
 
     def work(self, context: Context) -> str:
         """Blocking: in background and from scripts."""
-        for _ in self.steps(context):
+        run = self.begin(context)
+        for _ in run.steps:
             pass
-        return self.told(context)
-
-    def told(self, context: Context) -> str:
-        settings, worn = self.settings(context), self.worn(context)
-        names = f"'{worn[0].name}'" if len(worn) == 1 else f"{len(worn)} characters' clothes"
-        return f"Baked {settings.sampling.count} samples of {names}, {bake.size(worn, settings) / 1e6:,.0f} MB"
+        return run.told()
 
     def invoke(self, context: Context, event: Event) -> set[str]:
-        kind = type(self)
-        if kind.running is not None:
-            self.report({"WARNING"}, "A bake is running already")
-            return {"CANCELLED"}
+        global _run
         try:
             asks = not self.overwrite and bake.in_the_way(self.worn(context), self.settings(context))
         except SHOWN_ERRORS as error:
@@ -110,53 +128,67 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         if asks:
             bpy.ops.scale_clothing.replace_bake("INVOKE_DEFAULT", **self.as_keywords())
             return {"CANCELLED"}
-        self.todo = self.steps(context)
-        self.started = self.rested = time.monotonic()
-        kind.progress, kind.stop_asked, kind.running = bake.Progress(0, 1, "Starting"), False, self
-        if not self.advance(context):  # what is wrong from the start is told at once
-            return self.result
+        _run = self.begin(context, PATIENCE)
+        ended = self.advance()  # what is wrong from the start is told at once
+        if ended:
+            _run = None
+            return ended
+        for handlers in _watched():
+            handlers.append(_scene_goes)
         self.timer = context.window_manager.event_timer_add(TICK, window=context.window)
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: Context, event: Event) -> set[str]:
-        if event.type == "ESC" or type(self).stop_asked:
-            self.todo.close()
+        if _run is None:  # the add-on was disabled
+            return {"CANCELLED"}
+        if event.type == "ESC" and event.value == "PRESS":
+            _run.stop(STOPPED)
+        if _run.stopped:
+            self.report({"WARNING"}, _run.stopped)
             self.finish(context)
-            self.report({"WARNING"}, "Bake stopped; baking again goes on from there")
             return {"CANCELLED"}
         if event.type != "TIMER":
-            return {"PASS_THROUGH"}
-        if self.advance(context):
-            return {"RUNNING_MODAL"}
-        self.finish(context)
-        return self.result
+            return {"RUNNING_MODAL"} if _run.progress.moves_frames else {"PASS_THROUGH"}
+        ended = self.advance()
+        if ended:
+            self.finish(context)
+            return ended
+        context.workspace.status_text_set(f"{_run.text}   |   Esc: stop")
+        messages.redraw_panels()
+        return {"RUNNING_MODAL"}
 
-    def advance(self, context: Context) -> bool:
-        """Work for a moment. False when there is nothing left, or it failed: then `result` says how it ended."""
-        # as long as Blender took for the redraw before: where drawing is slow, the bake still gets on
-        began = time.monotonic()
-        until = began + min(max(began - self.rested, SHORTEST_STEP), LONGEST_STEP)
+    def advance(self) -> set[str]:
+        """Work for a moment; how it ended, if it did."""
         try:
-            while time.monotonic() < until:
-                type(self).progress = next(self.todo)
-        except StopIteration:
-            messages.clear()
-            self.report({"INFO"}, f"{self.told(context)}, in {time.monotonic() - self.started:.0f} s")
-            self.result = {"FINISHED"}
+            if _run.advance():
+                return set()
         except SHOWN_ERRORS as error:
-            self.result = self.fail(error)
-        else:
-            _redraw(context)
-            self.rested = time.monotonic()
-            return True
-        type(self).running = None
-        return False
+            return self.fail(error)
+        messages.clear()
+        self.report({"INFO"}, _run.told())
+        return {"FINISHED"}
+
+    def cancel(self, context: Context) -> None:
+        """Its window was closed, or another file is loaded."""
+        if _run is not None:
+            _run.stop(STOPPED)
+            self.finish(context)
 
     def finish(self, context: Context) -> None:
         context.window_manager.event_timer_remove(self.timer)
-        type(self).running = None
-        _redraw(context)
+        if context.workspace is not None:
+            context.workspace.status_text_set(None)
+        _forget_run()
+        messages.redraw_panels()
+
+
+def _forget_run() -> None:
+    global _run
+    _run = None
+    for handlers in _watched():
+        if _scene_goes in handlers:
+            handlers.remove(_scene_goes)
 
 
 class SCALE_CLOTHING_OT_replace_bake(BakeOptions, ClothesOperator, Operator):
@@ -184,19 +216,20 @@ class SCALE_CLOTHING_OT_stop_bake(Operator):
     bl_description = "Stop baking. Baking again goes on from there"
     bl_options = {"INTERNAL"}
 
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        return _run is not None
+
     def execute(self, _context: Context) -> set[str]:
-        SCALE_CLOTHING_OT_bake.stop_asked = True
+        if _run is not None:
+            _run.stop(STOPPED)
         return {"FINISHED"}
-
-
-def _redraw(context: Context) -> None:
-    for area in context.screen.areas if context.screen else ():
-        if area.type == "VIEW_3D":
-            area.tag_redraw()
 
 
 CLASSES = (SCALE_CLOTHING_OT_bake, SCALE_CLOTHING_OT_replace_bake, SCALE_CLOTHING_OT_stop_bake)
 
 
 def unregister() -> None:
-    SCALE_CLOTHING_OT_bake.running = None
+    if _run is not None:
+        _run.stop("The add-on was disabled")
+    _forget_run()

@@ -15,7 +15,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
     def draw(self, context: Context) -> None:
         layout = self.split()
         chosen = context.scene.scale_clothing
-        running = bake_operators.SCALE_CLOTHING_OT_bake.running
+        running = bake_operators.running()
         column = layout.column()
         column.enabled = running is None
         draw_formats(column, chosen)
@@ -30,9 +30,8 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         size = bake.size(worn, settings) / 1e6
         column.label(text=f"Frames {settings.first}–{settings.last}, {size:,.0f} MB", icon="TIME")
         if running is not None:
-            progress = bake_operators.SCALE_CLOTHING_OT_bake.progress
             row = layout.row(align=True)
-            row.progress(factor=progress.done / max(progress.total, 1), text=progress.text)
+            row.progress(factor=running.share, text=running.text)
             row.operator("scale_clothing.stop_bake", text="", icon="CANCEL")
             return
         layout.operator("scale_clothing.bake", icon="REC")

@@ -20,6 +20,7 @@ from scale_backend import doctor
 from scale_backend.backend_process import BackendStartError, child_environment, examine_python, own_group
 
 from .messages import AddonError
+from .time_left import TimeLeft
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LOG, STAMP, LOCK = "set-up.log", "scale-clothing.txt", "setting-up.lock"
@@ -108,6 +109,7 @@ class SetUp:
         self._cancelled = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_lines: deque[str] = deque(maxlen=200)
+        self._fetched_size, self._left = 0, TimeLeft()
 
     @property
     def succeeded(self) -> bool:
@@ -228,8 +230,11 @@ class SetUp:
         if done:
             have, whole = map(int, done.groups())
             if whole > 20e6:  # small ones come and go
+                if whole != self._fetched_size:
+                    self._fetched_size, self._left = whole, TimeLeft()
+                self._left.saw(have / whole)
                 self.fraction = max(self.fraction, PACKAGES + (UNPACK - PACKAGES) * have / whole)
-                self.step = f"Fetching packages: {have / 1e6:,.0f} of {whole / 1e6:,.0f} MB"
+                self.step = f"Fetching packages: {have / 1e6:,.0f} of {whole / 1e6:,.0f} MB{self._left}"
         elif line.strip().startswith("Collecting "):
             self.step = f"Fetching {re.split('[=<>! ]', line.strip()[11:])[0]}"
         elif line.startswith("Installing collected packages"):

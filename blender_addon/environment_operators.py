@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import bpy
 from bpy.props import StringProperty
-from bpy.types import Context, Operator
+from bpy.types import Context, Event, Operator
 
 from scale_backend import doctor
 
 from . import backend, environment, messages, preferences
+from .awaiting import Awaiting
 from .operators import SentenceOperator
 
 TICK = 0.3  # seconds between two looks at the set-up
 
 
-class SCALE_CLOTHING_OT_set_up_backend(SentenceOperator, Operator):
+class SCALE_CLOTHING_OT_set_up_backend(Awaiting, SentenceOperator, Operator):
     bl_idname = "scale_clothing.set_up_backend"
     bl_label = "Set Up Backend"
     bl_description = (
@@ -59,6 +60,24 @@ class SCALE_CLOTHING_OT_set_up_backend(SentenceOperator, Operator):
         bpy.app.timers.register(_watch, first_interval=TICK, persistent=True)
         return "Setting up the backend"
 
+    def invoke(self, context: Context, _event: Event) -> set[str]:
+        """The set-up goes on by itself; this is here to be ended by Esc."""
+        done = self.execute(context)
+        return self.wait(context) if done == {"FINISHED"} and not bpy.app.background else done
+
+    @property
+    def awaited(self) -> str:
+        return f"Setting up the backend: {backend.setting_up().step}"
+
+    def ended(self) -> bool:
+        return backend.setting_up() is None or backend.setting_up().ended.is_set()
+
+    def end(self, _context: Context) -> set[str]:
+        return {"FINISHED"}
+
+    def give_up(self) -> None:
+        _cancel()
+
 
 def _watch() -> float | None:
     """Show how the set-up goes on; at its end use what it made."""
@@ -93,12 +112,20 @@ class SCALE_CLOTHING_OT_cancel_set_up(Operator):
     bl_description = "End the set-up. What was fetched is kept, so that another try goes on from there"
     bl_options = {"INTERNAL"}
 
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        return backend.status().kind == backend.SETTING_UP
+
     def execute(self, _context: Context) -> set[str]:
-        running = backend.setting_up()
-        if running is not None:
-            running.cancel(wait=10.0)
-        messages.redraw_panels()
+        _cancel()
         return {"FINISHED"}
+
+
+def _cancel() -> None:
+    running = backend.setting_up()
+    if running is not None:
+        running.cancel(wait=10.0)
+    messages.redraw_panels()
 
 
 class SCALE_CLOTHING_OT_show_log(SentenceOperator, Operator):
@@ -131,9 +158,7 @@ class SCALE_CLOTHING_OT_copy_report(Operator):
 
 
 def unregister() -> None:
-    running = backend.setting_up()
-    if running is not None:
-        running.cancel(wait=10.0)
+    _cancel()
     for timer in (_watch, _watch_start):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)

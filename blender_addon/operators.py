@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
-from bpy.types import Context, Operator
+from bpy.types import Context, Event, Operator
 from bpy_extras.io_utils import ImportHelper
 
-from . import backend, character, clothes, garments, live, messages, motion
+from . import backend, character, clothes, garments, live, messages, motion, rig
+from .awaiting import Awaiting
+from .decoding_thread import DecodingThread
 
 SHOWN_ERRORS = (messages.AddonError, backend.BackendError)
 
@@ -171,7 +174,7 @@ class SCALE_CLOTHING_OT_add_garment(SentenceOperator, ImportHelper, Operator):
         return f"Added the garment '{added.title}'"
 
 
-class SCALE_CLOTHING_OT_generate(SentenceOperator, Operator):
+class SCALE_CLOTHING_OT_generate(Awaiting, SentenceOperator, Operator):
     bl_idname = "scale_clothing.generate"
     bl_label = "Generate Clothes"
     bl_description = "Put the chosen garment on the character, in its present pose. What it wears is replaced"
@@ -182,9 +185,43 @@ class SCALE_CLOTHING_OT_generate(SentenceOperator, Operator):
         options={"SKIP_SAVE", "HIDDEN"},
     )
 
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if context.mode not in ("OBJECT", "POSE"):
+            cls.poll_message_set("Switch to Object Mode or Pose Mode first")
+            return False
+        return True
+
+    def invoke(self, context: Context, _event: Event) -> set[str]:
+        """Where the garment has to be opened first, and perhaps the backend started, Blender does not wait for it."""
+        target = clothes.rig_in_context(context)
+        entry = garments.entry(self.garment or context.scene.scale_clothing.garment)
+        try:
+            rig.recognise(target)  # what is wrong is told at once
+            if backend.is_open(entry):
+                return self.execute(context)
+            self.opening = DecodingThread()
+            self.opening.ask(0, partial(backend.open_garment, entry, backend.Launch.read()))
+        except SHOWN_ERRORS as error:
+            return self.fail(error)
+        self.garment, self.target = entry.key, target.name
+        self.awaited = f"Opening '{entry.title}'" if backend.running() else "Starting the backend"
+        return self.wait(context)
+
+    def ended(self) -> bool:
+        return not self.opening.busy
+
+    def end(self, context: Context) -> set[str]:
+        outcome = self.opening.collect()[0]
+        if isinstance(outcome.error, SHOWN_ERRORS):
+            return self.fail(outcome.error)
+        if outcome.error is not None:
+            raise outcome.error
+        return self.execute(context)
+
     def work(self, context: Context) -> str:
         chosen = context.scene.scale_clothing
-        target = clothes.rig_in_context(context)
+        target = context.scene.objects.get(getattr(self, "target", "")) or clothes.rig_in_context(context)
         key = self.garment or chosen.garment
         with waiting(context):
             obj = clothes.dress(context, target, key, chosen.surface, chosen.part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,10 @@ class Take:
         return hasher.digest()
 
     def decode(self, sampling: Sampling, batches: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Points and normals [BATCH, M, 3] of each batch, in the clothes' space. Raises BackendError, AddonError."""
+        """Points and normals [BATCH, M, 3] of each batch, in the clothes' space. Raises BackendError, AddonError.
+
+        What it needs of Blender is read at once; what it gives may be taken from any thread.
+        """
         settings = self.obj.scale_clothing
         shapes = np.stack(self.shapes)
         changing = (shapes != shapes[0]).any()
@@ -77,13 +81,17 @@ class Take:
             push_out=settings.push_out,
             batch=BATCH,
         )
-        try:
+        return self._in_armature(stream, len(self.obj.data.vertices), self.obj.name)
+
+    def _in_armature(
+        self, stream: Iterator[tuple[int, np.ndarray, np.ndarray]], count: int, name: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Runs in any thread: touches nothing of Blender's."""
+        with contextlib.closing(stream):
             for points, normals in _whole_batches(stream):
-                if points.shape[1] != len(self.obj.data.vertices):
-                    raise AddonError(f"'{self.obj.name}' was edited or its garment has changed; generate it again.")
+                if points.shape[1] != count:
+                    raise AddonError(f"'{name}' was edited or its garment has changed; generate it again.")
                 yield self.frame.to_armature(points), self.frame.turn_to_armature(normals)
-        finally:
-            stream.close()
 
     def to_world(self, points: np.ndarray, sample: int) -> np.ndarray:  # [M, 3]
         matrix = self.matrices[sample].astype(np.float32)

@@ -1,0 +1,68 @@
+"""A bake in a window: worked on for a moment at a time, between two redraws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from bpy.types import Object
+
+from . import bake
+from .messages import AddonError
+from .time_left import TimeLeft, spoken
+
+SHORTEST_STEP, LONGEST_STEP = 0.05, 0.5  # seconds of work between two redraws
+
+
+class Run:
+    """A bake that goes on."""
+
+    def __init__(self, worn: Sequence[Object], settings: bake.BakeSettings, steps: Iterator[bake.Progress]):
+        names = f"'{worn[0].name}'" if len(worn) == 1 else f"{len(worn)} characters' clothes"
+        megabytes = bake.size(worn, settings) / 1e6
+        self._what = f"{settings.sampling.count} samples of {names}, {megabytes:,.0f} MB"
+        self.steps = steps
+        self.progress = bake.Progress(0, 1, "Starting")
+        self.stopped = ""  # why, once it is
+        self._left = TimeLeft()
+        self._started = self._rested = time.monotonic()
+
+    @property
+    def share(self) -> float:
+        return self.progress.done / max(self.progress.total, 1)
+
+    @property
+    def text(self) -> str:
+        return f"{self.progress.text}{self._left}"
+
+    def advance(self) -> bool:
+        """Work for a moment. False when all is done. Raises AddonError and BackendError."""
+        # as long as Blender took for the redraw before: where drawing is slow, the bake still gets on
+        began = time.monotonic()
+        until = began + min(max(began - self._rested, SHORTEST_STEP), LONGEST_STEP)
+        while time.monotonic() < until:
+            before = self.progress
+            try:
+                self.progress = next(self.steps)
+            except StopIteration:
+                return False
+            except ReferenceError as error:
+                raise AddonError(
+                    "Clothes or characters were deleted while they were being baked; bake what is left again."
+                ) from error
+            if self.progress.text != before.text:
+                self._left = TimeLeft()  # what comes is not as fast as what was
+            if self.progress == before:
+                break  # the backend is not that far: Blender has the time
+        self._left.saw(self.share)
+        self._rested = time.monotonic()
+        return True
+
+    def stop(self, why: str) -> None:
+        """What is there stays, and the scene goes back to its frame."""
+        if not self.stopped:
+            self.stopped = why
+            self.steps.close()
+
+    def told(self) -> str:
+        return f"Baked {self._what}, in {spoken(time.monotonic() - self._started)}"
