@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 from bpy.types import Context, Depsgraph, Object
 
-from . import backend, baked_normals, character, garments, materials, meshes, rig, skin_mask, surfaces
+from . import backend, baked_normals, character, garments, looks, materials, meshes, rig, skin_mask, surfaces
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
@@ -121,7 +121,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     if is_new and surface == "POINTS":
         settings.radius = surfaces.closing_radius(meshes.get_positions(obj.data))
     surfaces.set_radius(obj, settings.radius)
-    apply_look(obj)
+    looks.renew(obj)
     skin_mask.update(context, obj, garment, found)
     return obj
 
@@ -191,26 +191,6 @@ def put(obj: Object, decoded: Decoded) -> None:
 def follow(obj: Object, depsgraph: Depsgraph) -> None:
     """Bring clothes to their rig's pose. Raises AddonError and BackendError."""
     put(obj, present_request(obj, depsgraph).decode())
-
-
-def apply_look(obj: Object) -> None:
-    """Give clothes the material and the colour that their settings ask for."""
-    settings = obj.scale_clothing
-    material = materials.look(settings.look, settings.surface == "POINTS")
-    if obj.data.materials:
-        obj.data.materials[0] = material
-    else:
-        obj.data.materials.append(material)
-    set_color(obj)
-    surfaces.set_material(obj, material)
-
-
-def set_color(obj: Object) -> None:
-    """The cloth's colour: the material takes it from the object, the solid view from the material."""
-    obj.color = obj.scale_clothing.color
-    cloth = bpy.data.materials.get(materials.CLOTH)
-    if cloth is not None:
-        cloth.diffuse_color = obj.color
 
 
 def clear_bake(obj: Object) -> None:

@@ -1,4 +1,4 @@
-"""How clothes look: cloth, normals, patches; and skin for the sample character. Cycles and EEVEE alike."""
+"""Materials that all clothes share: normals and patches; and skin for the sample character."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import bpy
 import numpy as np
 from bpy.types import Material, Node, NodeTree
 
+from .nodes import add_node, drop_nodes
+
 LOOKS = (
-    ("CLOTH", "Cloth", "Woven fabric in the colour chosen below"),
+    ("CLOTH", "Cloth", "A woven fabric, in the colour chosen below"),
     ("NORMALS", "Normals", "The direction of the surface as colour, as research pictures show it"),
     ("PATCHES", "Patches", "One colour for each patch of the garment"),
 )
-CLOTH = "SCALE Cloth"
 PATCH_COLOR = "patch_color"
-THREADS = 450  # across the UV square, about 1.4 m of cloth: threads 3 mm apart
+SHARED = ("SCALE Patches", "SCALE Point Normals", "SCALE Normals", "SCALE Cloth")  # the last of older files
 
 
 def look(kind: str, points: bool) -> Material:
-    """The material of a look; made once a file. Points carry their normal as an attribute, meshes have it."""
-    if kind == "CLOTH":
-        return _once(CLOTH, _cloth)
+    """The material of normals or patches; made once a file. Points carry their normal as an attribute."""
     if kind == "PATCHES":
         return _once("SCALE Patches", _patches)
     return _once("SCALE Point Normals", _point_normals) if points else _once("SCALE Normals", _normals)
+
+
+def is_look(material: Material) -> bool:
+    """Whether a material is one that `look` has made."""
+    return material.name.startswith(SHARED)
 
 
 def skin() -> Material:
@@ -43,104 +47,33 @@ def _once(name: str, build) -> Material:
     material = bpy.data.materials.get(name)
     if material is None or material.library is not None:
         material = bpy.data.materials.new(name)
-        material.use_nodes = True
-        material.node_tree.nodes.clear()
+        drop_nodes(material)
         build(material)
     return material
 
 
-def _node(tree: NodeTree, kind: str, place: tuple[float, float], **values) -> Node:
-    node = tree.nodes.new(kind)
-    node.location = place
-    for name, value in values.items():
-        setattr(node, name, value)
-    return node
-
-
 def _surface(tree: NodeTree) -> tuple[Node, Node]:
-    output = _node(tree, "ShaderNodeOutputMaterial", (600, 0))
-    principled = _node(tree, "ShaderNodeBsdfPrincipled", (300, 0))
+    output = add_node(tree, "ShaderNodeOutputMaterial", (600, 0))
+    principled = add_node(tree, "ShaderNodeBsdfPrincipled", (300, 0))
     tree.links.new(principled.outputs[0], output.inputs["Surface"])
     return principled, output
 
 
-def _cloth(material: Material) -> None:
-    """Woven fabric: the object's colour, a fine weave in the bump, fuzz at grazing angles, light shining through."""
-    tree = material.node_tree
-    link = tree.links.new
-    principled, output = _surface(tree)
-    principled.inputs["Roughness"].default_value = 0.85
-    principled.inputs["Specular IOR Level"].default_value = 0.25
-    principled.inputs["Sheen Weight"].default_value = 0.35
-    principled.inputs["Sheen Roughness"].default_value = 0.45
-
-    place = _node(tree, "ShaderNodeTexCoord", (-1100, -200))
-    info = _node(tree, "ShaderNodeObjectInfo", (-700, 300))
-    side = _node(tree, "ShaderNodeNewGeometry", (-700, 550))
-    inside = _node(tree, "ShaderNodeMapRange", (-450, 550))
-    inside.inputs["To Min"].default_value, inside.inputs["To Max"].default_value = 1.0, 0.75
-    link(side.outputs["Backfacing"], inside.inputs["Value"])
-
-    # threads are not dyed evenly
-    cloud = _node(tree, "ShaderNodeTexNoise", (-900, 50))
-    cloud.inputs["Scale"].default_value = 60.0
-    cloud.inputs["Detail"].default_value = 6.0
-    link(place.outputs["UV"], cloud.inputs["Vector"])
-    uneven = _node(tree, "ShaderNodeMapRange", (-700, 50))
-    uneven.inputs["To Min"].default_value, uneven.inputs["To Max"].default_value = 0.88, 1.1
-    link(cloud.outputs[0], uneven.inputs["Value"])
-    shade = _node(tree, "ShaderNodeMath", (-250, 400), operation="MULTIPLY")
-    link(inside.outputs[0], shade.inputs[0])
-    link(uneven.outputs[0], shade.inputs[1])
-    dyed = _node(tree, "ShaderNodeVectorMath", (0, 250), operation="SCALE")
-    link(info.outputs["Color"], dyed.inputs[0])
-    link(shade.outputs[0], dyed.inputs["Scale"])
-    link(dyed.outputs[0], principled.inputs["Base Color"])
-
-    # without it the inside of sleeves and skirts is black
-    through = _node(tree, "ShaderNodeBsdfTranslucent", (300, -700))
-    mixed = _node(tree, "ShaderNodeMixShader", (480, 150))
-    output.location.x = 660
-    mixed.inputs["Fac"].default_value = 0.25
-    link(dyed.outputs[0], through.inputs["Color"])
-    link(principled.outputs[0], mixed.inputs[1])
-    link(through.outputs[0], mixed.inputs[2])
-    link(mixed.outputs[0], output.inputs["Surface"])
-    link(info.outputs["Color"], principled.inputs["Sheen Tint"])
-
-    # warp and weft
-    threads = []
-    for index, direction in enumerate(("X", "Y")):
-        wave = _node(tree, "ShaderNodeTexWave", (-900, -250 - 300 * index), bands_direction=direction)
-        wave.inputs["Scale"].default_value = THREADS * 2 * np.pi / 20  # a wave of scale 1 has 20 radians a unit
-        wave.inputs["Distortion"].default_value = 0.6
-        link(place.outputs["UV"], wave.inputs["Vector"])
-        threads.append(wave)
-    weave = _node(tree, "ShaderNodeMath", (-600, -300), operation="MAXIMUM")
-    for index, wave in enumerate(threads):
-        link(wave.outputs["Fac"], weave.inputs[index])
-    bump = _node(tree, "ShaderNodeBump", (0, -250))
-    bump.inputs["Strength"].default_value = 0.08
-    bump.inputs["Distance"].default_value = 0.001
-    link(weave.outputs[0], bump.inputs["Height"])
-    link(bump.outputs[0], principled.inputs["Normal"])
-
-
 def _glow(tree: NodeTree, colour_socket) -> None:
     """Colour as it is, whatever the light."""
-    output = _node(tree, "ShaderNodeOutputMaterial", (600, 0))
-    emission = _node(tree, "ShaderNodeEmission", (400, 0))
+    output = add_node(tree, "ShaderNodeOutputMaterial", (600, 0))
+    emission = add_node(tree, "ShaderNodeEmission", (400, 0))
     tree.links.new(colour_socket, emission.inputs["Color"])
     tree.links.new(emission.outputs[0], output.inputs["Surface"])
 
 
 def _direction_colour(tree: NodeTree, direction_socket):
     """Directions -1..1 in the world as colours 0..1, in SMPL's axes as research pictures have them: front is blue."""
-    parts = _node(tree, "ShaderNodeSeparateXYZ", (0, 0))
-    front = _node(tree, "ShaderNodeMath", (50, -150), operation="MULTIPLY")
+    parts = add_node(tree, "ShaderNodeSeparateXYZ", (0, 0))
+    front = add_node(tree, "ShaderNodeMath", (50, -150), operation="MULTIPLY")
     front.inputs[1].default_value = -1.0
-    turned = _node(tree, "ShaderNodeCombineXYZ", (100, 0))
-    scaled = _node(tree, "ShaderNodeVectorMath", (200, 0), operation="MULTIPLY_ADD")
+    turned = add_node(tree, "ShaderNodeCombineXYZ", (100, 0))
+    scaled = add_node(tree, "ShaderNodeVectorMath", (200, 0), operation="MULTIPLY_ADD")
     scaled.inputs[1].default_value = scaled.inputs[2].default_value = (0.5, 0.5, 0.5)
     link = tree.links.new
     link(direction_socket, parts.inputs[0])
@@ -154,12 +87,12 @@ def _direction_colour(tree: NodeTree, direction_socket):
 
 def _normals(material: Material) -> None:
     tree = material.node_tree
-    geometry = _node(tree, "ShaderNodeNewGeometry", (-500, 0))
+    geometry = add_node(tree, "ShaderNodeNewGeometry", (-500, 0))
     # the renderer turns the normal towards the eye; seen from behind the surface's own is the other one
-    away = _node(tree, "ShaderNodeMath", (-300, -250), operation="MULTIPLY_ADD")
+    away = add_node(tree, "ShaderNodeMath", (-300, -250), operation="MULTIPLY_ADD")
     away.inputs[1].default_value, away.inputs[2].default_value = -2.0, 1.0
     tree.links.new(geometry.outputs["Backfacing"], away.inputs[0])
-    turned = _node(tree, "ShaderNodeVectorMath", (-150, 0), operation="SCALE")
+    turned = add_node(tree, "ShaderNodeVectorMath", (-150, 0), operation="SCALE")
     tree.links.new(geometry.outputs["Normal"], turned.inputs[0])
     tree.links.new(away.outputs[0], turned.inputs["Scale"])
     _glow(tree, _direction_colour(tree, turned.outputs[0]))
@@ -167,8 +100,8 @@ def _normals(material: Material) -> None:
 
 def _point_normals(material: Material) -> None:
     tree = material.node_tree
-    normal = _node(tree, "ShaderNodeAttribute", (-400, 0), attribute_name="normal")
-    world = _node(
+    normal = add_node(tree, "ShaderNodeAttribute", (-400, 0), attribute_name="normal")
+    world = add_node(
         tree, "ShaderNodeVectorTransform", (-200, 0), vector_type="NORMAL", convert_from="OBJECT", convert_to="WORLD"
     )
     tree.links.new(normal.outputs["Vector"], world.inputs[0])
@@ -178,7 +111,7 @@ def _point_normals(material: Material) -> None:
 def _patches(material: Material) -> None:
     tree = material.node_tree
     principled, _ = _surface(tree)
-    colour = _node(tree, "ShaderNodeAttribute", (0, 0), attribute_name=PATCH_COLOR)
+    colour = add_node(tree, "ShaderNodeAttribute", (0, 0), attribute_name=PATCH_COLOR)
     tree.links.new(colour.outputs["Color"], principled.inputs["Base Color"])
     principled.inputs["Roughness"].default_value = 0.7
 
@@ -192,11 +125,11 @@ def _skin(material: Material) -> None:
     principled.inputs["Subsurface Weight"].default_value = 0.12
     principled.inputs["Subsurface Radius"].default_value = (1.0, 0.35, 0.2)
     principled.inputs["Subsurface Scale"].default_value = 0.02
-    place = _node(tree, "ShaderNodeTexCoord", (-700, 0))
-    blotches = _node(tree, "ShaderNodeTexNoise", (-450, 0))
+    place = add_node(tree, "ShaderNodeTexCoord", (-700, 0))
+    blotches = add_node(tree, "ShaderNodeTexNoise", (-450, 0))
     blotches.inputs["Scale"].default_value = 9.0
     blotches.inputs["Detail"].default_value = 5.0
-    ramp = _node(tree, "ShaderNodeValToRGB", (-200, 0))
+    ramp = add_node(tree, "ShaderNodeValToRGB", (-200, 0))
     ramp.color_ramp.elements[0].position, ramp.color_ramp.elements[1].position = 0.3, 0.75
     ramp.color_ramp.elements[0].color = (0.50, 0.275, 0.19, 1.0)
     ramp.color_ramp.elements[1].color = (0.60, 0.36, 0.26, 1.0)

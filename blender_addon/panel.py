@@ -196,6 +196,7 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
         row.use_property_split = False  # the names need the width
         row.prop(settings, "look", expand=True)
         if settings.look == "CLOTH":
+            layout.prop(settings, "fabric")
             layout.prop(settings, "color")
         if settings.surface == "POINTS":
             layout.prop(settings, "radius")

@@ -14,7 +14,7 @@ from bpy.props import (
 )
 from bpy.types import Context, Object, PropertyGroup
 
-from . import bake_formats, garments, materials, motion, rig
+from . import bake_formats, fabrics, garments, looks, materials, motion, rig, surfaces
 
 # Blender keeps no reference to the strings of a computed enum: somebody must
 _garment_items: list[tuple] = []
@@ -114,20 +114,18 @@ class SceneSettings(PropertyGroup):
 
 
 def _look_changed(self: ClothesSettings, _context: Context) -> None:
-    from . import clothes
+    looks.apply(self.id_data)
 
-    clothes.apply_look(self.id_data)
+
+def _fabric_changed(self: ClothesSettings, _context: Context) -> None:
+    looks.weave(self.id_data)
 
 
 def _color_changed(self: ClothesSettings, _context: Context) -> None:
-    from . import clothes
-
-    clothes.set_color(self.id_data)
+    looks.dye(self.id_data)
 
 
 def _radius_changed(self: ClothesSettings, _context: Context) -> None:
-    from . import surfaces
-
     surfaces.set_radius(self.id_data, self.radius)
 
 
@@ -177,6 +175,13 @@ class ClothesSettings(PropertyGroup):
         default="CLOTH",
         update=_look_changed,
     )
+    fabric: EnumProperty(
+        name="Fabric",
+        description="What the cloth is woven of. Colour and all else can be changed in the material",
+        items=fabrics.ITEMS,
+        default="COTTON",
+        update=_fabric_changed,
+    )
     color: FloatVectorProperty(
         name="Color",
         description="Colour of the cloth",
@@ -184,8 +189,11 @@ class ClothesSettings(PropertyGroup):
         size=4,
         min=0.0,
         max=1.0,
-        default=(0.075, 0.16, 0.27, 1.0),
+        default=fabrics.FABRICS[0].color,
         update=_color_changed,
+    )
+    cloth_material: PointerProperty(
+        name="Cloth Material", description="The material of these clothes as cloth", type=bpy.types.Material
     )
     radius: FloatProperty(
         name="Radius",

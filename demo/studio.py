@@ -29,9 +29,9 @@ def build(scene: Scene, rig: Object, turn: float) -> None:
     middle = (low + high) / 2
     parts = [
         _backdrop(Vector((middle.x, high.y, 0))),
-        _light("Key", middle + Vector((-2.4, -3.0, 2.2)), middle, power=340, size=1.4),
-        _light("Fill", middle + Vector((3.2, -2.6, 0.6)), middle, power=40, size=3.0),
-        _light("Rim", middle + Vector((1.9, 2.2, 2.0)), middle, power=220, size=1.0),
+        _light("Key", middle + Vector((-3.4, -1.5, 2.2)), middle, power=300, size=0.9),
+        _light("Fill", middle + Vector((3.2, -2.6, 0.6)), middle, power=14, size=3.0),
+        _light("Rim", middle + Vector((2.2, 1.8, 2.0)), middle, power=200, size=1.0),
         _camera(scene.render.resolution_x / scene.render.resolution_y, places),
     ]
     for part in parts:
@@ -73,7 +73,7 @@ def _sky() -> World:
     world.use_nodes = True
     background = world.node_tree.nodes["Background"]
     background.inputs["Color"].default_value = (0.80, 0.88, 1.0, 1.0)
-    background.inputs["Strength"].default_value = 0.14
+    background.inputs["Strength"].default_value = 0.10
     return world
 
 

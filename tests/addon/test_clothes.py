@@ -208,29 +208,6 @@ def test_border_vertices_of_a_strip():
     assert skin_mask.border_vertices(fan).tolist() == [1, 2, 3, 4]
 
 
-def test_looks(dressed):
-    settings = dressed.scale_clothing
-    for look in ("NORMALS", "PATCHES", "CLOTH"):
-        settings.look = look
-        material = dressed.data.materials[0]
-        assert material.name == f"SCALE {look.title()}"
-        assert material == materials.look(look, points=False)
-    settings.color = (0.5, 0.1, 0.1, 1.0)
-    np.testing.assert_allclose(dressed.color, (0.5, 0.1, 0.1, 1.0))
-    own = bpy.data.materials.new("Own")
-    dressed.data.materials[0] = own
-    settings.color = (0.1, 0.1, 0.1, 1.0)
-    assert dressed.data.materials[0] == own
-
-
-def test_patch_colours_are_stable_and_differ():
-    colours = materials.patch_colors(np.arange(1024))
-    np.testing.assert_array_equal(colours, materials.patch_colors(np.arange(1024)))
-    assert colours.min() >= 0 and colours.max() <= 1
-    steps = np.linalg.norm(np.diff(colours[:, :3], axis=0), axis=1)
-    assert np.quantile(steps, 0.05) > 0.15
-
-
 def test_the_radius_reaches_the_points(dressed, scene, garment_files):
     scene.scale_clothing.surface = "POINTS"
     bpy.ops.scale_clothing.generate()

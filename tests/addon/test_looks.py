@@ -1,0 +1,136 @@
+"""Looks: fabrics that are each clothes' own, and the colours that explain the model."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_addon import clothes, fabrics, looks, materials
+
+
+def shown(obj: bpy.types.Object) -> bpy.types.Material:
+    return obj.data.materials[0]
+
+
+def inputs(obj: bpy.types.Object) -> dict:
+    return {socket.name: socket.default_value for socket in fabrics.node(shown(obj)).inputs}
+
+
+def test_looks(dressed):
+    settings = dressed.scale_clothing
+    cloth = shown(dressed)
+    for look in ("NORMALS", "PATCHES"):
+        settings.look = look
+        assert shown(dressed).name == f"SCALE {look.title()}"
+        assert shown(dressed) == materials.look(look, points=False)
+    settings.look = "CLOTH"
+    assert shown(dressed) == cloth
+
+
+@pytest.mark.parametrize("fabric", fabrics.FABRICS, ids=lambda fabric: fabric.key)
+def test_a_fabric_sets_the_materials_inputs(dressed, fabric):
+    dressed.scale_clothing.fabric = fabric.key
+    found = inputs(dressed)
+    for name, value in fabric.inputs.items():
+        assert found[name] == pytest.approx(value), name
+    assert set(fabric.inputs) == {name for name, *_ in fabrics.INPUTS} - {fabrics.UV_SIZE}
+    np.testing.assert_allclose(found[fabrics.COLOR], fabric.color, atol=1e-6)
+    np.testing.assert_allclose(shown(dressed).diffuse_color, fabric.color, atol=1e-6)
+
+
+def test_a_picked_colour_outlives_another_fabric(dressed):
+    settings = dressed.scale_clothing
+    settings.color = (0.5, 0.1, 0.1, 1.0)
+    settings.fabric = "SILK"
+    for color in (settings.color, inputs(dressed)[fabrics.COLOR], dressed.color):
+        np.testing.assert_allclose(color, (0.5, 0.1, 0.1, 1.0))
+
+
+def test_each_character_has_its_own_material(dressed, scene):
+    bpy.ops.scale_clothing.add_character()
+    bpy.ops.scale_clothing.generate()
+    other = clothes.clothes_of(scene.scale_clothing.rig)[0]
+    other.scale_clothing.fabric = "DENIM"
+    assert shown(other) != shown(dressed)
+    np.testing.assert_allclose(inputs(dressed)[fabrics.COLOR], fabrics.BY_KEY["COTTON"].color, atol=1e-6)
+
+
+def test_duplicated_clothes_are_dyed_alone(dressed):
+    copy = dressed.copy()
+    copy.data = dressed.data.copy()
+    bpy.context.collection.objects.link(copy)
+    copy.scale_clothing.color = (0.9, 0.1, 0.1, 1.0)
+    assert shown(copy) == copy.scale_clothing.cloth_material != shown(dressed)
+    np.testing.assert_allclose(inputs(copy)[fabrics.COLOR], (0.9, 0.1, 0.1, 1.0))
+    assert inputs(dressed)[fabrics.COLOR][0] < 0.5
+
+
+def test_a_material_of_the_users_own_stays(dressed):
+    own = bpy.data.materials.new("Own")
+    dressed.data.materials[0] = own
+    dressed.scale_clothing.color = (0.1, 0.1, 0.1, 1.0)
+    assert shown(dressed) == own
+    bpy.ops.scale_clothing.generate()
+    assert shown(dressed) == own
+    dressed.scale_clothing.look = "PATCHES"
+    assert shown(dressed) != own
+
+
+def test_the_weave_has_its_true_size(dressed):
+    """The skirt of the tests is a ring of 20 to 30 cm radius, half of it across half the UV square, and 42 cm long."""
+    size = looks.uv_size(dressed)
+    assert size == pytest.approx(np.sqrt(2 * np.pi * 0.25 * 0.43), rel=0.1)
+    assert inputs(dressed)[fabrics.UV_SIZE] == pytest.approx(size, rel=1e-4)
+
+
+def test_points_are_cloth_too(dressed, scene):
+    scene.scale_clothing.surface = "POINTS"
+    bpy.ops.scale_clothing.generate()
+    assert fabrics.node(shown(dressed)) is not None
+    dressed.scale_clothing.look = "NORMALS"
+    assert shown(dressed).name == "SCALE Point Normals"
+
+
+@pytest.mark.parametrize("fabric", ["COTTON", "SILK"])
+def test_folds_show(dressed, scene, fabric):
+    """Rendered from the side of the light, the cloth has light and dark parts and the colour that was asked for."""
+    dressed.scale_clothing.fabric = fabric
+    dressed.scale_clothing.color = (0.6, 0.05, 0.05, 1.0)
+    for obj in list(scene.objects):
+        obj.hide_render = obj != dressed
+    light = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    light.data.energy, light.rotation_euler = 3.0, (1.2, 0.0, 1.0)
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    camera.location, camera.rotation_euler = (0.0, -2.5, 0.85), (np.pi / 2, 0.0, 0.0)
+    for obj in (light, camera):
+        scene.collection.objects.link(obj)
+    scene.camera = camera
+    pixels = rendered(scene)
+    seen = pixels[..., 3] > 0.9
+    red, green = pixels[seen][:, 0], pixels[seen][:, 1]
+    assert seen.mean() > 0.02
+    assert red.max() > 3 * red.min()
+    assert np.median(red) > 2 * np.median(green)
+
+
+def rendered(scene: bpy.types.Scene) -> np.ndarray:  # [H, W, 4] linear
+    render = scene.render
+    render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", 4, "CPU"
+    render.resolution_x = render.resolution_y = 64
+    render.film_transparent = True
+    render.image_settings.file_format, render.image_settings.color_mode = "OPEN_EXR", "RGBA"
+    render.filepath = bpy.app.tempdir + "looks.exr"
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(render.filepath)
+    pixels = np.array(image.pixels[:], np.float32).reshape(64, 64, 4)
+    bpy.data.images.remove(image)
+    return pixels
+
+
+def test_patch_colours_are_stable_and_differ():
+    colours = materials.patch_colors(np.arange(1024))
+    np.testing.assert_array_equal(colours, materials.patch_colors(np.arange(1024)))
+    assert colours.min() >= 0 and colours.max() <= 1
+    steps = np.linalg.norm(np.diff(colours[:, :3], axis=0), axis=1)
+    assert np.quantile(steps, 0.05) > 0.15
