@@ -51,4 +51,4 @@ def pixel_colors(model: Decoder, prepared: Prepared, pixels: Tensor) -> Tensor: 
         features = gather_sum(pixels, queries.taps[rows], queries.tap_weights[rows])
         parts.append(model.mlp.colors(features, prepared.place.first[rows], prepared.place.fifth[rows]))
     colors = torch.cat(parts, 1)
-    return colors if prepared.binding is None else prepared.binding.vertices(colors)
+    return colors if prepared.binding is None else prepared.binding.means(colors)

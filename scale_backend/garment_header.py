@@ -30,25 +30,17 @@ def garment_summary(path: str | Path) -> dict:
     """The metadata of a .safetensors garment. Raises GarmentError; also when the file is cut short."""
     path = Path(path)
     try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            if length > min(MAX_HEADER, size):
-                raise ValueError("header longer than the file")
-            header = json.loads(file.read(length).decode())
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-            if 8 + length + max(ends, default=0) != size:
-                raise ValueError("shorter than its header says")
+        header, _ = _read_header(path)
+        text = header.get("__metadata__", {}).get(METADATA_KEY)
+        metadata = None if text is None else _checked(json.loads(text))
     except FileNotFoundError:
         raise GarmentError(f"There is no garment file {path}.") from None
     except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
         raise GarmentError(
             f"{path.name} is cut short or no garment file ({error}); copy it again or choose another."
         ) from error
-    text = header.get("__metadata__", {}).get(METADATA_KEY)
-    if text is None:
+    if metadata is None:
         raise GarmentError(f"{path.name} is a safetensors file but no garment; choose one made by scale-train.")
-    metadata = json.loads(text)
     if metadata.get("format") != FORMAT_VERSION:
         raise GarmentError(
             f"{path.name} has garment format {metadata.get('format')}, this version reads {FORMAT_VERSION}; "
@@ -57,3 +49,48 @@ def garment_summary(path: str | Path) -> dict:
     # by what this version can do, not the one that wrote the file
     tracked = any(name.startswith("tracked.") for name in header)
     return metadata | {"surfaces": surface_kinds(metadata.get("carrier"), tracked)}
+
+
+def garment_tensors(path: str | Path, *names: str) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """Those of the named tensors that a garment file has: type as safetensors calls it, shape, bytes.
+
+    Raises OSError and ValueError for a file that is not whole.
+    """
+    path = Path(path)
+    header, start = _read_header(path)
+    found = {}
+    with open(path, "rb") as file:
+        for name in names:
+            if name in header:
+                first, last = header[name]["data_offsets"]
+                file.seek(start + first)
+                found[name] = header[name]["dtype"], tuple(header[name]["shape"]), file.read(last - first)
+    return found
+
+
+def _read_header(path: Path) -> tuple[dict, int]:
+    """The header of a safetensors file that is as long as it says, and where its tensors begin."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        if length > min(MAX_HEADER, size):
+            raise ValueError("header longer than the file")
+        header = json.loads(file.read(length).decode())
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    if 8 + length + max(ends, default=0) != size:
+        raise ValueError("shorter than its header says")
+    return header, 8 + length
+
+
+def _checked(metadata: object) -> dict:
+    """What menus and panels show must be of the right kind. Raises ValueError."""
+    if not isinstance(metadata, dict):
+        raise ValueError("its description is none")
+    if metadata.get("format") != FORMAT_VERSION:
+        return metadata  # another version's: the caller says so
+    for name in ("name", "title", "description", "licence", "author"):
+        if not isinstance(metadata.get(name, ""), str):
+            raise ValueError(f"its {name} is no text")
+    if not isinstance(metadata.get("body"), dict) or not isinstance(metadata["body"].get("name"), str):
+        raise ValueError("it does not name its body")
+    return metadata

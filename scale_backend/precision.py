@@ -6,6 +6,7 @@ points lie from the carrier. So it is measured when a garment is opened.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,10 +67,10 @@ TRIAL_POSES = (
 )  # fmt: skip
 
 
-def trial_poses(joint_count: int) -> Tensor:  # [2, J, 3, 3]
-    """Poses to compare precisions in, such as people take."""
-    turns = torch.zeros(len(TRIAL_POSES), joint_count, 3)
-    for pose, joints in enumerate(TRIAL_POSES):
+def trial_poses(joint_count: int, poses: Sequence[dict[int, tuple[float, ...]]] = TRIAL_POSES) -> Tensor:
+    """Poses [F, J, 3, 3] such as people take, by default those to compare precisions in."""
+    turns = torch.zeros(len(poses), joint_count, 3)
+    for pose, joints in enumerate(poses):
         for joint, turn in joints.items():
             turns[pose, joint] = torch.tensor(turn)
     return matrix_from_axis_angle(turns)

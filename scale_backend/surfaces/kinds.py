@@ -9,10 +9,12 @@ from torch import Tensor
 from scale_backend.carrier import Carrier
 from scale_backend.garment import Garment
 from scale_backend.garment_header import REFINEMENTS, GarmentError
+from scale_backend.gathering import gather_sum
 from scale_backend.queries import Queries, grid_queries, patch_queries, surface_queries
 from scale_backend.surfaces.patches import patch_triangles
+from scale_backend.surfaces.smoothing import surface_smoothing
 from scale_backend.surfaces.subdivision import subdivide
-from scale_backend.surfaces.surface import Binding, RestDecoder, Surface, neighbours
+from scale_backend.surfaces.surface import Binding, RestDecoder, Surface
 
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
 NO_UV = np.zeros((0, 2), np.float32)
@@ -28,7 +30,7 @@ def build(garment: Garment, carrier: Carrier, surface: str, part: str, decode_re
     if surface in REFINEMENTS:
         return mesh(garment, carrier, REFINEMENTS.index(surface))
     if surface == "tracked":
-        return tracked(garment, carrier, part)
+        return tracked(garment, carrier, part, decode_rest)
     if surface == "poisson":
         raise GarmentError("A Poisson surface has another topology in every frame; ask for meshes instead.")
     if surface == "patches":
@@ -79,7 +81,7 @@ def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDeco
     )
 
 
-def tracked(garment: Garment, carrier: Carrier, part: str) -> Surface:
+def tracked(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:
     """The surface of the garment file that is bound to the points. Only points that it uses are decoded."""
     if part not in garment.tracked:
         raise GarmentError(
@@ -92,7 +94,8 @@ def tracked(garment: Garment, carrier: Carrier, part: str) -> Surface:
     strongest = index.gather(1, bound.weights.argmax(1, keepdim=True))[:, 0]
     triangles = bound.triangles.numpy()
     uv = bound.uv[bound.uv_triangles.flatten().long()].numpy()
-    binding = Binding(index, bound.weights, *neighbours(bound.triangles, len(index)))
+    rest = gather_sum(decode_rest(queries)[0][None], index, bound.weights)[0]
+    binding = Binding(index, bound.weights, surface_smoothing(rest, bound.triangles))
     topology = _topology(queries[strongest], carrier, triangles, uv)
     return Surface(queries, topology, own_normals=True, binding=binding)
 

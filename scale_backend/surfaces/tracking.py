@@ -17,7 +17,7 @@ from scale_backend.articulation import vertex_normals, vertex_rings
 from scale_backend.body import Body
 from scale_backend.garment import Garment
 from scale_backend.garment_header import GarmentError
-from scale_backend.precision import trial_poses
+from scale_backend.precision import TRIAL_POSES, trial_poses
 from scale_backend.surfaces.reconstruction import missing, point_spacing, pymeshlab, reconstruct, smooth_borders
 from scale_backend.tracked_surface import TrackedSurface
 
@@ -26,6 +26,20 @@ CANDIDATES = 60  # nearest points they are chosen from
 RIDGE = 0.02  # of a point's mean squared distance over the poses: larger, smoother, further from the reconstruction
 ROUNDS = 3  # weights and the vertex's places in other poses depend on each other
 EDGE = 1.2  # spacings of the points: the length of the surface's edges
+# more poses than the trial's, in which parts of a skirt go with one leg, with the other, or stay between them
+LEG_POSES = (
+    {1: (0, 0, 0.5), 2: (0, 0, -0.5)},
+    {1: (-0.3, 0, 0.4), 2: (-0.3, 0, -0.4), 4: (0.6, 0, 0), 5: (0.6, 0, 0)},
+    {1: (-1.0, 0, 0), 4: (1.0, 0, 0)},
+    {2: (-1.0, 0, 0), 5: (1.0, 0, 0)},
+    {1: (0.5, 0, 0), 2: (-0.5, 0, 0), 4: (0.6, 0, 0)},
+    {2: (0.5, 0, 0), 1: (-0.5, 0, 0), 5: (0.6, 0, 0)},
+    {1: (0, 0, 0.45), 2: (-0.1, 0, 0), 9: (0, 0.3, 0)},
+    {2: (0, 0, -0.45), 1: (-0.1, 0, 0), 9: (0, -0.3, 0)},
+    {1: (-1.0, 0, 0.3), 2: (-1.0, 0, -0.3), 4: (1.2, 0, 0), 5: (1.2, 0, 0)},
+    {16: (0, 0, 0.9), 17: (0, 0, -0.9), 3: (0.2, 0, 0.2)},
+    {16: (0, -0.8, -0.8), 17: (0, 0.8, 0.8), 6: (0.2, 0, -0.2)},
+)
 FACING = 0.3  # cosine; points that face elsewhere belong to another layer of cloth
 
 
@@ -128,7 +142,7 @@ def with_tracked_surfaces(garment: Garment, body: Body) -> Garment:
     if garment.carrier is not None:
         raise GarmentError(f"'{garment.name}' has a mesh of its own; tracked surfaces are for garments on the body.")
     decoder = Decoder(garment, body)
-    poses = trial_poses(body.joint_count)
+    poses = trial_poses(body.joint_count, TRIAL_POSES + LEG_POSES)
     poses = torch.cat([torch.eye(3).expand(1, *poses.shape[1:]), poses])  # the first is the rest pose
     tracked = {}
     for part in garment.metadata()["parts"]:

@@ -108,21 +108,41 @@ def test_tracked_surface_in_the_garment_file(tmp_path, tracked_garment):
         load_garment(path)
 
 
-def smoothed(vertices: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
-    """Taubin's smoothing written out vertex by vertex."""
-    edges: dict[tuple[int, int], int] = {}
-    for a, b, c in triangles.tolist():
-        for edge in ((a, b), (b, c), (c, a)):
-            edges[tuple(sorted(edge))] = edges.get(tuple(sorted(edge)), 0) + 1
-    border = {end for edge, uses in edges.items() if uses == 1 for end in edge}
-    for share in (0.5, -0.52) * 3:
-        moved = vertices.clone()
-        for v in range(vertices.shape[1]):
-            round_v = [sum(edge) - v for edge, uses in edges.items() if v in edge and (uses == 1 or v not in border)]
-            if round_v:
-                moved[:, v] += share * (vertices[:, round_v].mean(1) - vertices[:, v])
-        vertices = moved
-    return vertices
+def smoothed(vertices: torch.Tensor, rest: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
+    """Moving least squares along the rest surface and heights over it, written out vertex by vertex."""
+    count = len(rest)
+
+    def normals(places: torch.Tensor) -> torch.Tensor:
+        summed = torch.zeros_like(places)
+        for a, b, c in triangles.tolist():
+            summed[[a, b, c]] += torch.linalg.cross(places[b] - places[a], places[c] - places[a])
+        return summed / summed.norm(dim=1, keepdim=True)
+
+    edges = [(a, b) for t in triangles.tolist() for a, b in ((t[0], t[1]), (t[1], t[2]), (t[2], t[0]))]
+    reach = 5 * torch.tensor([float((rest[a] - rest[b]).norm()) for a, b in edges]).median()
+    facing = normals(rest)
+    weights = torch.zeros(count, count, dtype=torch.float64)
+    for v in range(count):
+        offset = (rest - rest[v]).double()
+        distance = offset.norm(dim=1)
+        near = (distance < reach) & (facing @ facing[v] > 0.7)
+        offset = offset - torch.outer(offset @ facing[v].double(), facing[v].double())
+        terms = torch.cat([torch.ones(count, 1), offset / reach], 1)
+        close = torch.exp(-2 * (distance / reach) ** 2) * near
+        gram = terms.T @ torch.diag(close) @ terms
+        gram[1:, 1:] += 1e-3 * gram[0, 0] * torch.eye(3)
+        row = close * (terms @ torch.linalg.inv(gram)[:, 0])
+        weights[v] = row / row.sum()
+    moved = []
+    for places in vertices:
+        smooth = weights.float() @ places
+        across = normals(smooth)
+        height = ((places - smooth) * across).sum(1)
+        for _ in range(2):
+            around = [sorted({b for e in edges for b in e if v in e} - {v}) for v in range(count)]
+            height = 0.5 * height + 0.5 * torch.stack([height[r].mean() for r in around])
+        moved.append(smooth + across * height[:, None])
+    return torch.stack(moved)
 
 
 def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
@@ -132,7 +152,9 @@ def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
     pose = matrix_from_axis_angle(torch.randn(2, 24, 3) * 0.2)
     everything = decoder.decode(pose, surface="points", part="whole body", push=False)[0]
     surface = tracked_garment.tracked["clothes"]
-    expected = smoothed((everything[:, surface.index.long()] * surface.weights[..., None]).sum(2), surface.triangles)
+    still = decoder.decode(torch.eye(3).expand(1, 24, 3, 3), surface="points", part="whole body", push=False)[0]
+    bound, rest = ((p[:, surface.index.long()] * surface.weights[..., None]).sum(2) for p in (everything, still))
+    expected = smoothed(bound, rest[0], surface.triangles)
     points, normals = decoder.decode(pose, surface="tracked", push=False)
     assert (points - expected).abs().max() < 1e-4
     assert points.shape == normals.shape == (2, 12, 3)

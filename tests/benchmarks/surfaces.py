@@ -106,7 +106,7 @@ def measure(name: str, settings: Settings) -> Iterator[dict]:
     garment, body = load_garment(path), load_body("neutral")
     folder = ROOT / "assets" / "frames" / garment.training.get("data", garment.name)
     raw, truth = read_garment(folder), spread(read_split(folder, "test"), settings.frames)
-    decoder = Decoder(garment, body)
+    decoder = Decoder(garment, body, precision="auto")
     rotations = torch.from_numpy(matrices_from_axis_angle(truth.pose).astype(np.float32))
     translation = -body.mean_joints[:1].expand(len(rotations), 3)
     samples = sample_surface(raw.vertices, raw.triangles, SAMPLES)
