@@ -12,16 +12,27 @@ from . import (
     bake_panel,
     command_line,
     environment_operators,
+    garment_operators,
     live,
     operators,
     panel,
     preferences,
+    previews,
     properties,
 )
 
 CLASSES = tuple(
     cls
-    for module in (preferences, properties, operators, environment_operators, bake_operators, panel, bake_panel)
+    for module in (
+        preferences,
+        properties,
+        operators,
+        garment_operators,
+        environment_operators,
+        bake_operators,
+        panel,
+        bake_panel,
+    )
     for cls in module.CLASSES
 )
 
@@ -40,7 +51,7 @@ def unregister() -> None:
     if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
         return
     backend.stop()
-    for module in (command_line, live, bake_operators, environment_operators, operators, properties):
+    for module in (command_line, live, bake_operators, environment_operators, operators, properties, previews):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

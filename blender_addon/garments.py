@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import zlib
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from scale_backend.body_digest import body_digest
 from scale_backend.garment_header import GarmentError, garment_summary
 
 from . import preferences
+from .body_data import read_body
 from .messages import AddonError
-from .paths import asset_folder
+from .paths import asset_folder, body_file
 
 SUFFIX = ".safetensors"
 NONE = "NONE"  # key of the menu's only entry when there are no garments
@@ -96,6 +99,23 @@ def library() -> list[Entry]:
     return [*sorted(shipped, key=lambda e: e.title), *sorted(own, key=lambda e: e.title)]
 
 
+def is_own(entry: Entry) -> bool:
+    """Whether a garment is a file in the user's folder."""
+    return entry.path.is_file() and entry.path.parent == preferences.garment_folder()
+
+
+def body_problem(entry: Entry) -> str:
+    """Why a garment cannot be worn yet though its file is right: its body is missing or another; else empty."""
+    body = entry.summary["body"]
+    try:
+        data = read_body(body_file(body["name"]))
+    except AddonError as error:
+        return str(error)
+    if body_digest(data.template, data.triangles) == body.get("digest"):
+        return ""
+    return f"It was made for another body than the '{body['name']}' that is here: get the body it was trained on."
+
+
 def number(key: str) -> int:
     """A number for a key that stays the same when other garments come and go: .blend files store enums as numbers."""
     return zlib.crc32(key.encode()) & 0x7FFFFFFF
@@ -108,7 +128,7 @@ def add_to_library(path: Path) -> Entry:
     except GarmentError as error:
         raise AddonError(str(error)) from error
     target = preferences.garment_folder() / path.name
-    if target.exists() and not target.samefile(path):
+    if target.exists() and not filecmp.cmp(target, path, shallow=False):
         raise AddonError(f"{target.parent} already holds a garment {path.name}; rename one of the two.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,3 +143,13 @@ def add_to_library(path: Path) -> Entry:
             "choose another folder in the preferences."
         ) from error
     return entry(str(target))
+
+
+def remove_from_library(entry: Entry) -> None:
+    """Delete a file of the user's own. Raises AddonError."""
+    if not is_own(entry):
+        raise AddonError(f"'{entry.title}' is not in your garment folder; only garments there can be removed.")
+    try:
+        entry.path.unlink()
+    except OSError as error:
+        raise AddonError(f"{entry.path} could not be deleted: {error.strerror}; delete it by hand.") from error

@@ -159,21 +159,6 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         return self.apply(context, Path(self.filepath), up_axis)
 
 
-class SCALE_CLOTHING_OT_add_garment(SentenceOperator, ImportHelper, Operator):
-    bl_idname = "scale_clothing.add_garment"
-    bl_label = "Add Garment File"
-    bl_description = "Copy a garment file into your garment folder, so that it can be chosen"
-    bl_options = {"REGISTER"}
-
-    filename_ext = garments.SUFFIX
-    filter_glob: StringProperty(default=f"*{garments.SUFFIX}", options={"HIDDEN"})
-
-    def work(self, context: Context) -> str:
-        added = garments.add_to_library(Path(self.filepath))
-        context.scene.scale_clothing.garment = added.key
-        return f"Added the garment '{added.title}'"
-
-
 class SCALE_CLOTHING_OT_generate(Awaiting, SentenceOperator, Operator):
     bl_idname = "scale_clothing.generate"
     bl_label = "Generate Clothes"
@@ -322,7 +307,6 @@ CLASSES = (
     SCALE_CLOTHING_OT_fit_bones,
     SCALE_CLOTHING_OT_apply_motion,
     SCALE_CLOTHING_OT_import_motion,
-    SCALE_CLOTHING_OT_add_garment,
     SCALE_CLOTHING_OT_generate,
     SCALE_CLOTHING_OT_update,
     SCALE_CLOTHING_OT_remove,

@@ -14,7 +14,7 @@ from bpy.props import (
 )
 from bpy.types import Context, Object, PropertyGroup
 
-from . import bake_formats, fabrics, garments, looks, materials, motion, rig, surfaces
+from . import bake_formats, fabrics, garments, looks, materials, motion, previews, rig, surfaces
 
 # Blender keeps no reference to the strings of a computed enum: somebody must
 _garment_items: list[tuple] = []
@@ -34,7 +34,7 @@ def garment_items(_self, _context: Context) -> list[tuple]:
             entry.key,
             entry.title,
             (entry.summary.get("description") or "A garment") if entry.summary else entry.problem,
-            "MOD_CLOTH" if entry.summary else "ERROR",
+            (previews.icon(entry) or "MOD_CLOTH") if entry.summary else "ERROR",
             garments.number(entry.key),
         )
         for entry in garments.library()

@@ -9,7 +9,7 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon import bake_operators, environment_operators, operators, panel, properties
+from blender_addon import bake_operators, environment_operators, garment_operators, operators, panel, properties
 
 
 def traces() -> dict[str, object]:
@@ -48,7 +48,12 @@ def test_nothing_is_left_behind(dressed):
     assert traces() == again
 
 
-OPERATORS = (*operators.CLASSES, *environment_operators.CLASSES, *bake_operators.CLASSES)
+OPERATORS = (
+    *operators.CLASSES,
+    *garment_operators.CLASSES[:-1],
+    *environment_operators.CLASSES,
+    *bake_operators.CLASSES,
+)
 
 
 @pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.bl_idname)

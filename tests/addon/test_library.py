@@ -1,0 +1,190 @@
+"""The library of garments: added, shown with pictures, described, removed; and rigs they were not made for."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+from PIL import Image
+
+from blender_addon import garment_operators, garments, messages, preferences, previews, proportions
+from scale_backend.garment import save_garment
+from tests.making import make_garment, write_garment
+
+
+@pytest.fixture
+def folder(registered):
+    """The user's garment folder; what a test adds is gone after it."""
+    folder = preferences.garment_folder()
+    before = set(folder.iterdir())
+    yield folder
+    for path in set(folder.iterdir()) - before:
+        path.unlink()
+
+
+def png(color: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_files_are_copied_into_the_library(scene, folder, tmp_path):
+    for name in ("one", "two"):
+        write_garment(tmp_path / f"{name}.safetensors")
+    files = [{"name": "one.safetensors"}, {"name": "two.safetensors"}]
+    assert bpy.ops.scale_clothing.add_garment("INVOKE_DEFAULT", directory=str(tmp_path), files=files) == {"FINISHED"}
+    assert scene.scale_clothing.garment == str(folder / "two.safetensors")
+    assert {str(folder / "one.safetensors"), str(folder / "two.safetensors")} <= {e.key for e in garments.library()}
+    bpy.ops.scale_clothing.add_garment(filepath=str(tmp_path / "one.safetensors"))  # the same once more
+    assert scene.scale_clothing.garment == str(folder / "one.safetensors")
+    assert not list(folder.glob("*.part"))
+
+
+def test_a_drop_reaches_the_operator():
+    handler = garment_operators.SCALE_CLOTHING_FH_garment
+    assert handler.bl_import_operator == "scale_clothing.add_garment"
+    assert handler.bl_file_extensions == ".safetensors"
+    assert handler.is_registered
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "title", "body", "json"])
+def test_what_is_no_garment_stays_out(scene, folder, tmp_path, damage):
+    path = write_garment(tmp_path / "broken.safetensors")
+    data = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(data[:-100])
+    elif damage == "text":
+        path.write_text("no garment")
+    else:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        inner = json.loads(header["__metadata__"]["scale_clothing"])
+        inner |= {"title": {"title": [3]}, "body": {"body": "neutral"}, "json": {}}[damage]
+        header["__metadata__"]["scale_clothing"] = json.dumps(inner) if damage != "json" else "{"
+        written = json.dumps(header).encode()
+        path.write_bytes(len(written).to_bytes(8, "little") + written + data[8 + length :])
+    with pytest.raises(RuntimeError, match=r"broken\.safetensors"):
+        bpy.ops.scale_clothing.add_garment(filepath=str(path))
+    assert not (folder / path.name).exists()
+    assert "broken.safetensors" in messages.last_error()
+
+
+def test_another_garment_of_the_same_name_is_not_overwritten(scene, folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    path = write_garment(tmp_path / "same.safetensors", seed=1)
+    bpy.ops.scale_clothing.add_garment(filepath=str(path))
+    other = write_garment(tmp_path / "other" / "same.safetensors", seed=2)
+    with pytest.raises(RuntimeError, match="rename"):
+        bpy.ops.scale_clothing.add_garment(filepath=str(other))
+    assert (folder / "same.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_own_garments_can_be_removed_and_shipped_ones_not(scene, folder, tmp_path):
+    bpy.ops.scale_clothing.add_garment(filepath=str(write_garment(tmp_path / "mine.safetensors")))
+    assert bpy.ops.scale_clothing.remove_garment() == {"FINISHED"}
+    assert not (folder / "mine.safetensors").exists()
+    scene.scale_clothing.garment = "dress"
+    assert not bpy.ops.scale_clothing.remove_garment.poll()
+    assert garments.entry("dress").summary
+
+
+def test_a_missing_body_is_told_when_a_garment_is_added(folder, tmp_path):
+    ours = garments.add_to_library(write_garment(tmp_path / "ours.safetensors"))
+    assert garments.body_problem(ours) == ""
+    for name, expected in (("nobody", "'nobody' is not there"), ("neutral", "another body")):
+        path = tmp_path / f"for-{name}.safetensors"
+        save_garment(path, replace(make_garment(), body_name=name, body_digest="0" * 64))
+        assert expected in garments.body_problem(garments.add_to_library(path))
+
+
+@pytest.mark.parametrize("key", ["dress", "dress-body"])
+def test_garments_without_a_picture_are_drawn(key):
+    """A surface of its own alone; cloth on a body together with the skin."""
+    pixels = previews.draw(garments.entry(key))
+    assert pixels.shape == (previews.SIZE, previews.SIZE, 4)
+    alpha = pixels[..., 3]
+    assert 0.1 < alpha.mean() < 0.8
+    assert alpha[: previews.SIZE // 8, : previews.SIZE // 8].max() == 0  # nothing in the corner
+    inside = pixels[alpha == 1][:, :3]
+    assert inside.std(0).min() > 0.02  # shaded
+    blue, grey = inside[:, 2] > 1.3 * inside[:, 0], inside[:, 2] < inside[:, 0]
+    assert blue.mean() > 0.1 and (grey.mean() > 0.02) == (key == "dress-body")
+
+
+def test_a_drawing_has_its_outline_and_no_holes():
+    """A wedge of small triangles, wider below."""
+    count = 24
+    row, column = np.tril_indices(count + 1)
+    points = np.stack([(column - row / 2) / count, 1 - row / count, 0 * row], 1)
+    number = {pair: index for index, pair in enumerate(zip(row, column, strict=True))}
+    up = [[number[r, c], number[r + 1, c], number[r + 1, c + 1]] for r in range(count) for c in range(r + 1)]
+    down = [[number[r, c], number[r + 1, c + 1], number[r, c + 1]] for r in range(1, count) for c in range(r)]
+    triangles = np.array(up + down)
+    alpha = previews.picture(points, triangles, np.tile((1.0, 0.0, 0.0), (len(triangles), 1)))[..., 3]
+    width = (alpha > 0.5).sum(1)
+    assert width[10] > width[60] > width[110] > 0
+    for line in alpha[8:-8]:
+        seen = np.flatnonzero(line > 0.5)
+        assert len(seen) == seen[-1] - seen[0] + 1
+
+
+def test_a_picture_in_the_file_is_shown(folder, garment_files):
+    path = folder / "pictured.safetensors"
+    save_garment(path, replace(make_garment(), preview=png((255, 0, 0))))
+    entry = garments.entry(str(path))
+    shown = previews.preview(entry)
+    assert previews.preview(entry) == shown != previews.preview(garments.entry(garment_files["skirt"]))
+    assert tuple(shown.image_size) == (64, 64)
+    red = np.array(shown.image_pixels_float[:4])
+    assert red[0] > 0.9 and red[1] < 0.1
+
+
+def test_all_garments_have_pictures(garment_files):
+    for entry in garments.library():
+        shown = previews.preview(entry)
+        assert shown is not None and min(shown.image_size) >= 64, entry.key
+        assert np.array(shown.image_pixels_float[:]).std() > 0.05, entry.key
+    assert previews.preview(garments.entry("missing")) is None
+
+
+def test_a_rig_of_the_bodys_proportions_is_not_warned_of(character):
+    assert proportions.warning(character, garments.entry("dress")) == ""
+
+
+def test_other_proportions_are_told(character):
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = character.data.edit_bones
+    for name in ("left_ankle", "right_ankle"):
+        shin = bones[name].head - bones[name.replace("ankle", "knee")].head
+        bones[name].head += 0.5 * shin
+        bones[name].tail += 0.5 * shin
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert "shins measure 50 % more" in proportions.warning(character, garments.entry("dress"))
+
+
+def test_an_unusual_shape_is_told(character):
+    block = bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks["Shape003"]
+    block.value = 1.0
+    assert proportions.warning(character, garments.entry("dress")) == ""
+    block.value = 3.8
+    assert "body shape is far" in proportions.warning(character, garments.entry("dress"))
+
+
+def test_no_warning_without_a_rig_or_a_garment(scene, character):
+    assert proportions.warning(None, garments.entry("dress")) == ""
+    assert proportions.warning(character, garments.entry("missing")) == ""
+
+
+def test_shipped_names_and_own_files_do_not_collide(folder, scene):
+    shutil.copy(garments.entry("dress").path, folder / "dress.safetensors")
+    keys = [entry.key for entry in garments.library()]
+    assert "dress" in keys and str(folder / "dress.safetensors") in keys
+    assert len({garments.number(key) for key in keys}) == len(keys)
+    scene.scale_clothing.garment = str(Path(folder) / "dress.safetensors")
+    assert scene.scale_clothing.garment == str(folder / "dress.safetensors")
