@@ -19,6 +19,7 @@ from . import (
     preferences,
     previews,
     properties,
+    thickness,
 )
 
 CLASSES = tuple(
@@ -28,6 +29,7 @@ CLASSES = tuple(
         properties,
         operators,
         garment_operators,
+        thickness,
         environment_operators,
         bake_operators,
         panel,

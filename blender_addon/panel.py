@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import bpy
-from bpy.types import Context, Panel, UILayout
+from bpy.types import Context, Menu, Object, Panel, UILayout
 
 from scale_backend import doctor
 
-from . import backend, clothes, environment, garments, messages, paths, preferences, rig
+from . import backend, clothes, environment, garment_panel, garments, messages, paths, preferences, rig, thickness
 
 STATUS_ICONS = {
     backend.NOT_SET_UP: "ERROR",
@@ -21,10 +21,15 @@ STATUS_ICONS = {
 
 def draw_status(layout: UILayout) -> None:
     """How the backend is, and the button that mends or checks it."""
-    state = backend.status()
     row = layout.row(align=True)
-    row.label(text=state.text, icon=STATUS_ICONS[state.kind])
-    buttons = row.row(align=True)  # pictures alone: a narrow sidebar has no room for words beside the state
+    row.label(text=backend.status().text, icon=STATUS_ICONS[backend.status().kind])
+    draw_status_buttons(row)
+
+
+def draw_status_buttons(layout: UILayout) -> None:
+    """Pictures alone, they are explained when the mouse rests on them."""
+    state = backend.status()
+    buttons = layout.row(align=True)
     if state.kind == backend.SETTING_UP:
         buttons.operator("scale_clothing.cancel_set_up", text="", icon="CANCEL")
     elif state.kind not in (backend.STARTING, backend.NOT_SET_UP):
@@ -52,19 +57,24 @@ def draw_set_up(layout: UILayout) -> None:
         row.operator("scale_clothing.show_log", icon="TEXT")
 
 
+def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: str, margin: float = 60.0) -> None:
+    """A text, whole: labels do not wrap by themselves. margin: pixels of the panel's width that it cannot have."""
+    scale = context.preferences.system.ui_scale
+    lines = messages.wrapped(sentence, context.region.width / scale - margin if context.region else 300)
+    column = layout.column(align=True)
+    for index, line in enumerate(lines):
+        column.label(text=line, icon=icon if index == 0 else "BLANK1")
+
+
 def draw_error(layout: UILayout, context: Context) -> None:
-    """The last error, whole: labels do not wrap by themselves."""
+    """The last error."""
     sentence = messages.last_error()
     if not sentence:
         return
-    scale = context.preferences.system.ui_scale
-    box = layout.box()
-    row = box.row()
-    lines = messages.wrapped(sentence, (context.region.width - 60 * scale) / scale if context.region else 300)
-    column = row.column(align=True)
+    row = layout.box().row()
+    column = row.column()
     column.alert = True
-    for index, line in enumerate(lines):
-        column.label(text=line, icon="ERROR" if index == 0 else "BLANK1")
+    draw_sentence(column, context, sentence, "ERROR")
     row.operator("scale_clothing.dismiss_error", text="", icon="X", emboss=False)
 
 
@@ -93,8 +103,13 @@ class SidebarPanel:
 class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
     bl_label = "SCALE Clothing"
 
+    def draw_header_preset(self, _context: Context) -> None:
+        self.layout.emboss = "NONE"
+        draw_status_buttons(self.layout)
+
     def draw(self, context: Context) -> None:
-        draw_status(self.layout)
+        state = backend.status()
+        draw_sentence(self.layout, context, state.text, STATUS_ICONS[state.kind], margin=40.0)
         if backend.status().kind in (backend.NOT_SET_UP, backend.SETTING_UP, backend.FAILED):
             preferences_button(self.layout)
         draw_error(self.layout, context)
@@ -119,7 +134,7 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
         if chosen.rig is None and target is not None:
             layout.label(text=f"Selected: {target.name}", icon="RESTRICT_SELECT_OFF")
         if target is not None and not rig.is_rig(target):
-            layout.label(text="Not an SMPL-family rig", icon="ERROR")
+            draw_sentence(layout, context, "Its bones are not those of an SMPL character", "ERROR")
         if target is not None and rig.body_shape(target).any():
             layout.operator("scale_clothing.fit_bones", icon="BONE_DATA")
         column = layout.column(align=True)
@@ -129,6 +144,28 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
         row.operator("scale_clothing.import_motion", text="", icon="FILE_FOLDER")
 
 
+class SCALE_CLOTHING_MT_surface(Menu):
+    """The surfaces that the chosen garment offers; the property itself knows those of all."""
+
+    bl_label = "Surface"
+
+    def draw(self, context: Context) -> None:
+        chosen = context.scene.scale_clothing
+        for key in garments.entry(chosen.garment).surfaces():
+            self.layout.prop_enum(chosen, "surface", key)
+
+
+class SCALE_CLOTHING_MT_part(Menu):
+    """The parts that the chosen garment offers."""
+
+    bl_label = "Part"
+
+    def draw(self, context: Context) -> None:
+        chosen = context.scene.scale_clothing
+        for key in garments.entry(chosen.garment).parts():
+            self.layout.prop_enum(chosen, "part", key)
+
+
 class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
     bl_label = "Clothes"
     bl_parent_id = "SCALE_CLOTHING_PT_main"
@@ -136,47 +173,46 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
     def draw(self, context: Context) -> None:
         layout = self.split()
         chosen = context.scene.scale_clothing
-        row = layout.row(align=True)
-        row.prop(chosen, "garment")
-        row.operator("scale_clothing.add_garment", text="", icon="ADD")
         garment = garments.entry(chosen.garment)
-        if chosen.garment not in ("", garments.NONE):
+        garment_panel.draw_choice(layout, context, garment)
+        if garment.summary is not None:
             self.draw_choices(layout, chosen, garment)
         row = layout.row()
         row.scale_y = 1.4
-        worn = clothes.in_context(context)
         row.operator("scale_clothing.generate", icon="MOD_CLOTH")
+        worn = clothes.in_context(context)
         if worn is not None:
-            settings = worn.scale_clothing
-            layout.separator()
-            row = layout.row(align=True)
-            row.label(text=worn.name, icon="OUTLINER_OB_MESH")
-            row.operator("scale_clothing.update", text="", icon="FILE_REFRESH")
-            row.operator("scale_clothing.remove", text="", icon="TRASH")
-            column = layout.column(heading="")
-            live = column.row()
-            live.enabled = not clothes.is_baked(worn)
-            live.prop(settings, "live")
-            column.prop(settings, "push_out")
-            column.prop(settings, "hide_skin")
+            self.draw_worn(layout, worn)
 
     def draw_choices(self, layout: UILayout, chosen, garment: garments.Entry) -> None:
         """Surface and part, where the garment leaves a choice."""
-        if garment.summary is None:
-            layout.label(text="This file cannot be used", icon="ERROR")
-            return
+        shown = dict(zip(("surface", "part"), garment.choose(chosen.surface, chosen.part), strict=True))
         for name, items, offered in (
             ("surface", garments.SURFACES, garment.surfaces()),
             ("part", garments.PARTS, garment.parts()),
         ):
             if len(offered) > 1:
-                layout.row(align=True).prop(chosen, name, expand=True)
-            else:
                 halves = layout.split(factor=0.4)
-                name_row = halves.row()
-                name_row.alignment = "RIGHT"
-                name_row.label(text=name.capitalize())
-                halves.label(text=next(item[1] for item in items if item[0] == offered[0]))
+                label = halves.row()
+                label.alignment = "RIGHT"
+                label.label(text=name.capitalize())
+                item = next(item for item in items if item[0] == shown[name])
+                halves.menu(f"SCALE_CLOTHING_MT_{name}", text=item[1], icon=item[3])
+
+    def draw_worn(self, layout: UILayout, worn: Object) -> None:
+        """What the character wears, and how it follows."""
+        settings = worn.scale_clothing
+        layout.separator()
+        row = layout.row(align=True)
+        row.label(text=worn.name, icon="OUTLINER_OB_MESH")
+        row.operator("scale_clothing.update", text="", icon="FILE_REFRESH")
+        row.operator("scale_clothing.remove", text="", icon="TRASH")
+        column = layout.column()
+        live = column.row()
+        live.enabled = not clothes.is_baked(worn)
+        live.prop(settings, "live")
+        column.prop(settings, "push_out")
+        column.prop(settings, "hide_skin")
 
 
 class WornPanel(SidebarPanel):
@@ -200,9 +236,22 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
             layout.prop(settings, "color")
         if settings.surface == "POINTS":
             layout.prop(settings, "radius")
+        else:
+            self.draw_thickness(layout, context)
+
+    def draw_thickness(self, layout: UILayout, context: Context) -> None:
+        modifier = thickness.modifier_of(clothes.in_context(context))
+        if modifier is None:
+            layout.operator("scale_clothing.add_thickness", icon="MOD_SOLIDIFY")
+            return
+        row = layout.row(align=True)
+        row.prop(modifier, "thickness")
+        row.operator("scale_clothing.remove_thickness", text="", icon="X")
 
 
 CLASSES = (
+    SCALE_CLOTHING_MT_surface,
+    SCALE_CLOTHING_MT_part,
     SCALE_CLOTHING_PT_main,
     SCALE_CLOTHING_PT_character,
     SCALE_CLOTHING_PT_clothes,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import garment_operators, garments, messages, preferences, previews, proportions
+from blender_addon import garment_operators, garment_panel, garments, messages, preferences, previews, proportions
 from scale_backend.garment import save_garment
 from tests.making import make_garment, write_garment
 
@@ -188,3 +188,11 @@ def test_shipped_names_and_own_files_do_not_collide(folder, scene):
     assert len({garments.number(key) for key in keys}) == len(keys)
     scene.scale_clothing.garment = str(Path(folder) / "dress.safetensors")
     assert scene.scale_clothing.garment == str(folder / "dress.safetensors")
+
+
+def test_a_garment_tells_of_itself():
+    facts = dict(garment_panel.facts(garments.entry("dress").summary))
+    assert facts["Licence"] == "CC0-1.0" and facts["Body"] == "neutral"
+    assert " mm" in facts["Mean error"] and "poses" in facts["Trained on"]
+    strange = {"body": {"name": "b"}, "training": {"held_out": {"all": 3}}, "patches": "many"}
+    assert dict(garment_panel.facts(strange)) == {"Licence": "not stated", "Author": "not stated", "Body": "b"}

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import clothes, fabrics, looks, materials
+from blender_addon import clothes, fabrics, looks, materials, meshes, thickness
 
 
 def shown(obj: bpy.types.Object) -> bpy.types.Material:
@@ -126,6 +126,25 @@ def rendered(scene: bpy.types.Scene) -> np.ndarray:  # [H, W, 4] linear
     pixels = np.array(image.pixels[:], np.float32).reshape(64, 64, 4)
     bpy.data.images.remove(image)
     return pixels
+
+
+def test_thickness_is_a_modifier_that_goes_outwards(dressed):
+    """Twice the faces and a rim; the inside stays where the cloth was."""
+    thin = meshes.evaluated_positions(dressed, bpy.context.evaluated_depsgraph_get())
+    assert bpy.ops.scale_clothing.add_thickness() == {"FINISHED"}
+    modifier = thickness.modifier_of(dressed)
+    modifier.thickness = 0.01
+    thick = meshes.evaluated_positions(dressed, bpy.context.evaluated_depsgraph_get())
+    assert len(thick) == 2 * len(thin)
+    np.testing.assert_allclose(thick[len(thin) :], thin, atol=1e-5)
+    middle = thin[:, :2].mean(0)
+    radius = np.linalg.norm(thin[:, :2] - middle, axis=1)
+    outer = np.linalg.norm(thick[: len(thin), :2] - middle, axis=1)
+    assert (outer > radius).mean() > 0.95
+    bpy.context.scene.frame_set(3)  # it follows the rig with its thickness on
+    assert not dressed.data.validate()
+    assert bpy.ops.scale_clothing.remove_thickness() == {"FINISHED"}
+    assert thickness.modifier_of(dressed) is None
 
 
 def test_patch_colours_are_stable_and_differ():

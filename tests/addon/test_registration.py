@@ -9,7 +9,15 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon import bake_operators, environment_operators, garment_operators, operators, panel, properties
+from blender_addon import (
+    bake_operators,
+    environment_operators,
+    garment_operators,
+    operators,
+    panel,
+    properties,
+    thickness,
+)
 
 
 def traces() -> dict[str, object]:
@@ -51,6 +59,7 @@ def test_nothing_is_left_behind(dressed):
 OPERATORS = (
     *operators.CLASSES,
     *garment_operators.CLASSES[:-1],
+    *thickness.CLASSES,
     *environment_operators.CLASSES,
     *bake_operators.CLASSES,
 )
@@ -80,7 +89,7 @@ def test_operators_are_greyed_out_with_a_reason(scene):
 
 
 def test_panels_are_in_the_tab():
-    assert {kind.bl_category for kind in panel.CLASSES} == {"SCALE"}
+    assert {kind.bl_category for kind in panel.CLASSES if issubclass(kind, bpy.types.Panel)} == {"SCALE"}
 
 
 def test_a_process_with_the_add_on_ends(tmp_path):

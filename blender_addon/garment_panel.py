@@ -1,0 +1,79 @@
+"""The garment in the panel Clothes: its picture, what it says of itself, and whether it fits the character."""
+
+from __future__ import annotations
+
+from bpy.types import Context, UILayout
+
+from . import clothes, garments, messages, proportions
+
+
+def draw_choice(layout: UILayout, context: Context, garment: garments.Entry) -> None:
+    """The menu of garments with pictures, and what is to be known of the chosen one."""
+    from . import panel
+
+    chosen = context.scene.scale_clothing
+    pictures = layout.row()
+    pictures.template_icon_view(chosen, "garment", show_labels=True, scale=4.0, scale_popup=5.0)
+    row = layout.row(align=True)
+    row.prop(chosen, "garment")
+    row.operator("scale_clothing.add_garment", text="", icon="ADD")
+    if garment.summary is None:
+        if chosen.garment != garments.NONE:
+            panel.draw_sentence(layout, context, garment.problem, "ERROR", margin=60.0)
+        return
+    target = clothes.rig_in_context(context)
+    warning = proportions.warning(target, garment) if target is not None else ""
+    if warning:
+        panel.draw_sentence(layout.box(), context, warning, "ERROR", margin=60.0)
+    header, body = layout.panel("SCALE_CLOTHING_garment_info", default_closed=True)
+    header.label(text="About This Garment")
+    if body is not None:
+        draw_info(body, context, garment)
+
+
+def draw_info(layout: UILayout, context: Context, garment: garments.Entry) -> None:
+    """What the file says of itself."""
+    from . import panel
+
+    summary = garment.summary
+    if summary.get("description"):
+        panel.draw_sentence(layout, context, summary["description"], "BLANK1", margin=60.0)
+    column = layout.column(align=True)
+    for name, value in facts(summary):
+        halves = column.split(factor=0.36)
+        label = halves.row()
+        label.alignment = "RIGHT"
+        label.label(text=name)
+        width = 0.6 * context.region.width / context.preferences.system.ui_scale - 50 if context.region else 200
+        lines = halves.column(align=True)
+        for line in messages.wrapped(value, width):
+            lines.label(text=line)
+    row = layout.row()
+    row.use_property_split = False
+    row.operator("scale_clothing.open_garments", text="Open Folder", icon="FILE_FOLDER")
+    if garments.is_own(garment):
+        row.operator("scale_clothing.remove_garment", text="Remove", icon="TRASH")
+
+
+def facts(summary: dict) -> list[tuple[str, str]]:
+    """Name and value of what a garment file tells: licence, author, body, size and error."""
+    found = [
+        ("Licence", summary.get("licence") or "not stated"),
+        ("Author", summary.get("author") or "not stated"),
+        ("Body", summary["body"]["name"]),
+    ]
+    patches, points = summary.get("patches"), summary.get("points_per_patch")
+    if isinstance(patches, int) and isinstance(points, int):
+        found.append(("Detail", f"{patches:,} patches of {points} points"))
+    training = summary.get("training")
+    training = training if isinstance(training, dict) else {}
+    if training.get("frames"):
+        found.append(("Trained on", f"{training['frames']} poses"))
+    held_out = training.get("held_out")
+    whole = held_out.get("all") if isinstance(held_out, dict) else None
+    if isinstance(whole, dict) and isinstance(whole.get("to_truth_mean"), int | float):
+        error = f"{whole['to_truth_mean']:.1f} mm"
+        if isinstance(whole.get("normal_angle"), int | float):
+            error += f", {whole['normal_angle']:.0f}°"
+        found.append(("Mean error", f"{error}, in poses it had not seen"))
+    return found
