@@ -154,7 +154,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         if ended:
             self.finish(context)
             return ended
-        context.workspace.status_text_set(f"{_run.text}   |   Esc: stop")
+        context.workspace.status_text_set(f"{_run.progress.text}: {_run.text}   |   Esc: stop")
         messages.redraw_panels()
         return {"RUNNING_MODAL"}
 

@@ -18,7 +18,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         running = bake_operators.running()
         column = layout.column()
         column.enabled = running is None
-        draw_formats(column, chosen)
+        draw_format(column, chosen)
         column.prop(chosen, "bake_folder")
         numbers = column.column(align=True)
         numbers.prop(chosen, "bake_step")
@@ -42,19 +42,13 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
             row.operator("scale_clothing.clear_bake", text="Clear")
 
 
-def draw_formats(layout: UILayout, chosen) -> None:
-    """The formats; those that this Blender cannot write are grey, with the reason below."""
-    column = layout.column(align=True)
-    column.use_property_split = False
-    for row_of in (bake_formats.FORMATS[:3], bake_formats.FORMATS[3:]):
-        row = column.row(align=True)
-        for each in row_of:
-            cell = row.row(align=True)
-            cell.enabled = not bake_formats.why_missing(each.key)
-            cell.prop_enum(chosen, "bake_format", each.key)
-    missing = [each.title for each in bake_formats.FORMATS if bake_formats.why_missing(each.key)]
-    if missing:
-        layout.label(text=f"This build of Blender has no {' and no '.join(missing)}", icon="INFO")
+def draw_format(layout: UILayout, chosen) -> None:
+    """What to bake to, and why this Blender cannot, where it cannot."""
+    layout.prop(chosen, "bake_format")
+    if bake_formats.why_missing(chosen.bake_format):
+        row = layout.row()
+        row.alert = True
+        row.label(text=f"No {bake_formats.BY_KEY[chosen.bake_format].title} in this Blender", icon="ERROR")
 
 
 CLASSES = (SCALE_CLOTHING_PT_bake,)

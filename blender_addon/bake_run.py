@@ -33,7 +33,8 @@ class Run:
 
     @property
     def text(self) -> str:
-        return f"{self.progress.text}{self._left}"
+        """Short: a sidebar is narrow."""
+        return f"{self.share:.0%}{self._left}"
 
     def advance(self) -> bool:
         """Work for a moment. False when all is done. Raises AddonError and BackendError."""

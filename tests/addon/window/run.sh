@@ -1,21 +1,35 @@
 #!/usr/bin/env bash
-# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [PICTURES]
+# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|times] [PICTURES]
+#   walk     clicks through everything but the set-up, checks each step, and leaves pictures
+#   set-up   the same from nothing: the backend's environment is made by click, and pip fetches torch
+#   times    measures how long frames take while the animation plays
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 zip=$(realpath "$1")
-pictures=$(realpath -m "${2:-out/window}")
+what=${2:-walk}
+pictures=$(realpath -m "${3:-out/window}")
 blender=../shared/tools/real-blender
 [ -x "$blender" ] || { echo "The window test needs $blender, which installs a real Blender; it is not here."; exit 1; }
 
-BLENDER_USER_RESOURCES=$(mktemp -d /tmp/scale-window-XXXXXX)
-export BLENDER_USER_RESOURCES
-trap 'rm -rf "$BLENDER_USER_RESOURCES"' EXIT
-export SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python
-mkdir -p "$pictures"
-
+user=$(mktemp -d /tmp/scale-window-XXXXXX)
+trap 'rm -rf "$user"' EXIT
+export BLENDER_USER_RESOURCES=$user/blender SCALE_BACKEND_FOLDER=$user/environment
+mkdir -p "$pictures" "$BLENDER_USER_RESOURCES"
+rm -rf "$pictures"/*.png "$pictures"/walk.blend* "$pictures"/clothes
 "$blender" setup
-"$blender" run blender --command extension install-file -r user_default --enable "$zip"
 "$blender" run blender --background --python-exit-code 1 --python-expr \
     'import bpy; bpy.context.preferences.view.show_splash = False; bpy.ops.wm.save_userpref()'
-timeout 500 "$blender" gui --python-exit-code 1 --python tests/addon/window/walk.py -- "$pictures"
+gui() { timeout 1200 "$blender" gui --python-exit-code 1 --python "$@"; }
+case $what in
+    walk)   SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/walk.py -- "$zip" "$pictures" ;;
+    set-up) # Debian's Python has no venv of its own, and the virtual root no network, where blender.org's builds have both
+            "$blender" run apt-get install -y -qq --no-install-recommends python3-venv ca-certificates >/dev/null
+            root=${REAL_BLENDER_DIR:-/var/tmp/real-blender}
+            cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+            cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/certs/ca-certificates.crt"
+            gui tests/addon/window/walk.py -- "$zip" "$pictures" set-up ;;
+    times)  "$blender" run blender --command extension install-file -r user_default --enable "$zip"
+            SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/frame_times.py ;;
+    *)      sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
 echo "Pictures: $pictures"

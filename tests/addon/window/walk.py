@@ -1,115 +1,282 @@
-"""Runs inside a real Blender with a window: the first steps with the add-on, by clicks, each one checked.
+"""Runs inside a real Blender with a window: a new user's walk through the add-on, each step checked.
 
-run.sh has installed the extension and starts Blender with this file. Each step clicks, waits, and asserts what the
-click must have done; a picture of the screen is left for each. The process ends with 0 only when all steps were right.
+run.sh starts Blender with an empty user folder, the zip, and a folder for the pictures. Buttons are clicked with the
+mouse; what a user would choose in menus and file browsers is set. The process ends with 0 only when all was right.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
 import numpy as np
+from bpy.app.handlers import persistent
 
-PICTURES = Path(sys.argv[sys.argv.index("--") + 1])
-TRIES, PATIENCE = 4, 20.0  # clicks, and seconds to wait for what each must do
-VIEW = (500, 450)  # somewhere over the viewport
-# Where things are in a window of 1280 x 800, in Blender's own layout
-PLACES = {
-    "tab SCALE": (1044, 204),
-    "Add Sample Character": (900, 217),
-    "Apply Motion": (890, 289),
-    "Generate Clothes": (900, 435),
-    "frame 40": (196, 760),
-    # once the backend runs, the panel has two rows less on top
-    "Points": (978, 353),
-    "Generate Clothes again": (900, 409),
-}
+sys.path.insert(0, str(Path(__file__).parent))
+import hands
+
+PACKAGE, FOLDER, *SET_UP = sys.argv[sys.argv.index("--") + 1 :]
+PICTURES = Path(FOLDER)
+MODULE = "bl_ext.user_default.scale_clothing"
+VIEW, SIDEBAR = ("VIEW_3D", "WINDOW"), ("VIEW_3D", "UI")
+LAST_FRAME = 80
 
 
 def picture(name: str) -> None:
-    subprocess.run(["import", "-window", "root", str(PICTURES / f"{name}.png")], check=True)
+    hands.picture(PICTURES / f"{name}.png")
 
 
-def do(*actions: str) -> None:
-    """Move, click or type, while Blender goes on."""
-    subprocess.Popen(["xdotool", *actions])
-
-
-def click(name: str, holds: Callable[[], object]) -> Iterator[float]:
-    """Click until something holds. A busy machine may lose a click: it is tried again, at most TRIES times."""
-    x, y = PLACES[name]
-    near = ("mousemove", str(x - 4), str(y), "sleep", "0.3", "mousemove", str(x), str(y), "sleep", "0.3")
-    for _ in range(TRIES):
-        do(*near, "mousedown", "1", "sleep", "0.1", "mouseup", "1")
-        for _ in range(int(PATIENCE / 0.5)):
-            yield 0.5
-            if holds():
-                yield 1.0
-                return
-    raise AssertionError(f"The click on {name} did nothing.")
-
-
-def press(*keys: str) -> None:
-    do("mousemove", *map(str, VIEW), "sleep", "0.5", "key", *keys)
+def module(name: str):
+    return sys.modules[f"{MODULE}.{name}"]
 
 
 def chosen():
     return bpy.context.scene.scale_clothing
 
 
-def sidebar() -> bpy.types.Region:
-    area = next(area for area in bpy.context.window_manager.windows[0].screen.areas if area.type == "VIEW_3D")
-    return next(region for region in area.regions if region.type == "UI")
-
-
 def worn() -> list[bpy.types.Object]:
-    return [obj for obj in bpy.data.objects if obj.scale_clothing.is_clothes]
+    return [obj for obj in bpy.context.scene.objects if obj.scale_clothing.is_clothes]
 
 
-def points(obj: bpy.types.Object) -> np.ndarray:  # [V, 3]
-    values = np.empty((len(obj.data.vertices), 3), np.float32)
-    obj.data.attributes["position"].data.foreach_get("vector", values.ravel())
+def points(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] as shown
+    mesh = obj.evaluated_get(bpy.context.view_layer.depsgraph).data
+    values = np.empty((len(mesh.vertices), 3), np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", values.ravel())
     return values
+
+
+def exact(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] for the present pose
+    return module("clothes").present_request(obj, bpy.context.view_layer.depsgraph).decode().points
+
+
+def status() -> str:
+    return module("backend").status().kind
+
+
+def middle() -> hands.Place:
+    return hands.place(hands.region(*VIEW), 0.3, 0.6)
+
+
+def frame_place(frame: int) -> hands.Place:
+    """Where a frame is in the timeline's header."""
+    timeline = hands.region("DOPESHEET_EDITOR", "WINDOW")
+    x, _ = timeline.view2d.view_to_region(frame, 0, clip=False)
+    return timeline.x + x, hands.place(timeline, 0, 0)[1] + 12
+
+
+def install() -> Iterator[float]:
+    bpy.ops.extensions.package_install_files(filepath=PACKAGE, repo="user_default", enable_on_install=True)
+    yield 1.0
+    assert hasattr(bpy.types.Scene, "scale_clothing")
+
+
+def set_up() -> Iterator[float]:
+    """In the preferences: a refusal that says what to do, a cancel, and going on to the end. With pip."""
+    shown = hands.area("VIEW_3D")
+    shown.type = "PREFERENCES"
+    bpy.context.preferences.active_section = "ADDONS"
+    bpy.context.window_manager.addon_search = "SCALE"
+    bpy.ops.preferences.addon_expand(module=MODULE)
+    yield 1.0
+    where = "PREFERENCES", "WINDOW"
+    assert status() == "not set up", status()
+    if not bpy.app.online_access:
+        button = "scale_clothing.set_up_backend"
+        yield from hands.click(*where, button, lambda: module("messages").last_error())
+        assert "Allow Online Access" in module("messages").last_error()
+        picture("01-refused")
+        bpy.context.preferences.system.use_online_access = True
+    button = "scale_clothing.set_up_backend"
+    yield from hands.click(*where, button, lambda: status() == "setting up")
+    yield from hands.until(lambda: "Fetching" in module("backend").setting_up().step, "fetching begins", 120)
+    yield 1.0
+    picture("02-setting-up")
+    hands.press(hands.place(hands.region(*where), 0.5, 0.5), "Escape")
+    yield from hands.until(lambda: status() != "setting up", "Esc cancels")
+    assert module("backend").setting_up().cancelled
+    yield from hands.click(*where, button, lambda: status() == "setting up")
+    yield from hands.until(lambda: module("backend").setting_up().ended.is_set(), "the set-up ends", 900)
+    assert module("backend").setting_up().succeeded, module("backend").setting_up().failure
+    yield from hands.until(lambda: status() == "ready", "the backend starts", 120)
+    yield 1.0
+    picture("03-set-up")
+    shown.type = "VIEW_3D"
+    yield 1.0
+
+
+def open_tab() -> Iterator[float]:
+    keys = bpy.context.window_manager.keyconfigs.user.keymaps["3D View"].keymap_items
+    keys["view3d.copybuffer"].active = False  # Ctrl+C is how buttons are found
+    for obj in list(bpy.data.objects):
+        if obj.type == "MESH":
+            bpy.data.objects.remove(obj)
+    hands.press(middle(), "n")
+    yield from hands.until(lambda: hands.area("VIEW_3D").spaces.active.show_region_ui, "the sidebar opens")
+    yield 1.0
+    hands.region(*SIDEBAR).active_panel_category = "SCALE"
+    yield 1.0
+
+
+def character() -> Iterator[float]:
+    yield from hands.click(*SIDEBAR, "scale_clothing.add_character", lambda: chosen().rig)
+    hands.press(middle(), "KP_1", "KP_Decimal")
+    yield 2.0
+    picture("04-character")
+
+
+def motion() -> Iterator[float]:
+    """A motion file, in the file browser."""
+    assets = Path(module("paths").asset_folder())
+    bpy.context.preferences.view.filebrowser_display_type = "SCREEN"
+    browser = lambda: [a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "FILE_BROWSER"]  # noqa: E731
+    yield from hands.click(*SIDEBAR, "scale_clothing.import_motion", browser, columns=(0.83, 0.8, 0.86, 0.5))
+    parameters = browser()[0].spaces.active.params
+    parameters.directory, parameters.filename = bytes(assets / "motions"), "dance.npz"
+    yield 2.0
+    picture("05-motion-file")
+    hands.press(hands.place(hands.region("FILE_BROWSER", "WINDOW"), 0.7, 0.7), "Return")
+    yield from hands.until(lambda: chosen().rig.animation_data, "the motion is keyed")
+    bpy.context.scene.frame_end = LAST_FRAME
+    yield 1.0
+
+
+def generate() -> Iterator[float]:
+    yield from hands.click(*SIDEBAR, "scale_clothing.generate", worn, seconds=90)
+    obj = worn()[0]
+    assert len(obj.data.polygons), "The clothes are no surface."
+    yield 1.0
+    picture("06-clothes")
+    hands.press(middle(), "ctrl+z")
+    yield from hands.until(lambda: not worn(), "undo takes the clothes off, in one step")
+    assert chosen().rig.animation_data
+    hands.press(middle(), "ctrl+shift+z")
+    yield from hands.until(worn, "redo puts them on again")
+
+
+def scrub() -> Iterator[float]:
+    before = points(worn()[0])
+    hands.drag(frame_place(5), frame_place(60))
+    yield from hands.until(lambda: 50 < bpy.context.scene.frame_current < 70, "the timeline is dragged")
+    yield 2.0
+    shown = points(worn()[0])
+    assert np.abs(shown - before).max() > 0.05, "The clothes did not follow the frame."
+    assert np.abs(shown - exact(worn()[0])).max() < 1e-5, "They are not those of this frame."
+    picture("07-scrubbed")
+
+
+def bake() -> Iterator[float]:
+    """Stopped by Esc, gone on with, and done; the window is usable meanwhile."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(PICTURES / "walk.blend"))
+    running = module("bake_operators").running
+    baking = lambda: running() and running().progress.text.startswith("Baking")  # noqa: E731
+    yield from hands.click(*SIDEBAR, "scale_clothing.bake", running)
+    yield from hands.until(baking, "poses are read")
+    frame = bpy.context.scene.frame_current
+    hands.press(middle(), "Right")
+    yield from hands.until(lambda: bpy.context.scene.frame_current == frame + 1, "the window is usable")
+    yield from hands.until(lambda: not running() or running().share > 0.6, "the bake gets on")
+    assert running(), "The bake was over before it could be stopped."
+    picture("08-bake")
+    hands.press(middle(), "Escape")
+    yield from hands.until(lambda: not running(), "Esc stops the bake")
+    folder = PICTURES / "clothes"
+    assert not module("clothes").is_baked(worn()[0])
+    assert len(list(folder.glob("*.part"))) == 1 and not list(folder.glob("*.pc2"))
+    yield from hands.click(*SIDEBAR, "scale_clothing.bake", lambda: module("clothes").is_baked(worn()[0]), seconds=120)
+    assert [path.suffix for path in folder.iterdir()] == [".pc2"]
+    yield 1.0
+    picture("09-baked")
+    hands.press(middle(), "ctrl+z")
+    yield from hands.until(lambda: not module("clothes").is_baked(worn()[0]), "undo takes the bake off, in one step")
+    hands.press(middle(), "ctrl+shift+z")
+    yield from hands.until(lambda: module("clothes").is_baked(worn()[0]), "redo puts it back")
+
+
+def looks() -> Iterator[float]:
+    settings = worn()[0].scale_clothing
+    hands.area("VIEW_3D").spaces.active.shading.type = "MATERIAL" if "--material" in sys.argv else "SOLID"
+    hands.area("VIEW_3D").spaces.active.shading.color_type = "VERTEX"
+    settings.look = "PATCHES"
+    yield 2.0
+    picture("10-patches")
+    assert worn()[0].data.materials[0].name.startswith("SCALE")
+    hands.area("VIEW_3D").spaces.active.shading.color_type = "MATERIAL"
+    settings.look = "CLOTH"
+    yield 1.0
+
+
+def render() -> Iterator[float]:
+    scene = bpy.context.scene
+    bpy.context.preferences.view.render_display_type = "AREA"
+    scene.render.engine = "CYCLES"
+    scene.cycles.samples, scene.cycles.use_denoising = 16, False
+    scene.render.resolution_x, scene.render.resolution_y = 480, 640
+    camera, sun = scene.camera, next(obj for obj in scene.objects if obj.type == "LIGHT")
+    middle_of_body = np.mean([vertex.co for vertex in worn()[0].data.vertices], axis=0)
+    camera.location, camera.rotation_euler = middle_of_body + np.array((0, -4.5, 0.1)), (np.pi / 2, 0, 0)
+    sun.data.type, sun.data.energy, sun.rotation_euler = "SUN", 3.0, (0.9, 0.3, 0.6)
+    done = []
+    bpy.app.handlers.render_complete.append(lambda *_: done.append(True))
+    hands.press(middle(), "F12")
+    yield from hands.until(lambda: done, "the picture is rendered", 180)
+    yield 2.0
+    picture("11-render")
+    bpy.app.handlers.render_complete.clear()
+    hands.press(hands.place(hands.region("IMAGE_EDITOR", "WINDOW"), 0.5, 0.5), "Escape")
+    yield 2.0
+
+
+def reopen() -> Iterator[float]:
+    frames = {}
+    for frame in (1, 40):
+        bpy.context.scene.frame_set(frame)
+        frames[frame] = points(worn()[0])
+    bpy.context.scene.frame_set(1)
+    name = worn()[0].name
+    hands.press(middle(), "ctrl+s")
+    yield from hands.until(lambda: not bpy.data.is_dirty, "the file is saved")
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    yield 2.0
+    assert not worn()
+    assert not [h for h in bpy.app.handlers.frame_change_post if h.__module__.startswith(MODULE)]
+    bpy.ops.wm.open_mainfile(filepath=str(PICTURES / "walk.blend"))
+    yield 3.0
+    assert [obj.name for obj in worn()] == [name] and module("clothes").is_baked(worn()[0])
+    for frame, shape in frames.items():
+        bpy.context.scene.frame_set(frame)
+        assert np.abs(points(worn()[0]) - shape).max() < 1e-5
+    picture("12-reopened")
+
+
+def disable() -> Iterator[float]:
+    """The baked clothes stay, everything else of the add-on goes, and comes back."""
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    yield 1.0
+    assert not hasattr(bpy.types.Scene, "scale_clothing")
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    yield 2.0
+    assert worn() and module("clothes").is_baked(worn()[0])
 
 
 def steps() -> Iterator[float]:
     """The walk. Yields the seconds to wait before it goes on."""
-    press("a")
-    yield 1.5
-    press("Delete")
-    yield 1.5
-    press("n")
-    yield 1.5
-    yield from click("tab SCALE", lambda: sidebar().active_panel_category == "SCALE")
-    picture("1-panel")
-    yield from click("Add Sample Character", lambda: chosen().rig)
-    picture("2-character")
-    press("KP_1", "KP_Decimal")
-    yield 2.0
-    yield from click("Apply Motion", lambda: chosen().rig.animation_data)
-    picture("3-motion")
-    yield from click("Generate Clothes", worn)
-    picture("4-clothes")
-    before = points(worn()[0])
-    assert len(worn()[0].data.polygons), "The clothes are no surface."
-    yield from click("frame 40", lambda: bpy.context.scene.frame_current > 1)
-    yield 1.0
-    picture("5-frame")
-    assert np.abs(points(worn()[0]) - before).max() > 0.01, "The clothes did not follow the frame."
-    yield from click("Points", lambda: chosen().surface == "POINTS")
-    yield from click("Generate Clothes again", lambda: not worn()[0].data.polygons)
-    picture("6-points")
+    yield from install()
+    for step in (
+        *((set_up,) if SET_UP else ()),
+        open_tab, character, motion, generate, scrub, bake, looks, render, reopen, disable,
+    ):  # fmt: skip
+        print(f"window test: {step.__name__.replace('_', ' ')}", flush=True)
+        yield from step()
 
 
 walk = steps()
 
 
+@persistent
 def advance() -> float | None:
     try:
         return next(walk)
@@ -124,4 +291,4 @@ def advance() -> float | None:
     os._exit(code)
 
 
-bpy.app.timers.register(advance, first_interval=3.0)
+bpy.app.timers.register(advance, first_interval=3.0, persistent=True)
