@@ -8,10 +8,13 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
+import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +28,7 @@ from .time_left import TimeLeft
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LOG, STAMP, LOCK = "set-up.log", "scale-clothing.txt", "setting-up.lock"
 SILENCE = 900.0  # seconds without a line after which pip counts as stuck
+REACH = 10.0  # seconds that torch's own index has to answer
 LOCK_AGE = 30.0  # seconds after which a lock that nobody touches belongs to a Blender that is gone
 RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 # where each step begins, as a share of the whole
@@ -163,7 +167,7 @@ class SetUp:
             self._call(self._pip("install", "--upgrade", "pip", *self._quick()))
         self._begin("Fetching packages", PACKAGES)
         raw = ["--progress-bar", "raw"] if self._pip_version() >= (24, 1) else []
-        self._call(self._pip("install", *raw, *index_options(plan), *plan.requirements), self._show_pip)
+        self._call(self._pip("install", *raw, *self._reachable_options(), *plan.requirements), self._show_pip)
         if plan.wheel is not None:
             self._begin("Installing the backend", WHEEL)
             self._call(self._pip("install", "--no-deps", "--force-reinstall", "--no-index", str(plan.wheel)))
@@ -212,6 +216,14 @@ class SetUp:
 
     def _quick(self) -> list[str]:
         return index_options(self.plan) if self.plan.wheels is not None else ["--retries", "1", "--timeout", "10"]
+
+    def _reachable_options(self) -> list[str]:
+        """Without torch's own index where that cannot be reached: pip would try for long, once for each package."""
+        options = index_options(self.plan)
+        if options and options[0] == "--extra-index-url" and not _reachable(options[1]):
+            self._log.write(f"  {options[1]} cannot be reached; the package index has torch as well\n")
+            return []
+        return options
 
     def _answers(self) -> bool:
         """Whether there is a Python with pip: not after a set-up broken off, nor when the Blender that made it went."""
@@ -292,6 +304,17 @@ def explain(output: str) -> str:
             return sentence.format(*found.groups())
     last = [line.strip() for line in output.splitlines() if line.strip()][-1:]
     return f"{(last or ['a program failed without a word'])[0].rstrip('.')}; the log tells more"
+
+
+def _reachable(url: str) -> bool:
+    """Whether a server takes connections; through a proxy one cannot tell."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.create_connection((urllib.parse.urlsplit(url).hostname, 443), REACH).close()
+    except OSError:
+        return False
+    return True
 
 
 def _read(stream, take) -> None:

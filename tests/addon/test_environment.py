@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import site
+import socket
 import time
+import urllib.request
 from pathlib import Path
 
 import bpy
@@ -127,3 +129,15 @@ def test_the_build_of_torch_is_that_of_the_graphics_card(monkeypatch, tmp_path):
     assert environment.index_options(plan)[-1].endswith("/cpu")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert environment.index_options(plan)[-1].endswith("/cu130")
+
+
+def test_an_index_that_cannot_be_reached_is_left_out(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connect = socket.create_connection
+        monkeypatch.setattr(socket, "create_connection", lambda where, timeout: connect((where[0], port), timeout))
+        monkeypatch.setattr(urllib.request, "getproxies", dict)
+        assert environment._reachable("https://127.0.0.1/whl/cpu")
+    assert not environment._reachable("https://127.0.0.1/whl/cpu")
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://proxy:3128"})
+    assert environment._reachable("https://127.0.0.1/whl/cpu")
