@@ -22,7 +22,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         column.prop(chosen, "bake_folder")
         numbers = column.column(align=True)
         numbers.prop(chosen, "bake_step")
-        numbers.prop(chosen, "bake_samples")
+        numbers.prop(chosen, "bake_samples", text="Samples")  # the whole name is too long for a sidebar
         if len(clothes.all_clothes()) > 1:
             column.prop(chosen, "bake_everyone")
         settings = bake_operators.panel_settings(context)

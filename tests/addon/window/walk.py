@@ -82,23 +82,23 @@ def set_up() -> Iterator[float]:
     bpy.context.window_manager.addon_search = "SCALE"
     bpy.ops.preferences.addon_expand(module=MODULE)
     yield 1.0
-    where = "PREFERENCES", "WINDOW"
+    where, columns = ("PREFERENCES", "WINDOW"), (0.35, 0.6)
     assert status() == "not set up", status()
     if not bpy.app.online_access:
         button = "scale_clothing.set_up_backend"
-        yield from hands.click(*where, button, lambda: module("messages").last_error())
+        yield from hands.click(*where, button, lambda: module("messages").last_error(), columns)
         assert "Allow Online Access" in module("messages").last_error()
         picture("01-refused")
         bpy.context.preferences.system.use_online_access = True
     button = "scale_clothing.set_up_backend"
-    yield from hands.click(*where, button, lambda: status() == "setting up")
+    yield from hands.click(*where, button, lambda: status() == "setting up", columns)
     yield from hands.until(lambda: "Fetching" in module("backend").setting_up().step, "fetching begins", 120)
     yield 1.0
     picture("02-setting-up")
     hands.press(hands.place(hands.region(*where), 0.5, 0.5), "Escape")
     yield from hands.until(lambda: status() != "setting up", "Esc cancels")
     assert module("backend").setting_up().cancelled
-    yield from hands.click(*where, button, lambda: status() == "setting up")
+    yield from hands.click(*where, button, lambda: status() == "setting up", columns)
     yield from hands.until(lambda: module("backend").setting_up().ended.is_set(), "the set-up ends", 900)
     assert module("backend").setting_up().succeeded, module("backend").setting_up().failure
     yield from hands.until(lambda: status() == "ready", "the backend starts", 120)
@@ -198,7 +198,7 @@ def bake() -> Iterator[float]:
 
 def looks() -> Iterator[float]:
     settings = worn()[0].scale_clothing
-    hands.area("VIEW_3D").spaces.active.shading.type = "MATERIAL" if "--material" in sys.argv else "SOLID"
+    hands.area("VIEW_3D").spaces.active.shading.type = "SOLID"
     hands.area("VIEW_3D").spaces.active.shading.color_type = "VERTEX"
     settings.look = "PATCHES"
     yield 2.0
@@ -217,7 +217,7 @@ def render() -> Iterator[float]:
     scene.render.resolution_x, scene.render.resolution_y = 480, 640
     camera, sun = scene.camera, next(obj for obj in scene.objects if obj.type == "LIGHT")
     middle_of_body = np.mean([vertex.co for vertex in worn()[0].data.vertices], axis=0)
-    camera.location, camera.rotation_euler = middle_of_body + np.array((0, -4.5, 0.1)), (np.pi / 2, 0, 0)
+    camera.location, camera.rotation_euler = middle_of_body + np.array((0, -3.4, 0.0)), (np.pi / 2, 0, 0)
     sun.data.type, sun.data.energy, sun.rotation_euler = "SUN", 3.0, (0.9, 0.3, 0.6)
     done = []
     bpy.app.handlers.render_complete.append(lambda *_: done.append(True))
@@ -226,6 +226,8 @@ def render() -> Iterator[float]:
     yield 2.0
     picture("11-render")
     bpy.app.handlers.render_complete.clear()
+    camera.hide_set(True)
+    sun.hide_set(True)
     hands.press(hands.place(hands.region("IMAGE_EDITOR", "WINDOW"), 0.5, 0.5), "Escape")
     yield 2.0
 
