@@ -37,6 +37,7 @@ class Cores:
         def begin() -> None:
             together.wait()  # so that each worker takes one of these
             self.workers.add(threading.get_ident())
+            torch.get_num_threads()  # a thread's first question resets its number to the process's, so ask before
             torch.set_num_threads(1)
 
         for started in [self.pool.submit(begin) for _ in range(self.count)]:
