@@ -15,7 +15,7 @@ import bpy
 import numpy as np
 from bpy.types import Object, Scene
 
-from . import bake_formats, baked_normals, clothes, frame_files, live, pc2, scene_export
+from . import bake_formats, baked_normals, clothes, frame_files, garments, live, pc2, scene_export
 from .ahead import ahead
 from .messages import AddonError
 from .sampling import BATCH, Sampling
@@ -135,6 +135,9 @@ def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
     bake_formats.require(settings.format)
     if not worn:
         raise AddonError("There are no clothes to bake; generate some first.")
+    for obj in worn:
+        if obj.scale_clothing.surface in garments.CHANGING:
+            raise AddonError(f"'{obj.name}' has other faces in each frame and cannot be baked; choose another surface.")
     if settings.last < settings.first:
         raise AddonError(f"The last frame ({settings.last}) is before the first ({settings.first}); change the range.")
     paths = [bake_path(obj, settings) for obj in worn]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import bpy
@@ -21,6 +22,7 @@ class Decoded:
 
     points: np.ndarray  # [M, 3]
     normals: np.ndarray  # [M, 3]
+    topology: dict[str, np.ndarray] | None = None  # triangles [T, 3], patch [M]: where each frame has its own
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,17 @@ class Request:
     def decode(self, launch: backend.Launch | None = None) -> Decoded:
         """The clothes in the armature's space. Raises AddonError and BackendError."""
         garment = backend.open_garment(self.entry, launch)
-        points, normals = backend.get(launch).decode(
-            garment.id,
-            self.rotations[None],
-            self.translation[None],
-            shape=self.shape if self.shape.any() else None,
-            surface=garments.WIRE_NAMES[self.surface],
-            part=garments.WIRE_NAMES[self.part],
-            push_out=self.push_out,
-        )
-        return Decoded(self.frame.to_armature(points[0]), self.frame.turn_to_armature(normals[0]))
+        pose = garment.id, self.rotations[None], self.translation[None], self.shape if self.shape.any() else None
+        options = {"part": garments.WIRE_NAMES[self.part], "push_out": self.push_out}
+        topology = None
+        if self.surface in garments.CHANGING:
+            with contextlib.closing(backend.get(launch).decode_meshes(*pose, **options)) as frames:
+                _, topology = next(frames)
+            points, normals = topology["points"], topology["normals"]
+        else:
+            surface = garments.WIRE_NAMES[self.surface]
+            (points,), (normals,) = backend.get(launch).decode(*pose, surface=surface, **options)
+        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology)
 
 
 def all_clothes() -> list[Object]:
@@ -102,7 +105,9 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     found = rig.recognise(target)
     garment = backend.open_garment(garments.entry(key))
     surface, part = garment.entry.choose(surface, part)
-    topology = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])
+    topology = None
+    if surface not in garments.CHANGING:
+        topology = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])
     depsgraph = context.evaluated_depsgraph_get()
     pose = rig.read_pose(target, depsgraph, found)
     worn = clothes_of(target)
@@ -116,7 +121,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     settings.garment, settings.surface, settings.part = key, surface, part
     obj.name = f"{target.name} {garment.entry.title}"
     obj.data.name = obj.name
-    _build(obj, topology, decoded)
+    _build(obj, topology or decoded.topology, decoded)
     surfaces.ensure_modifier(obj, surface)
     if is_new and surface == "POINTS":
         settings.radius = surfaces.closing_radius(meshes.get_positions(obj.data))
@@ -180,6 +185,9 @@ def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
 
 def put(obj: Object, decoded: Decoded) -> None:
     """Give clothes another shape. Raises AddonError."""
+    if decoded.topology is not None:
+        _build(obj, decoded.topology, decoded)
+        return
     if len(decoded.points) != len(obj.data.vertices):
         raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
     normal = obj.data.attributes.get(NORMAL)

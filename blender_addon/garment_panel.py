@@ -67,13 +67,13 @@ def facts(summary: dict) -> list[tuple[str, str]]:
         found.append(("Detail", f"{patches:,} patches of {points} points"))
     training = summary.get("training")
     training = training if isinstance(training, dict) else {}
-    if training.get("frames"):
-        found.append(("Trained on", f"{training['frames']} poses"))
+    if isinstance(training.get("frames"), int):
+        found.append(("Trained on", f"{training['frames']:,} poses"))
     held_out = training.get("held_out")
     whole = held_out.get("all") if isinstance(held_out, dict) else None
     if isinstance(whole, dict) and isinstance(whole.get("to_truth_mean"), int | float):
         error = f"{whole['to_truth_mean']:.1f} mm"
         if isinstance(whole.get("normal_angle"), int | float):
             error += f", {whole['normal_angle']:.0f}°"
-        found.append(("Mean error", f"{error}, in poses it had not seen"))
+        found.append(("Mean error", f"{error} in new poses"))
     return found

@@ -27,14 +27,16 @@ SURFACES = (
     ("TRACKED", "Tracked", "A surface laid through the points once, with UVs, that follows them", "MESH_DATA", 4),
     ("POINTS", "Points", "The points the model gives, drawn as small spheres", "POINTCLOUD_DATA", 1),
     ("PATCHES", "Patches", "Each patch as a small sheet, joined to the next where they meet", "MESH_GRID", 5),
+    ("POISSON", "Poisson", "A surface laid through the points of each frame anew: slow, for stills", "MESH_DATA", 6),
 )
+CHANGING = ("POISSON",)  # surfaces whose faces are others in each frame
 PARTS = (
     ("CLOTHES", "Clothes", "Only the cloth, to be worn by your character", "MOD_CLOTH", 0),
     ("WHOLE_BODY", "Whole Body", "The clothed body as one surface, skin included", "OUTLINER_OB_ARMATURE", 1),
 )
 WIRE_NAMES = {
     "MESH": "mesh", "MESH_X4": "mesh-x4", "MESH_X16": "mesh-x16", "TRACKED": "tracked", "POINTS": "points",
-    "PATCHES": "patches", "CLOTHES": "clothes", "WHOLE_BODY": "whole body",
+    "PATCHES": "patches", "POISSON": "poisson", "CLOTHES": "clothes", "WHOLE_BODY": "whole body",
 }  # fmt: skip
 
 
