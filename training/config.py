@@ -33,6 +33,9 @@ class LossWeights:
     """Chamfer: squared distance of a point to the plane of its nearest scan point."""
     scan_to_model: float = 1e4
     """Chamfer: squared distance of a scan point to the nearest point."""
+    color: float = 30.0
+    """Chamfer: mean absolute difference of a point's colour and its nearest scan point's; for scans with colours. At 1
+    the trunk that all branches share listens to the distances alone."""
     residual: float = 10.0
     """Mean squared residual. The paper has 2e3, which pulls a loose skirt inwards."""
     latent: float = 0.01
@@ -133,6 +136,8 @@ class Recipe:
                 raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
         if self.mode == "patch" and self.supervision_kind == "corresponding":
             raise ConfigError("supervision: corresponding needs queries: continuous on a garment carrier.")
+        if self.network.colors and self.supervision_kind == "corresponding":
+            raise ConfigError("network.colors needs scans with colours: supervision: chamfer and packed frames.")
 
     @property
     def mode(self) -> str:

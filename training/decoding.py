@@ -24,6 +24,7 @@ class Decoded:
     points: Tensor  # [F, M, 3]
     normals: Tensor | None  # [F, M, 3]
     offset: Tensor  # [F, M, 3] articulated residual
+    colors: Tensor | None = None  # [F, M, 3] in 0..1
 
 
 def mixed_precision(device: torch.device, precision: str) -> AbstractContextManager:
@@ -48,7 +49,10 @@ def decode_points(
     """Points in normalised space."""
     with mixed_precision(posed.maps.device, precision):
         features = sample_features(network.pose_features(posed.maps[chosen]), queries)
-        residual, normal = network.decode(features, queries.uv, queries.pq)
+        if network.settings.colors:
+            residual, normal, colors = network.decode_colored(features, queries.uv, queries.pq)
+        else:
+            (residual, normal), colors = network.decode(features, queries.uv, queries.pq), None
     base, frames = posed.base[chosen], posed.frames[chosen]
     if groundwork.mode == "patch":
         base, frames = base[:, queries.patch], frames[:, queries.patch]
@@ -57,4 +61,4 @@ def decode_points(
         frames = surface_points(frames.flatten(2), queries.corners, queries.weights).unflatten(-1, (3, 3))
         normal = normal + surface_points(groundwork.rest.normals[None], queries.corners, queries.weights)
     points = articulate(base, frames, residual)
-    return Decoded(points, turned_normals(frames, normal), points - base)
+    return Decoded(points, turned_normals(frames, normal), points - base, colors)

@@ -39,15 +39,25 @@ def chamfer_terms(
     scan: Tensor,  # [F, n, 3]
     scan_normals: Tensor,  # [F, n, 3] unit
     workers: int = 1,
+    colors: Tensor | None = None,  # [F, M, 3] decoded, in 0..1
+    scan_colors: Tensor | None = None,  # [F, n, 3], NaN where the scanner saw none
 ) -> dict[str, Tensor]:
-    """m2s (point to plane), s2m and the normal term of SCALE, means over frames."""
+    """m2s (point to plane), s2m and the normal term of SCALE, and with colours theirs; means over frames."""
     sums = {"model_to_scan": 0.0, "scan_to_model": 0.0, "normal": 0.0}
-    for x, n, y, m in zip(points, normals, scan, scan_normals, strict=True):
+    for number, (x, n, y, m) in enumerate(zip(points, normals, scan, scan_normals, strict=True)):
         _, index = nearest(x, y, workers)
+        if colors is not None and scan_colors is not None:  # held-out frames may have none
+            sums["color"] = sums.get("color", 0.0) + color_term(colors[number], scan_colors[number][index])
         sums["model_to_scan"] += ((y[index] - x) * m[index]).sum(-1).square().mean()
         sums["scan_to_model"] += nearest(y, x, workers)[0].mean()
         sums["normal"] += (n - m[index]).abs().mean()
     return {key: value / len(points) for key, value in sums.items()}
+
+
+def color_term(colors: Tensor, true_colors: Tensor) -> Tensor:  # [M, 3], [M, 3] -> []
+    """Mean absolute difference over points whose true colour is known; none of a hole's NaN reaches a gradient."""
+    known = true_colors.isfinite().all(-1)
+    return (colors[known] - true_colors[known]).abs().sum() / (3 * known.sum().clamp_min(1))
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:

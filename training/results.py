@@ -120,7 +120,8 @@ def decode_split(garment, body, paths: list[Path], out: Path, every: int, in_pla
             points, normals = decoded.points[0].cpu().numpy(), decoded.normals[0].cpu().numpy()
             if in_place:
                 points, normals = frame.in_place(points, normals)
-            write_results(out, f"{garment.name}_{Path(frame.name).name}", points, normals, patch)
+            texture = None if decoded.colors is None else decoded.colors[0].cpu().numpy()
+            write_results(out, f"{garment.name}_{Path(frame.name).name}", points, normals, patch, texture)
     return figures
 
 

@@ -20,7 +20,17 @@ from training.packed_frames import PackedFrame, read_packed
 from training.packed_poses import pose_packed
 
 SHARD_FRAMES = 256
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class ScanPoints:
+    """Scan points of a batch."""
+
+    points: Tensor  # [F, n, 3]
+    normals: Tensor  # [F, n, 3]
+    cloth: Tensor | None = None  # [F, n] bool; None: not known
+    colors: Tensor | None = None  # [F, n, 3] in 0..1, NaN where the scanner saw none
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class ScanShards:
 
     rows: tuple[np.ndarray, ...]  # a shard each: [rows, 6] points and normals, memory-mapped
     cloth: tuple[np.ndarray, ...] | None  # [rows] bool
+    colors: tuple[np.ndarray, ...] | None  # [rows, 3]
     place: np.ndarray  # [F, 3] shard, first row, rows
     device: torch.device
 
@@ -37,18 +48,16 @@ class ScanShards:
         values = torch.from_numpy(np.array(self._of(self.rows, number))).to(self.device)
         return values[:, :3], values[:, 3:]
 
-    def sample(
-        self, chosen: Tensor, count: int, random: Sequence[torch.Generator]
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Points [F, n, 3], normals [F, n, 3] and, where known, is cloth [F, n]; a generator a frame."""
-        rows, cloth = [], []
+    def sample(self, chosen: Tensor, count: int, random: Sequence[torch.Generator]) -> ScanPoints:
+        """A generator a frame."""
+        picked: dict[str, list[Tensor]] = {"rows": [], "cloth": [], "colors": []}
         for number, generator in zip(chosen.tolist(), random, strict=True):
             pick = torch.randint(int(self.place[number, 2]), (count,), generator=generator).numpy()
-            rows.append(torch.from_numpy(self._of(self.rows, number)[pick]))
-            if self.cloth is not None:
-                cloth.append(torch.from_numpy(self._of(self.cloth, number)[pick]))
-        values = torch.stack(rows).to(self.device)
-        return values[..., :3], values[..., 3:], torch.stack(cloth).to(self.device) if cloth else None
+            for name, values in picked.items():
+                if (shards := getattr(self, name)) is not None:
+                    values.append(torch.from_numpy(np.array(self._of(shards, number)[pick])))
+        rows, cloth, colors = (torch.stack(v).to(self.device) if v else None for v in picked.values())
+        return ScanPoints(rows[..., :3], rows[..., 3:], cloth, colors)
 
     def _of(self, shards: tuple[np.ndarray, ...], number: int) -> np.ndarray:
         shard, first, count = self.place[number]
@@ -81,9 +90,9 @@ def read_shards(
         return torch.cat([torch.from_numpy(np.array(part)) for part in mapped(name)]).to(device)
 
     posed = PosedFrames(*(gathered(name) for name in ("rotations", "maps", "base", "frames")))
-    cloth = mapped("cloth") if content["cloth"] else None
+    cloth, colors = (mapped(name) if content[name] else None for name in ("cloth", "colors"))
     place = np.array(content["place"], np.int64).reshape(-1, 3)
-    return ScanShards(mapped("rows"), cloth, place, device), posed, tuple(content["names"])
+    return ScanShards(mapped("rows"), cloth, colors, place, device), posed, tuple(content["names"])
 
 
 def _key(paths: Sequence[Path], groundwork: Groundwork) -> str:
@@ -97,7 +106,8 @@ def _write(paths: Sequence[Path], groundwork: Groundwork, folder: Path, key: str
 
     folder.mkdir(parents=True)
     on_host = groundwork.to("cpu")
-    names, place, cloth, shards = [], [], True, 0
+    names, place, shards = [], [], 0
+    known = {"cloth": True, "colors": True}
     with tqdm(total=len(paths), desc="reading frames", unit="frame") as bar:
         for first in range(0, len(paths), SHARD_FRAMES):
             frames = []
@@ -107,19 +117,20 @@ def _write(paths: Sequence[Path], groundwork: Groundwork, folder: Path, key: str
             ends = np.cumsum([len(frame.points) for frame in frames])
             place += [(shards, int(end) - len(f.points), len(f.points)) for f, end in zip(frames, ends, strict=True)]
             names += [frame.name for frame in frames]
-            cloth &= _write_shard(folder, shards, frames, pose_packed(on_host, frames))
+            for name in known:
+                known[name] &= all(getattr(frame, name) is not None for frame in frames)
+            _write_shard(folder, shards, frames, pose_packed(on_host, frames))
             shards += 1
-    content = {"key": key, "shards": shards, "cloth": cloth, "place": place, "names": names}
+    content = {"key": key, "shards": shards, "place": place, "names": names} | known
     (folder / "index.json").write_text(json.dumps(content))
 
 
-def _write_shard(folder: Path, number: int, frames: list[PackedFrame], posed: PosedFrames) -> bool:
-    """Whether all frames say what is cloth."""
+def _write_shard(folder: Path, number: int, frames: list[PackedFrame], posed: PosedFrames) -> None:
     arrays = {name: getattr(posed, name).numpy() for name in ("rotations", "maps", "base", "frames")}
     arrays["rows"] = np.concatenate([np.concatenate([frame.points, frame.normals], 1) for frame in frames])
-    known = all(frame.cloth is not None for frame in frames)
-    if known:
-        arrays["cloth"] = np.concatenate([frame.cloth for frame in frames])
+    for name in ("cloth", "colors"):
+        values = [getattr(frame, name) for frame in frames]
+        if all(value is not None for value in values):
+            arrays[name] = np.concatenate(values)
     for name, values in arrays.items():
         np.save(folder / f"{name}-{number:04d}.npy", values)
-    return known

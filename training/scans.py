@@ -21,7 +21,7 @@ from training.losses import chamfer_terms
 from training.nearest import nearest_index
 from training.packed_frames import packed_paths
 from training.raw_frames import read_garment, read_split
-from training.scan_shards import ScanShards, read_shards
+from training.scan_shards import ScanPoints, ScanShards, read_shards
 
 LABEL_FRAMES = 48  # frames that vote on which points are cloth
 MOST_FRAMES = 1 << 16  # of a batch: each of its frames has random numbers of its own
@@ -37,12 +37,12 @@ class RawScans:
     rotations: Tensor  # [F, J, 3, 3]
     groundwork: Groundwork
 
-    def sample(self, chosen: Tensor, count: int, random: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
-        """Points [F, n, 3], normals [F, n, 3] and is cloth [F, n]; a generator a frame."""
+    def sample(self, chosen: Tensor, count: int, random: Sequence[torch.Generator]) -> ScanPoints:
+        """A generator a frame."""
         body = self.groundwork.body
         translation = -body.mean_joints[:1].expand(len(chosen), 3)
         skin = pose_vertices(body, self.rotations[chosen], translation)
-        return sample_scan(self.surface, self.cloth[chosen], skin, self.visible[chosen], count, random)
+        return ScanPoints(*sample_scan(self.surface, self.cloth[chosen], skin, self.visible[chosen], count, random))
 
 
 class ScanChamfer:
@@ -64,6 +64,11 @@ class ScanChamfer:
     def __len__(self) -> int:
         return len(self.posed)
 
+    @property
+    def colored(self) -> bool:
+        """Whether the scans have colours to learn."""
+        return isinstance(self.scans, ScanShards) and self.scans.colors is not None
+
     def terms(
         self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True, first: int = 0
     ) -> dict[str, Tensor]:
@@ -72,11 +77,13 @@ class ScanChamfer:
         first: the first frame's number in the whole batch, of which other processes have other parts.
         """
         decoded = self.decode(network, chosen, self.pick(step))
-        scan, scan_normals, _ = self.sample(chosen, step, first)
-        terms = chamfer_terms(decoded.points, decoded.normals, scan, scan_normals, self.workers)
+        scan = self.sample(chosen, step, first)
+        terms = chamfer_terms(
+            decoded.points, decoded.normals, scan.points, scan.normals, self.workers, decoded.colors, scan.colors
+        )
         return terms | {"residual": decoded.offset.square().mean()}
 
-    def sample(self, chosen: Tensor, step: int, first: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
+    def sample(self, chosen: Tensor, step: int, first: int = 0) -> ScanPoints:
         """Scan points of the chosen frames in a step."""
         random = [generator(self.recipe.seed, step * MOST_FRAMES + first + k, 2) for k in range(len(chosen))]
         return self.scans.sample(chosen, self.recipe.scan_points, random)
@@ -98,11 +105,11 @@ class ScanChamfer:
         chosen = torch.linspace(0, len(self) - 1, min(LABEL_FRAMES, len(self))).round().long()
         every = torch.arange(len(self.queries), device=self.device)
         for frame in chosen.to(self.device).split(1):
-            scan, _, cloth = self.scans.sample(frame, self.recipe.scan_points, [generator(self.recipe.seed, 0, 3)])
-            if cloth is None:
+            scan = self.scans.sample(frame, self.recipe.scan_points, [generator(self.recipe.seed, 0, 3)])
+            if scan.cloth is None:
                 return None
             points = self.decode(network, frame, every).points[0]
-            votes += cloth[0][nearest_index(points, scan[0], self.workers)].float()
+            votes += scan.cloth[0][nearest_index(points, scan.points[0], self.workers)].float()
         return (votes > len(chosen) / 2).cpu()
 
 

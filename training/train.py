@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from training.config import ConfigError, read_recipe
+from training.config import ConfigError, Recipe, read_recipe
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,22 @@ def run(settings: TrainSettings) -> Path:
     state = newest_state(out, device) if resume else None
 
     groundwork = read_groundwork(recipe).to(device)
-    trainer = Trainer(recipe, read_supervision(groundwork, recipe, out), device)
+    data = read_supervision(groundwork, recipe, out)
+    recipe = with_colors(recipe, data)
+    trainer = Trainer(recipe, data, device)
     if state is not None:
         trainer.restore(state)
     return train(trainer, Run(recipe, groundwork, out))
+
+
+def with_colors(recipe: Recipe, data) -> Recipe:
+    """Scans with colours teach them. Raises ConfigError where the recipe wants colours of scans that have none."""
+    if getattr(data, "colored", False):
+        return replace(recipe, network=replace(recipe.network, colors=True))
+    if recipe.network.colors:
+        raise ConfigError(f"The frames in {recipe.data} have no colours (scan_color); leave network.colors away or "
+                          "pack coloured scans.")  # fmt: skip
+    return recipe
 
 
 def train(trainer, run) -> Path:

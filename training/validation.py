@@ -84,7 +84,8 @@ class HeldOut:
         for number in np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)):
             decoded = self.decode(network, int(number))
             points, normals = decoded.points[0].cpu().numpy(), decoded.normals[0].cpu().numpy()
-            write_results(folder, f"{name}_{Path(data.names[number]).name}", points, normals, patch)
+            texture = None if decoded.colors is None else decoded.colors[0].cpu().numpy()
+            write_results(folder, f"{name}_{Path(data.names[number]).name}", points, normals, patch, texture)
             camera = Camera.around(points.min(0), points.max(0), size=512)
             colors = (normal_colors(normals), patch_colors(patch))
             columns.append(np.concatenate([camera.picture(points, normals, color) for color in colors]))

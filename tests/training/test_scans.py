@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from scale_backend.garment import load_garment
 from scale_backend.network import NetworkSettings
+from scale_backend.point_files import read_points
 from tests.training.synthetic import write_raw_folder
 from training.clothed_body import clothed_body, sample_scan
-from training.config import Recipe
+from training.config import ConfigError, Recipe
 from training.dataset import read_groundwork
 from training.pack import PackSettings
 from training.pack import run as pack
-from training.packed_frames import PackedFrameError, read_packed
+from training.packed_frames import PackedFrameError, read_packed, write_packed
 from training.scans import read_scans
+from training.train import with_colors
 from training.trainer import Trainer
 
 RECIPE = Recipe(
@@ -123,4 +126,34 @@ def test_a_frame_gets_the_same_points_in_any_part_of_a_batch(folders, tmp_path):
         data = read_scans(read_groundwork(recipe), recipe, tmp_path)
         whole = data.sample(torch.tensor([2, 0, 3, 1]), 7)
         part = data.sample(torch.tensor([3, 1]), 7, first=2)
-        assert all(torch.equal(a[2:], b) for a, b in zip(whole, part, strict=True))
+        for name in ("points", "normals", "cloth"):
+            assert torch.equal(getattr(whole, name)[2:], getattr(part, name))
+
+
+def test_colours_are_learned_and_holes_are_not(folders, tmp_path):
+    """Left half red, right half blue, and a hole that must not show."""
+    from training.cli import main
+
+    for split in ("train", "test"):
+        for path in sorted((folders[1] / "train").glob("*.npz")):
+            frame = read_packed(path)
+            right = frame.points[:, :1] < 0
+            colors = np.where(right, [[0.1, 0.1, 0.9]], [[0.9, 0.1, 0.1]])
+            colors[np.random.default_rng(0).random(len(colors)) < 0.3] = np.nan
+            write_packed(tmp_path / "packed" / split / path.name, replace(frame, colors=colors))
+    (tmp_path / "c.yaml").write_text(
+        "name: shirt\ndata_root: packed\nscan_npoints: 2000\nbatch_size: 2\nlr: 5e-3\nepochs: 30\nhsize: 32\nnf: 8\n"
+        "npoints: 4\nw_rgl: 10\n"
+    )
+    assert main(["train", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    garment = tmp_path / "out" / "shirt.safetensors"
+    assert main(["test", str(garment), "--packed", str(tmp_path / "packed"), "--out", str(tmp_path / "r")]) == 0
+    file = read_points(next((tmp_path / "r").glob("*_pred_texture.ply")))
+    away = np.abs(file.points[:, 0]) > 0.05
+    left = file.points[away, 0] > 0
+    redder = file.colors[away, 0].astype(int) > file.colors[away, 2]
+    assert (left == redder).mean() > 0.9
+    assert load_garment(garment).network.settings.colors
+    plain = replace(RECIPE, data=str(folders[1]), network=replace(RECIPE.network, colors=True))
+    with pytest.raises(ConfigError, match="have no colours"):
+        with_colors(plain, read_scans(read_groundwork(plain), plain, tmp_path / "plain"))
