@@ -30,6 +30,12 @@ LOG, STAMP, LOCK = "set-up.log", "scale-clothing.txt", "setting-up.lock"
 SILENCE = 900.0  # seconds without a line after which pip counts as stuck
 REACH = 10.0  # seconds that torch's own index has to answer
 LOCK_AGE = 30.0  # seconds after which a lock that nobody touches belongs to a Blender that is gone
+# pip that ends with the Blender that has started it, however that ends: its standard input closes then
+WATCHED_PIP = """
+import os, runpy, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 # where each step begins, as a share of the whole
 CREATE, PIP, PACKAGES, UNPACK, WHEEL, CHECK = 0.0, 0.04, 0.08, 0.75, 0.92, 0.95
@@ -212,7 +218,7 @@ class SetUp:
         self._log.flush()
 
     def _pip(self, *arguments: str) -> list[str]:
-        return [str(self.plan.python), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+        return [str(self.plan.python), "-c", WATCHED_PIP, "--no-input", "--disable-pip-version-check", *arguments]
 
     def _quick(self) -> list[str]:
         return index_options(self.plan) if self.plan.wheels is not None else ["--retries", "1", "--timeout", "10"]
@@ -257,7 +263,7 @@ class SetUp:
         environment = child_environment(None) | {"PIP_USER": "0"}
         environment.pop("PYTHONPATH", None)
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", env=environment, **own_group(),
         )  # fmt: skip
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -326,6 +332,8 @@ def _read(stream, take) -> None:
 
 def _end(child: subprocess.Popen) -> None:
     """Make sure that a program and what it started are gone."""
+    with contextlib.suppress(OSError):
+        child.stdin.close()
     if child.poll() is not None:
         return
     if sys.platform == "win32":

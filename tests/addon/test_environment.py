@@ -6,6 +6,8 @@ import os
 import shutil
 import site
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -141,3 +143,31 @@ def test_an_index_that_cannot_be_reached_is_left_out(monkeypatch):
     assert not environment._reachable("https://127.0.0.1/whl/cpu")
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://proxy:3128"})
     assert environment._reachable("https://127.0.0.1/whl/cpu")
+
+
+STARTS_PIP = """
+import os, subprocess, sys
+from blender_addon.environment import WATCHED_PIP
+pip = subprocess.Popen([sys.executable, "-c", WATCHED_PIP, "download", "--dest", sys.argv[1], "--no-deps",
+                        "--index-url", sys.argv[2], "something"], stdin=subprocess.PIPE)
+print(pip.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_pip_does_not_outlive_its_blender(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        starter = subprocess.Popen(
+            [sys.executable, "-c", STARTS_PIP, str(tmp_path), index], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        pip = int(starter.stdout.readline())
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            os.kill(pip, 0)  # it is at work
+            starter.kill()
+            starter.wait(10)
+            connection.settimeout(30)
+            while connection.recv(4096):  # its end closes the connection
+                pass
