@@ -1,15 +1,9 @@
-"""The client with a real backend process over its real socket: answers, bad requests, and every way to end."""
+"""The client with a real backend process over its real socket: answers, cancelling, bad requests."""
 
 import contextlib
-import gc
-import os
-import signal
-import stat
-import subprocess
 import sys
 import threading
 import time
-import venv
 from multiprocessing.connection import Client
 from pathlib import Path
 
@@ -17,31 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-import scale_backend
-from scale_backend.backend_process import Process
 from scale_backend.body import load_body
 from scale_backend.client import (
-    Backend,
     BackendCancelled,
-    BackendDied,
     BackendError,
     BackendStartError,
-    Channel,
-    examine_python,
 )
 from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
 from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.protocol import MAX_HEADER, ProtocolError, greet_backend, receive_message, send_message
+from tests.backend.serving import open_channel, poses, start
 from tests.backend.test_protocol import HOSTILE
 from tests.making import write_garment
 
-PACKAGES = Path(scale_backend.__file__).parent.parent
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets of POSIX")
-
-
-def start(**options) -> Backend:
-    return Backend.start(sys.executable, **{"device": "cpu", "threads": 1, "module_path": PACKAGES} | options)
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +42,6 @@ def garment_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def garment(backend, garment_file):
     return backend.open_garment(garment_file)["id"]
-
-
-def poses(frames: int, joints: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(3)
-    rotations = matrices_from_axis_angle(random.normal(0, 0.2, (frames, joints, 3))).astype(np.float32)
-    return rotations, random.normal(0, 1, (frames, 3)).astype(np.float32)
-
-
-def open_channel(backend: Backend) -> Channel:
-    return Channel(backend._process, backend._address, backend._key, 30.0)
-
-
-def gone(pid: int, seconds: float = 5.0) -> bool:
-    """Whether the process ends in time. A zombie that nobody has waited for has ended too."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-            if " Z " in Path(f"/proc/{pid}/stat").read_text():
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 # answers
@@ -297,6 +257,7 @@ def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
     cases = {
         "No garment with the id": lambda: backend.decode("nothing", rotations),
         "offers the surfaces": lambda: backend.decode(garment, rotations, surface="smoke"),
+        "has no colours": lambda: backend.decode_colors(garment, poses(1)[0]),
         "offers the parts": lambda: backend.topology(garment, "mesh", "shoes"),
         r"\[2, 3\] is needed": lambda: backend.decode(garment, rotations, translation[:1]),
         r"\[2, S\] is needed": lambda: backend.decode(garment, rotations, translation, np.zeros((3, 10))),
@@ -381,235 +342,3 @@ def test_silent_clients_keep_nobody_waiting(backend):
     assert "device" in channel.receive(channel.send("info"))[0]
     for connection in (*strangers, channel.connection):
         connection.close()
-
-
-def test_round_trip_is_short(backend):
-    times = []
-    for _ in range(200):
-        began = time.perf_counter()
-        backend._ask("info")
-        times.append(time.perf_counter() - began)
-    assert np.median(times) < 2e-3
-
-
-# the process: how it starts, and every way to end
-
-
-@posix_only
-def test_socket_is_private_and_the_key_is_on_no_command_line(backend):
-    folder = Path(backend._address).parent
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for entry in ("cmdline", "environ"):
-        file = Path(f"/proc/{backend.pid}/{entry}")
-        assert not file.exists() or backend._key.hex().encode() not in file.read_bytes()
-
-
-def test_closing_ends_the_process_and_removes_the_socket():
-    backend = start()
-    pid, folder = backend.pid, Path(backend._address).parent
-    began = time.monotonic()
-    backend.close()
-    backend.close()
-    assert time.monotonic() - began < 2 and not backend.alive and gone(pid)
-    assert backend._process.child.returncode == 0
-    assert sys.platform == "win32" or not folder.exists()
-    with pytest.raises(BackendDied):
-        backend.open_garment("dress")
-
-
-def test_a_forgotten_backend_ends():
-    backend = start()
-    pid = backend.pid
-    del backend
-    gc.collect()
-    assert gone(pid)
-
-
-PARENT = """
-import sys, time
-from scale_backend.client import Backend
-backend = Backend.start(sys.executable, "cpu", 1)
-print(backend.pid, backend._address, flush=True)
-time.sleep(60)
-"""
-
-
-@posix_only
-def test_it_does_not_outlive_a_parent_that_is_killed():
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGES)}
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment) as parent:
-        pid, address = parent.stdout.readline().decode().split()
-        assert not gone(int(pid), 0.1)
-        parent.kill()
-    assert gone(int(pid))
-    assert not Path(address).parent.exists()
-
-
-@posix_only
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_end_it_cleanly(number, code):
-    with start() as backend:
-        folder = Path(backend._address).parent
-        os.kill(backend.pid, number)
-        assert backend._process.child.wait(5) == code
-        assert not folder.exists()
-
-
-@posix_only
-def test_a_backend_killed_in_the_middle_says_so(garment_file):
-    with start() as backend:
-        garment = backend.open_garment(garment_file)["id"]
-        stream = backend.decode_stream(garment, poses(500)[0], batch=1)
-        next(stream)
-        os.kill(backend.pid, signal.SIGKILL)
-        with pytest.raises(BackendDied, match=r"The backend stopped \(signal 9\); start it again"):
-            list(stream)
-        assert not backend.alive
-        with pytest.raises(BackendDied, match="signal 9"):
-            backend.decode(garment, poses(1)[0])
-        folder = Path(backend._address).parent
-    assert not folder.exists()
-
-
-@posix_only
-def test_a_backend_that_is_stuck_is_ended():
-    with start(silence=1.0) as backend:
-        os.kill(backend.pid, signal.SIGSTOP)
-        began = time.monotonic()
-        with pytest.raises(BackendDied, match="has not answered for 1 seconds and was ended"):
-            backend.doctor()
-        assert time.monotonic() - began < 5 and gone(backend.pid)
-
-
-def limit_memory(backend: Backend, more: int) -> None:
-    """Let the backend take `more` bytes of address space than it has now."""
-    import resource
-
-    status = Path(f"/proc/{backend.pid}/status").read_text()
-    taken = int(status.split("VmSize:")[1].split()[0]) * 1024
-    resource.prlimit(backend.pid, resource.RLIMIT_AS, (taken + more, resource.RLIM_INFINITY))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set with Linux's prlimit")
-def test_short_memory_halves_the_batch(garment_file):
-    with start() as backend:
-        garment = backend.open_garment(garment_file)["id"]
-        rotations, _ = poses(400)
-        expected, _ = backend.decode(garment, rotations[:1], surface="points")
-        limit_memory(backend, 250 << 20)
-        stream = backend.decode_stream(garment, rotations, surface="points", batch=400)
-        first, points, _ = next(stream)
-        assert first == 0 and 1 <= len(points) < 400
-        assert np.abs(points[0] - expected[0]).max() < 1e-5
-        stream.close()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set with Linux's prlimit")
-def test_memory_too_short_for_one_frame_is_reported(tmp_path):
-    with start() as backend:
-        large = write_garment(tmp_path / "large.safetensors", "body", points_per_patch=256)
-        garment = backend.open_garment(large)["id"]
-        limit_memory(backend, 20 << 20)
-        with pytest.raises(BackendError, match="The CPU has too little memory left for one frame") as caught:
-            backend.decode(garment, poses(1)[0], surface="points")
-        assert caught.value.kind == "device" and backend.alive
-        limit_memory(backend, 4 << 30)
-        assert len(backend.decode(garment, poses(1)[0], surface="points")[0]) == 1
-
-
-def test_a_device_that_is_missing_is_not_replaced():
-    missing = "mps" if torch.cuda.is_available() else "cuda"
-    with pytest.raises(BackendStartError, match=f"The backend cannot start: .*{'GPU'} cannot be used.*'cpu' or 'auto'"):
-        start(device=missing)
-
-
-@pytest.mark.parametrize("python", ["/nowhere/python", "."])
-def test_a_python_that_is_none(python):
-    with pytest.raises(BackendStartError, match="choose the Python of an environment that has torch"):
-        start_with(python)
-
-
-def start_with(python: object, **options) -> Backend:
-    return Backend.start(str(python), "cpu", 1, module_path=PACKAGES, **options)
-
-
-@pytest.fixture(scope="module")
-def bare_python(tmp_path_factory):
-    """The Python of a fresh environment with nothing in it."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, with_pip=False)
-    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-
-
-def test_a_python_without_torch_is_named_with_what_to_install(bare_python):
-    with pytest.raises(BackendStartError) as caught:
-        start_with(bare_python)
-    sentence = str(caught.value)
-    assert f"The Python {bare_python} has no torch" in sentence and "\n" not in sentence
-    assert f"{bare_python} -m pip install torch==2.13.0" in sentence
-
-
-def test_a_python_without_the_package_is_named(bare_python):
-    with pytest.raises(BackendStartError, match="has no scale_backend; install this project there"):
-        Backend.start(bare_python, "cpu")
-
-
-def test_examining_a_python_that_cannot_serve(bare_python):
-    report = examine_python(bare_python, PACKAGES)
-    assert not report["ok"] and report["torch"]["problem"] == "torch is not installed"
-    assert f"{bare_python} -m pip install torch==2.13.0" in report["advice"][0]
-    with pytest.raises(BackendStartError, match="could not be started"):
-        examine_python("/nowhere/python")
-
-
-def script(path: Path, text: str) -> Path:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
-
-
-@posix_only
-def test_a_program_that_dies_is_quoted(tmp_path):
-    program = script(tmp_path / "python", "echo one >&2; echo the disk is full >&2; exit 3")
-    with pytest.raises(
-        BackendStartError, match=r"(?s)before it was ready \(exit code 3\).*Last lines:\none\nthe disk is full"
-    ):
-        start_with(program)
-
-
-@posix_only
-def test_nobody_waits_for_ever_for_a_start(tmp_path):
-    program = script(tmp_path / "python", "exec sleep 60")
-    began = time.monotonic()
-    with pytest.raises(BackendStartError, match="not ready after 1 seconds"):
-        start_with(program, timeout=1.0)
-    assert time.monotonic() - began < 8
-
-
-@posix_only
-def test_another_protocol_is_named_at_the_start(tmp_path):
-    ready = """echo '{"address": "/nowhere", "protocol": 99, "pid": 1}'; exec cat >/dev/null"""
-    with pytest.raises(BackendStartError, match="speaks protocol 99, this one 1; install the same version"):
-        start_with(script(tmp_path / "python", ready))
-
-
-def test_chatter_before_the_ready_line_is_skipped(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text("print('Welcome to this environment')\n")
-    (tmp_path / "scale_backend").symlink_to(PACKAGES / "scale_backend")
-    with start(module_path=tmp_path) as backend:
-        assert backend.info["device"] == "cpu"
-
-
-def test_blenders_own_python_settings_do_not_reach_it(monkeypatch):
-    monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    with start() as backend:
-        assert backend.alive
-
-
-def test_the_last_lines_are_kept():
-    process = Process(sys.executable, ["serve"], PACKAGES)
-    process.child.stdin.write(b"no key\n")
-    process.child.stdin.flush()
-    with pytest.raises(BackendStartError, match="must be a key of 64 hexadecimal digits"):
-        process.wait_until_ready(30)
-    assert process.child.returncode == 2
