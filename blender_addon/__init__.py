@@ -52,8 +52,10 @@ def unregister() -> None:
     atexit.unregister(unregister)
     if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
         return
+    for module in (command_line, live, bake_operators, environment_operators, operators):
+        module.unregister()
     backend.stop()
-    for module in (command_line, live, bake_operators, environment_operators, operators, properties, previews):
+    for module in (properties, previews):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

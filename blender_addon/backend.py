@@ -117,6 +117,18 @@ def get(launch: Launch | None = None) -> Backend:
         return _backend
 
 
+def launch() -> Launch | None:
+    """What another thread needs to use the backend: nothing where it runs. Raises AddonError."""
+    global _failure
+    if running():
+        return None
+    try:
+        return Launch.read()
+    except messages.AddonError as error:
+        _failure = str(error)
+        raise
+
+
 def set_up(plan: environment.Plan) -> environment.SetUp:
     """A set-up of the backend's environment, not yet started; there is one at a time."""
     global _set_up, _failure

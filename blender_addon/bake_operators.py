@@ -9,7 +9,7 @@ from bpy.types import Context, Event, Object, Operator
 
 from . import bake, bake_formats, clothes, messages
 from .bake_run import Run
-from .operators import SHOWN_ERRORS, ClothesOperator
+from .operator_kinds import SHOWN_ERRORS, ClothesOperator, clear_status
 from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
@@ -128,6 +128,8 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         if asks:
             bpy.ops.scale_clothing.replace_bake("INVOKE_DEFAULT", **self.as_keywords())
             return {"CANCELLED"}
+        if context.screen.is_animation_playing:  # the bake goes through the frames itself
+            bpy.ops.screen.animation_cancel(restore_frame=False)
         _run = self.begin(context, PATIENCE)
         ended = self.advance()  # what is wrong from the start is told at once
         if ended:
@@ -177,8 +179,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
 
     def finish(self, context: Context) -> None:
         context.window_manager.event_timer_remove(self.timer)
-        if context.workspace is not None:
-            context.workspace.status_text_set(None)
+        clear_status()
         _forget_run()
         messages.redraw_panels()
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import bpy
 from bpy.props import StringProperty
 from bpy.types import Context, Event, Operator
 
 from scale_backend import doctor
 
-from . import backend, environment, messages, preferences
-from .awaiting import Awaiting
-from .operators import SentenceOperator
+from . import backend, environment, live, messages, preferences
+from .operator_kinds import Awaiting, Beside, SentenceOperator, clear_status
 
 TICK = 0.3  # seconds between two looks at the set-up
+
+
+def is_idle(cls: type) -> bool:
+    """For polls: the backend is neither being set up nor started."""
+    if backend.status().kind in (backend.SETTING_UP, backend.STARTING):
+        cls.poll_message_set("Wait for what is going on, or cancel it")
+        return False
+    return True
 
 
 class SCALE_CLOTHING_OT_set_up_backend(Awaiting, SentenceOperator, Operator):
@@ -39,10 +49,7 @@ class SCALE_CLOTHING_OT_set_up_backend(Awaiting, SentenceOperator, Operator):
 
     @classmethod
     def poll(cls, _context: Context) -> bool:
-        if backend.status().kind in (backend.SETTING_UP, backend.STARTING):
-            cls.poll_message_set("Wait for what is going on, or cancel it")
-            return False
-        return True
+        return is_idle(cls)
 
     def work(self, _context: Context) -> str:
         plan = preferences.environment_plan(self.folder, self.wheels)
@@ -51,6 +58,7 @@ class SCALE_CLOTHING_OT_set_up_backend(Awaiting, SentenceOperator, Operator):
                 "Blender may not use the network: tick Edit > Preferences > System > Allow Online Access, "
                 "or choose a folder of wheels."
             )
+        live.forget()
         backend.stop()
         if bpy.app.background:
             backend.set_up(plan).run()
@@ -128,6 +136,47 @@ def _cancel() -> None:
     messages.redraw_panels()
 
 
+class SCALE_CLOTHING_OT_check_backend(Beside, SentenceOperator, Operator):
+    bl_idname = "scale_clothing.check_backend"
+    bl_label = "Check Backend"
+    bl_description = "Start the backend if it is not running, and show what it found on this computer"
+    bl_options = {"REGISTER"}
+    awaited = "Asking the backend"
+
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        return is_idle(cls)
+
+    def begin(self, _context: Context) -> Callable[[], dict]:
+        launch = backend.launch()
+        return lambda: backend.get(launch).doctor()
+
+    def use(self, _context: Context, report: dict) -> str:
+        messages.keep_report(report)
+        return backend.status().text
+
+
+class SCALE_CLOTHING_OT_restart_backend(Beside, SentenceOperator, Operator):
+    bl_idname = "scale_clothing.restart_backend"
+    bl_label = "Restart Backend"
+    bl_description = "Close the backend and start it again, with the present settings"
+    bl_options = {"REGISTER"}
+    awaited = "Starting the backend"
+
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        return is_idle(cls)
+
+    def begin(self, _context: Context) -> Callable[[], object]:
+        live.forget()  # nobody is to be told that the old one is gone
+        backend.stop()
+        return partial(backend.get, backend.launch())
+
+    def use(self, context: Context, _backend: object) -> str:
+        live.update(context.scene, context.evaluated_depsgraph_get(), waits=bpy.app.background)
+        return backend.status().text
+
+
 class SCALE_CLOTHING_OT_show_log(SentenceOperator, Operator):
     bl_idname = "scale_clothing.show_log"
     bl_label = "Show Log"
@@ -159,6 +208,7 @@ class SCALE_CLOTHING_OT_copy_report(Operator):
 
 def unregister() -> None:
     _cancel()
+    clear_status()
     for timer in (_watch, _watch_start):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)
@@ -167,6 +217,8 @@ def unregister() -> None:
 CLASSES = (
     SCALE_CLOTHING_OT_set_up_backend,
     SCALE_CLOTHING_OT_cancel_set_up,
+    SCALE_CLOTHING_OT_check_backend,
+    SCALE_CLOTHING_OT_restart_backend,
     SCALE_CLOTHING_OT_show_log,
     SCALE_CLOTHING_OT_copy_report,
 )

@@ -10,7 +10,7 @@ from bpy.types import Context, Event, FileHandler, Operator, OperatorFileListEle
 from bpy_extras.io_utils import ImportHelper
 
 from . import garments
-from .operators import SentenceOperator
+from .operator_kinds import SentenceOperator
 
 
 class SCALE_CLOTHING_OT_add_garment(SentenceOperator, ImportHelper, Operator):

@@ -101,13 +101,17 @@ def update(scene: Scene, depsgraph: Depsgraph, waits: bool = True) -> None:
         _updating = False
 
 
+def forget() -> None:
+    """Drop what is decoded beside: the backend is about to be closed."""
+    _beside.forget()
+
+
 def _update_beside(following: list[Object], depsgraph: Depsgraph) -> None:
     late = _beside.busy  # with an older pose: what is asked now has to wait for it
     for obj in following:
         with _told(obj):
-            launch = backend.Launch.read() if not backend.running() else None
             request = clothes.present_request(obj, depsgraph)
-            _beside.ask(obj.session_uid, partial(request.decode, launch))
+            _beside.ask(obj.session_uid, partial(request.decode, backend.launch()))
     # where the last one took longer there is no use in waiting for this one
     if not late and sum(_last_seconds.get(obj.session_uid, 0.0) for obj in following) < PATIENCE:
         _beside.wait(PATIENCE)

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
-from bpy.types import Context, Event, Operator
+from bpy.types import Context, Operator
 from bpy_extras.io_utils import ImportHelper
 
 from . import backend, character, clothes, garments, live, messages, motion, rig
-from .awaiting import Awaiting
-from .decoding_thread import DecodingThread
-
-SHOWN_ERRORS = (messages.AddonError, backend.BackendError)
-
-
-class SentenceOperator:
-    """Reports what goes wrong as one sentence, which also stays in the panel, and cancels."""
-
-    bl_options = {"REGISTER", "UNDO"}
-
-    def execute(self, context: Context) -> set[str]:
-        try:
-            done = self.work(context)
-        except SHOWN_ERRORS as error:
-            return self.fail(error)
-        messages.clear()
-        if done:
-            self.report({"INFO"}, done)
-        return {"FINISHED"}
-
-    def fail(self, error: Exception) -> set[str]:
-        messages.show_error(str(error))
-        self.report({"ERROR"}, str(error))
-        return {"CANCELLED"}
-
-    def work(self, context: Context) -> str | None:
-        """Do it; returns what to tell. Raises AddonError and BackendError."""
-        raise NotImplementedError
+from .operator_kinds import Beside, ClothesOperator, SentenceOperator, can_change_objects
 
 
 def waiting(context: Context):
@@ -159,7 +132,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         return self.apply(context, Path(self.filepath), up_axis)
 
 
-class SCALE_CLOTHING_OT_generate(Awaiting, SentenceOperator, Operator):
+class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
     bl_idname = "scale_clothing.generate"
     bl_label = "Generate Clothes"
     bl_description = "Put the chosen garment on the character, in its present pose. What it wears is replaced"
@@ -172,63 +145,42 @@ class SCALE_CLOTHING_OT_generate(Awaiting, SentenceOperator, Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if context.mode not in ("OBJECT", "POSE"):
-            cls.poll_message_set("Switch to Object Mode or Pose Mode first")
-            return False
-        return True
+        return can_change_objects(cls, context)
 
-    def invoke(self, context: Context, _event: Event) -> set[str]:
-        """Where the garment has to be opened first, and perhaps the backend started, Blender does not wait for it."""
+    def begin(self, context: Context) -> Callable[[], object]:
+        """What is wrong with the rig is told before the backend is started and the garment opened."""
         target = clothes.rig_in_context(context)
-        entry = garments.entry(self.garment or context.scene.scale_clothing.garment)
-        try:
-            rig.recognise(target)  # what is wrong is told at once
-            if backend.is_open(entry):
-                return self.execute(context)
-            self.opening = DecodingThread()
-            self.opening.ask(0, partial(backend.open_garment, entry, backend.Launch.read()))
-        except SHOWN_ERRORS as error:
-            return self.fail(error)
-        self.garment, self.target = entry.key, target.name
+        rig.recognise(target)
+        self.target = target.name
+        self.key = self.garment or context.scene.scale_clothing.garment
+        return self.opening(garments.entry(self.key))
+
+    def opening(self, entry: garments.Entry) -> Callable[[], object]:
         self.awaited = f"Opening '{entry.title}'" if backend.running() else "Starting the backend"
-        return self.wait(context)
+        return partial(backend.open_garment, entry, backend.launch())
 
-    def ended(self) -> bool:
-        return not self.opening.busy
-
-    def end(self, context: Context) -> set[str]:
-        outcome = self.opening.collect()[0]
-        if isinstance(outcome.error, SHOWN_ERRORS):
-            return self.fail(outcome.error)
-        if outcome.error is not None:
-            raise outcome.error
-        return self.execute(context)
-
-    def work(self, context: Context) -> str:
+    def use(self, context: Context, _opened: object) -> str:
         chosen = context.scene.scale_clothing
-        target = context.scene.objects.get(getattr(self, "target", "")) or clothes.rig_in_context(context)
-        key = self.garment or chosen.garment
+        target = context.scene.objects.get(self.target)
         with waiting(context):
-            obj = clothes.dress(context, target, key, chosen.surface, chosen.part)
+            obj = clothes.dress(context, target, self.key, chosen.surface, chosen.part)
         live.watch()
-        return f"'{target.name}' wears {len(obj.data.vertices):,} points of '{garments.entry(key).title}'"
-
-
-class ClothesOperator(SentenceOperator):
-    """Works on the clothes of the active object or of the chosen character."""
-
-    @classmethod
-    def poll(cls, context: Context) -> bool:
-        if clothes.in_context(context) is None:
-            cls.poll_message_set("Generate clothes first, or select some")
-            return False
-        return True
+        return f"'{target.name}' wears {len(obj.data.vertices):,} points of '{garments.entry(self.key).title}'"
 
 
 class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):
     bl_idname = "scale_clothing.update"
     bl_label = "Update Clothes"
     bl_description = "Bring the clothes to the character's present pose"
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if not super().poll(context):
+            return False
+        if clothes.is_baked(clothes.in_context(context)):
+            cls.poll_message_set("These clothes play a bake; clear it first")
+            return False
+        return can_change_objects(cls, context)
 
     def work(self, context: Context) -> None:
         with waiting(context):
@@ -240,6 +192,10 @@ class SCALE_CLOTHING_OT_remove(ClothesOperator, Operator):
     bl_label = "Remove Clothes"
     bl_description = "Take the clothes off the character. Baked files stay on disk"
 
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        return super().poll(context) and can_change_objects(cls, context)
+
     def work(self, context: Context) -> None:
         clothes.remove(clothes.in_context(context))
         live.watch()
@@ -250,37 +206,21 @@ class SCALE_CLOTHING_OT_clear_bake(ClothesOperator, Operator):
     bl_label = "Clear Bake"
     bl_description = "Let the clothes follow the pose again. The baked file stays on disk"
 
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if not super().poll(context):
+            return False
+        if not clothes.is_baked(clothes.in_context(context)):
+            cls.poll_message_set("These clothes play no bake")
+            return False
+        return True
+
     def work(self, context: Context) -> None:
         obj = clothes.in_context(context)
         clothes.clear_bake(obj)
         live.watch()
         if obj.scale_clothing.live:
             live.update(context.scene, context.evaluated_depsgraph_get())
-
-
-class SCALE_CLOTHING_OT_check_backend(SentenceOperator, Operator):
-    bl_idname = "scale_clothing.check_backend"
-    bl_label = "Check Backend"
-    bl_description = "Start the backend if it is not running, and show what it found on this computer"
-    bl_options = {"REGISTER"}
-
-    def work(self, context: Context) -> str:
-        with waiting(context):
-            messages.keep_report(backend.doctor())
-        return backend.status().text
-
-
-class SCALE_CLOTHING_OT_restart_backend(SentenceOperator, Operator):
-    bl_idname = "scale_clothing.restart_backend"
-    bl_label = "Restart Backend"
-    bl_description = "Close the backend and start it again, with the present settings"
-    bl_options = {"REGISTER"}
-
-    def work(self, context: Context) -> str:
-        with waiting(context):
-            backend.stop()
-            backend.get()
-        return backend.status().text
 
 
 class SCALE_CLOTHING_OT_dismiss_error(Operator):
@@ -311,8 +251,6 @@ CLASSES = (
     SCALE_CLOTHING_OT_update,
     SCALE_CLOTHING_OT_remove,
     SCALE_CLOTHING_OT_clear_bake,
-    SCALE_CLOTHING_OT_check_backend,
-    SCALE_CLOTHING_OT_restart_backend,
     SCALE_CLOTHING_OT_dismiss_error,
 )
 

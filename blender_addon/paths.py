@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -60,8 +61,12 @@ def backend_modules() -> str:
     stamp = max(int(file.stat().st_mtime) for file in package.rglob("*.py"))
     folder = user_folder("backend") / f"{scale_backend.__version__}-{stamp}"
     if not (folder / "scale_backend").is_dir():
-        beside = folder.with_name(folder.name + ".part")
-        shutil.rmtree(beside, ignore_errors=True)
+        beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
         shutil.copytree(package, beside / "scale_backend", ignore=shutil.ignore_patterns("__pycache__"))
-        beside.rename(folder)
+        try:
+            beside.rename(folder)
+        except OSError:  # another Blender was faster
+            shutil.rmtree(beside, ignore_errors=True)
+            if not (folder / "scale_backend").is_dir():
+                raise
     return str(folder)

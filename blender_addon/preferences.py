@@ -21,6 +21,14 @@ DEVICES = (
 )
 
 
+def _backend_changed(_self: ScaleClothingPreferences, _context: bpy.types.Context) -> None:
+    """The next use starts the backend anew, as it is set now."""
+    from . import backend, live
+
+    live.forget()
+    backend.stop()
+
+
 class ScaleClothingPreferences(AddonPreferences):
     bl_idname = __package__
 
@@ -31,6 +39,7 @@ class ScaleClothingPreferences(AddonPreferences):
             f"Empty: the environment variable {PYTHON_VARIABLE}, else the environment that the add-on sets up"
         ),
         subtype="FILE_PATH",
+        update=_backend_changed,
     )
     environment_folder: StringProperty(
         name="Folder",
@@ -43,13 +52,20 @@ class ScaleClothingPreferences(AddonPreferences):
         "they are fetched",
         subtype="DIR_PATH",
     )
-    device: EnumProperty(name="Device", description="Where clothes are computed", items=DEVICES, default="auto")
+    device: EnumProperty(
+        name="Device",
+        description="Where clothes are computed",
+        items=DEVICES,
+        default="auto",
+        update=_backend_changed,
+    )
     threads: IntProperty(
         name="CPU Threads",
         description="Threads the backend may use on the CPU; 0 leaves the choice to it",
         min=0,
         max=256,
         default=0,
+        update=_backend_changed,
     )
     garments: StringProperty(
         name="My Garments",

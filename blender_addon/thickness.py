@@ -5,7 +5,7 @@ from __future__ import annotations
 from bpy.types import Context, Object, Operator, SolidifyModifier
 
 from . import clothes, rig
-from .operators import ClothesOperator
+from .operator_kinds import ClothesOperator
 
 MODIFIER = "Thickness"
 THICKNESS = 0.0015  # metres: a firm cotton
