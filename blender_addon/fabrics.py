@@ -52,8 +52,8 @@ FABRICS = (
         "Translucency": 0.14,
     }),
     Fabric("DENIM", "Denim", "Twill of dyed and undyed threads, streaky, stiff", (0.022, 0.05, 0.125, 1.0), {
-        "Thread": 0.0011, "Twill": 1.0, "Weave Depth": 0.0003, "Wrinkle Depth": 0.0016, "Weft": 0.22,
-        "Unevenness": 0.7, "Roughness": 0.92, "Specular": 0.16, "Luster": 0.0, "Sheen": 0.05, "Sheen Roughness": 0.5,
+        "Thread": 0.0011, "Twill": 1.0, "Weave Depth": 0.0003, "Wrinkle Depth": 0.0016, "Weft": 0.13,
+        "Unevenness": 0.5, "Roughness": 0.92, "Specular": 0.16, "Luster": 0.0, "Sheen": 0.05, "Sheen Roughness": 0.5,
         "Translucency": 0.02,
     }),
     Fabric("SILK", "Silk", "Satin: smooth, with soft highlights", (0.30, 0.012, 0.035, 1.0), {
