@@ -4,7 +4,7 @@
 # make addon         the extension: dist/scale_clothing-<version>.zip
 # make lint          ruff
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
-# make window-test   the extension in a real Blender window
+# make window-test   the extension in a real Blender window; WALK=set-up: also the set-up; WALK=times: playback times
 # Each sets up .venv first, if it is missing or pyproject.toml has changed. The README has the same steps without make.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
+WALK := walk
 VERSION := $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' scale_backend/__init__.py)
 ZIP := dist/scale_clothing-$(VERSION).zip
 OTHER_BLENDERS := 4.2.23 5.0.1
@@ -50,7 +51,7 @@ matrix: setup $(OTHER_BLENDERS:%=$(MATRIX)/%/.ready)
 
 window-test: setup
 	$(BIN)/python build_addon.py
-	bash tests/addon/window/run.sh $(ZIP)
+	bash tests/addon/window/run.sh $(ZIP) $(WALK)
 
 setup: libraries $(READY)
 

@@ -264,12 +264,59 @@ def disable() -> Iterator[float]:
     assert worn() and module("clothes").is_baked(worn()[0])
 
 
+def begin_bake(folder: str) -> Iterator[float]:
+    """Up to where frames are written, into a new folder."""
+    chosen().bake_folder = str(PICTURES / "clothes" / folder)
+    running = module("bake_operators").running
+    yield from hands.click(*SIDEBAR, "scale_clothing.bake", running)
+    yield from hands.until(lambda: running().progress.text.startswith("Baking"), "poses are read")
+
+
+def interrupt() -> Iterator[float]:
+    """Undo, a new file, a second window and disabling the add-on, in the middle of things."""
+    bpy.ops.wm.open_mainfile(filepath=str(PICTURES / "walk.blend"))
+    yield 2.0
+    yield from hands.click(*SIDEBAR, "scale_clothing.clear_bake", lambda: not module("clothes").is_baked(worn()[0]))
+    yield from begin_bake("undone")
+    hands.press(middle(), "ctrl+z")
+    yield from hands.until(lambda: not module("bake_operators").running(), "undo ends the bake")
+    yield 1.0
+    hands.press(middle(), "ctrl+shift+z")
+    yield 2.0
+    if module("clothes").is_baked(worn()[0]):  # the undo took the clearing back, if the redo did not come through
+        module("clothes").clear_bake(worn()[0])
+    yield from begin_bake("left")
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    yield 2.0
+    assert not module("bake_operators").running() and not worn() and not module("live")._suspended
+    bpy.ops.wm.open_mainfile(filepath=str(PICTURES / "walk.blend"))
+    yield 2.0
+    module("clothes").clear_bake(worn()[0])
+    module("live").watch()
+    bpy.ops.wm.window_new()
+    yield 2.0
+    hands.press(middle(), "Right")
+    yield 3.0
+    assert np.abs(points(worn()[0]) - exact(worn()[0])).max() < 1e-5, "Two windows confuse it."
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[1]):
+        bpy.ops.wm.window_close()
+    yield 2.0
+    yield from begin_bake("disabled")
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    yield 2.0
+    assert not [key for key in sys.modules if key.startswith(MODULE)] or not hasattr(bpy.types.Scene, "scale_clothing")
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    yield 1.0
+    assert worn() and not module("bake_operators").running()
+    picture("13-enabled-again")
+
+
 def steps() -> Iterator[float]:
     """The walk. Yields the seconds to wait before it goes on."""
     yield from install()
     for step in (
         *((set_up,) if SET_UP else ()),
-        open_tab, character, motion, generate, scrub, bake, looks, render, reopen, disable,
+        open_tab, character, motion, generate, scrub, bake, looks, render, reopen, disable, interrupt,
     ):  # fmt: skip
         print(f"window test: {step.__name__.replace('_', ' ')}", flush=True)
         yield from step()
