@@ -14,6 +14,7 @@ from . import (
     environment_operators,
     garment_operators,
     live,
+    motion_operators,
     operators,
     panel,
     preferences,
@@ -28,6 +29,7 @@ CLASSES = tuple(
         preferences,
         properties,
         operators,
+        motion_operators,
         garment_operators,
         thickness,
         environment_operators,
@@ -42,7 +44,7 @@ CLASSES = tuple(
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    for module in (properties, operators, live, command_line):
+    for module in (properties, operators, motion_operators, live, command_line):
         module.register()
     # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
     atexit.register(unregister)
@@ -52,7 +54,7 @@ def unregister() -> None:
     atexit.unregister(unregister)
     if not hasattr(bpy.types.Object, "scale_clothing"):  # installed as an extension, the module's end disables it too
         return
-    for module in (command_line, live, bake_operators, environment_operators, operators):
+    for module in (command_line, live, bake_operators, environment_operators, motion_operators, operators):
         module.unregister()
     backend.stop()
     for module in (properties, previews):

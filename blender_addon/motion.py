@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from bpy.types import Object, Scene
+from mathutils import Matrix
 
 from scale_backend import motion as motions
 
-from . import actions, axes, rig
+from . import actions, axes, body_shapes, rig
 from .body_data import read_body
 from .messages import AddonError
 from .paths import asset_folder, body_file
@@ -25,38 +26,52 @@ class MotionSettings:
     on_floor: bool = True  # move the motion up or down until the lowest foot stands where the rig's feet stand
     set_range: bool = True  # make the scene as long as the motion
     up_axis: str | None = None  # "Y" or "Z"; None: as the file says
+    frame_rate: float | None = None  # poses in a second of the file; None: as the file says
+    use_shape: bool = False  # give a body of the same model the motion's shape
 
 
 def shipped_motions() -> list[Path]:
     return sorted((asset_folder() / "motions").glob("*.npz"))
 
 
-def apply_motion_file(scene: Scene, target: Object, path: Path, settings: MotionSettings) -> int:
-    """Read a motion and key it on a rig at the scene's frame rate. Returns the last frame. Raises AddonError."""
-    found = rig.recognise(target)
-    if target.library is not None:
-        raise AddonError(f"'{target.name}' is linked from another file; make a library override of it first.")
+def read_motion_file(path: Path, settings: MotionSettings) -> motions.Motion:
+    """Raises AddonError."""
     try:
-        motion = motions.load_motion(path, settings.up_axis)
+        return motions.load_motion(path, settings.up_axis, settings.frame_rate)
     except FileNotFoundError:
         raise AddonError(f"There is no motion file {path}; choose another.") from None
     except ValueError as error:
         raise AddonError(str(error)) from error
+
+
+def apply_motion_file(scene: Scene, target: Object, path: Path, settings: MotionSettings) -> tuple[int, str]:
+    """Read a motion and key it on a rig at the scene's frame rate. Raises AddonError.
+
+    Returns the last frame, and what there is to say about the file.
+    """
+    found = rig.recognise(target)
+    if target.library is not None:
+        raise AddonError(f"'{target.name}' is linked from another file; make a library override of it first.")
+    motion = read_motion_file(path, settings)
+    note = "" if motion.frame_rate_known else f"; the file names no frame rate, {motion.frame_rate:g} was assumed"
+    if settings.use_shape:
+        note += body_shapes.give(target, motion)
     motion = motions.resample(motion, scene.render.fps / scene.render.fps_base)
     apply_motion(target, found, motion, settings)
     last = settings.start + motion.frame_count - 1
     if settings.set_range:
         scene.frame_start, scene.frame_end = settings.start, max(last, settings.start)
-    return last
+    return last, note
 
 
 def apply_motion(target: Object, found: rig.RigJoints, motion: motions.Motion, settings: MotionSettings) -> None:
-    """Key the motion, already at the scene's frame rate, on the rig. Any orientation of the bones at rest."""
+    """Key the motion, already at the scene's frame rate, on the rig. Any orientation of the bones at rest.
+
+    Joints are matched by their names: fingers move where motion and rig both have them. Raises AddonError.
+    """
+    _free_pelvis(target, found)
     frame = rig.rest_frame(target, found)
-    count = min(motion.rotations.shape[1], len(found.bones))
-    if motion.rotations.shape[1] != len(found.bones):
-        count = rig.BODY_JOINTS  # the families differ in what follows the body's joints
-    local = motions.matrices_from_axis_angle(motion.rotations[:, :count])  # [F, J, 3, 3] SMPL's axes
+    local = motions.matrices_from_axis_angle(motion.rotations)  # [F, J, 3, 3] SMPL's axes
     turned = frame.rotation @ local @ frame.rotation.T  # in the armature's axes
     if motion.up_axis == "Z":  # the root turns the body into a world that is already Blender's
         world = frame.rotation @ axes.BLENDER.T
@@ -64,13 +79,16 @@ def apply_motion(target: Object, found: rig.RigJoints, motion: motions.Motion, s
     else:
         world = frame.rotation
     body = read_body(body_file("neutral"))
-    pelvis = (motion.translation + body.rest_joints(motion.shape)[0]) @ world.T * frame.unit
+    # betas are those of the recorded person's model: the place is that of the rig's own pelvis
+    rest_pelvis = rig.rest_pelvis(target, found, body, rig.body_shape(target))
+    pelvis = (motion.translation + rest_pelvis) @ world.T * frame.unit
     if settings.on_floor:
         pelvis = pelvis + _floor_offset(target, found, turned, pelvis, frame)
 
     fcurves = actions.new_action(target, f"{target.name} {motion.name}")
     times = np.arange(motion.frame_count) + settings.start
-    for index, name in enumerate(found.bones[:count]):
+    for index, joint in enumerate(motion.joint_names):
+        name = found.bone(joint)
         if name is None:
             continue
         bone = target.pose.bones[name]
@@ -82,6 +100,18 @@ def apply_motion(target: Object, found: rig.RigJoints, motion: motions.Motion, s
         if index == 0:
             location = (pelvis - rest[:3, 3]) @ rest[:3, :3]
             actions.add_curves(fcurves, bone.path_from_id("location"), times, location)
+
+
+def _free_pelvis(target: Object, found: rig.RigJoints) -> None:
+    """Let the pelvis alone say where the character is: what another motion left on a bone above it would be added."""
+    pelvis = target.pose.bones[found.bones[0]]
+    if pelvis.parent is not None and pelvis.bone.use_connect:
+        raise AddonError(
+            f"The bone '{pelvis.name}' of '{target.name}' is connected to its parent and cannot travel; "
+            "switch off Connected in Edit Mode (Bone > Relations)."
+        )
+    for bone in pelvis.parent_recursive:
+        bone.matrix_basis = Matrix.Identity(4)
 
 
 def _continuous(quaternions: np.ndarray) -> np.ndarray:  # [F, 4]

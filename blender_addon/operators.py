@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.props import StringProperty
 from bpy.types import Context, Operator
-from bpy_extras.io_utils import ImportHelper
 
-from . import backend, character, clothes, garments, live, messages, motion, rig
+from . import backend, character, clothes, garments, live, messages, rig
 from .operator_kinds import Beside, ClothesOperator, SentenceOperator, can_change_objects
 
 
@@ -64,72 +62,6 @@ class SCALE_CLOTHING_OT_fit_bones(SentenceOperator, Operator):
     def work(self, context: Context) -> None:
         character.fit_bones(context, clothes.rig_in_context(context))
         live.update(context.scene, context.evaluated_depsgraph_get())
-
-
-class MotionOptions:
-    """What applying a motion asks for, however it was chosen."""
-
-    start: IntProperty(name="Start Frame", description="Frame of the motion's first pose", default=1)
-    on_floor: BoolProperty(
-        name="Stand on Floor",
-        description="Move the motion up or down so that its lowest foot stands where the feet are at rest",
-        default=True,
-    )
-    set_range: BoolProperty(name="Set Scene Range", description="Make the scene as long as the motion", default=True)
-
-    @classmethod
-    def poll(cls, context: Context) -> bool:
-        if clothes.rig_in_context(context) is None:
-            cls.poll_message_set("Select a character's armature, or add the sample character")
-            return False
-        return True
-
-    def apply(self, context: Context, path: Path, up_axis: str | None) -> str:
-        target = clothes.rig_in_context(context)
-        settings = motion.MotionSettings(self.start, self.on_floor, self.set_range, up_axis)
-        last = motion.apply_motion_file(context.scene, target, path, settings)
-        context.scene.frame_set(self.start)
-        return f"'{target.name}' moves from frame {self.start} to {last}"
-
-
-class SCALE_CLOTHING_OT_apply_motion(MotionOptions, SentenceOperator, Operator):
-    bl_idname = "scale_clothing.apply_motion"
-    bl_label = "Apply Motion"
-    bl_description = "Key the chosen motion on the character, at the scene's frame rate"
-
-    motion: StringProperty(
-        name="Motion", description="Name of a motion that ships. Empty: the one chosen in the panel", options={"HIDDEN"}
-    )
-
-    def work(self, context: Context) -> str:
-        name = self.motion or context.scene.scale_clothing.motion
-        path = next((path for path in motion.shipped_motions() if path.stem == name), None)
-        if path is None:
-            raise messages.AddonError(f"No motion is called '{name}'; choose one from the menu.")
-        return self.apply(context, path, None)
-
-
-class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHelper, Operator):
-    bl_idname = "scale_clothing.import_motion"
-    bl_label = "Import Motion"
-    bl_description = "Key a motion file in AMASS's format (.npz) on the character"
-
-    filename_ext = ".npz"
-    filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
-    up_axis: EnumProperty(
-        name="Up Axis",
-        description="Which way is up in the file",
-        items=(
-            ("AUTO", "As the File Says", "The file's own note, else Z as in AMASS"),
-            ("Z", "Z", "As in AMASS"),
-            ("Y", "Y", "As in many research data sets"),
-        ),
-        default="AUTO",
-    )
-
-    def work(self, context: Context) -> str:
-        up_axis = None if self.up_axis == "AUTO" else self.up_axis
-        return self.apply(context, Path(self.filepath), up_axis)
 
 
 class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
@@ -234,10 +166,6 @@ class SCALE_CLOTHING_OT_dismiss_error(Operator):
         return {"FINISHED"}
 
 
-def import_menu(self, _context: Context) -> None:
-    self.layout.operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz)")
-
-
 def add_menu(self, _context: Context) -> None:
     self.layout.operator(SCALE_CLOTHING_OT_add_character.bl_idname, text="SCALE Character", icon="OUTLINER_OB_ARMATURE")
 
@@ -245,8 +173,6 @@ def add_menu(self, _context: Context) -> None:
 CLASSES = (
     SCALE_CLOTHING_OT_add_character,
     SCALE_CLOTHING_OT_fit_bones,
-    SCALE_CLOTHING_OT_apply_motion,
-    SCALE_CLOTHING_OT_import_motion,
     SCALE_CLOTHING_OT_generate,
     SCALE_CLOTHING_OT_update,
     SCALE_CLOTHING_OT_remove,
@@ -256,10 +182,8 @@ CLASSES = (
 
 
 def register() -> None:
-    bpy.types.TOPBAR_MT_file_import.append(import_menu)
     bpy.types.VIEW3D_MT_add.append(add_menu)
 
 
 def unregister() -> None:
     bpy.types.VIEW3D_MT_add.remove(add_menu)
-    bpy.types.TOPBAR_MT_file_import.remove(import_menu)

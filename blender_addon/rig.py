@@ -43,6 +43,11 @@ class RigJoints:
     def family(self) -> str:
         return {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}[len(self.bones)]
 
+    def bone(self, joint: str) -> str | None:
+        """The bone that is a joint of any model of the family; None where the rig has none."""
+        names = joints.JOINT_NAMES[len(self.bones)]
+        return self.bones[names.index(joint)] if joint in names else None
+
 
 @dataclass(frozen=True)
 class RigFrame:
@@ -219,16 +224,23 @@ def read_pose(rig: Object, depsgraph: bpy.types.Depsgraph, found: RigJoints | No
     return Pose(local.astype(np.float32), head @ frame.rotation / frame.unit)
 
 
-def body_shape(rig: Object) -> np.ndarray:  # [10] float32
-    """Shape coefficients from the shape keys Shape000, Shape001, .. of the rig's body mesh; zeros without."""
-    shape = np.zeros(SHAPE_KEYS, np.float32)
+def shaped_mesh(rig: Object) -> Object | None:
+    """The rig's body mesh, if it has the shape keys Shape000, Shape001, .."""
     for mesh in meshes_of(rig):
         keys = mesh.data.shape_keys
-        if keys is None or "Shape000" not in keys.key_blocks:
-            continue
+        if keys is not None and "Shape000" in keys.key_blocks:
+            return mesh
+    return None
+
+
+def body_shape(rig: Object) -> np.ndarray:  # [10] float32
+    """Shape coefficients from the shape keys of the rig's body mesh; zeros without."""
+    shape = np.zeros(SHAPE_KEYS, np.float32)
+    mesh = shaped_mesh(rig)
+    if mesh is not None:
+        blocks = mesh.data.shape_keys.key_blocks
         for index in range(SHAPE_KEYS):
-            block = keys.key_blocks.get(f"Shape{index:03d}")
+            block = blocks.get(f"Shape{index:03d}")
             if block is not None and not block.mute:
                 shape[index] = block.value
-        break
     return shape

@@ -7,12 +7,14 @@ import sys
 
 import bpy
 import pytest
+from bpy_extras.io_utils import ImportHelper
 
 import blender_addon
 from blender_addon import (
     bake_operators,
     environment_operators,
     garment_operators,
+    motion_operators,
     operators,
     panel,
     properties,
@@ -59,6 +61,7 @@ def test_nothing_is_left_behind(dressed):
 OPERATORS = (
     *operators.CLASSES,
     *garment_operators.CLASSES[:-1],
+    *motion_operators.CLASSES[:-1],
     *thickness.CLASSES,
     *environment_operators.CLASSES,
     *bake_operators.CLASSES,
@@ -70,7 +73,7 @@ def test_operators_say_what_they_do(kind):
     assert kind.bl_idname.startswith("scale_clothing.")
     assert kind.bl_label.istitle() or kind.bl_label[0].isupper()
     assert len(kind.bl_description) > 10 and not kind.bl_description.endswith(".")
-    if not {"INTERNAL"} & kind.bl_options and not issubclass(kind, operators.ImportHelper):
+    if not {"INTERNAL"} & kind.bl_options and not issubclass(kind, ImportHelper):
         assert callable(kind.execute)
 
 

@@ -40,33 +40,94 @@ def test_resampling_keeps_speed_and_does_not_drift(rate):
     assert np.allclose(again.translation[:, 0], 2 * np.minimum(time, 1), atol=1e-5)
 
 
-def test_round_trip_and_newer_keys(tmp_path):
+def test_round_trip(tmp_path):
     path = tmp_path / "swing.npz"
     save_motion(path, swing())
     back = load_motion(path)
     assert np.array_equal(back.rotations, swing().rotations)
     assert (back.frame_rate, back.up_axis, back.name) == (30, "Z", "swing")
-    parts = {"root_orient": np.zeros((4, 3)), "pose_body": np.ones((4, 63)), "pose_hand": np.zeros((4, 90))}
-    np.savez(tmp_path / "new.npz", **parts, trans=np.zeros((4, 3)), mocap_frame_rate=120)
+
+
+def parts(count: int = 4) -> dict[str, np.ndarray]:
+    """The keys of newer files, each joint with a number of its own."""
+    sizes = {"root_orient": 3, "pose_body": 63, "pose_jaw": 3, "pose_eye": 6, "pose_hand": 90}
+    starts = np.cumsum([0, *sizes.values()])
+    return {
+        name: np.tile(np.arange(start, start + size) / 1000, (count, 1))
+        for (name, size), start in zip(sizes.items(), starts, strict=False)
+    }
+
+
+@pytest.mark.parametrize(
+    ("left_out", "joint_count"),
+    [((), 55), (("pose_jaw", "pose_eye"), 52), (("pose_jaw", "pose_eye", "pose_hand"), 22), (("pose_eye",), 55)],
+)
+def test_newer_keys(tmp_path, left_out, joint_count):
+    kept = {name: array for name, array in parts().items() if name not in left_out}
+    np.savez(tmp_path / "new.npz", **kept, trans=np.zeros((4, 3)), mocap_frame_rate=120, gender=b"female",
+             surface_model_type="smplx", betas=np.tile(np.arange(16.0), (4, 1)))  # fmt: skip
     new = load_motion(tmp_path / "new.npz")
-    assert new.rotations.shape == (4, 52, 3)
-    assert new.frame_rate == 120
-    assert new.rotations[0, 1].tolist() == [1, 1, 1]
+    assert new.rotations.shape == (4, joint_count, 3) and len(new.joint_names) == joint_count
+    assert (new.frame_rate, new.model, new.gender) == (120, "smplx", "female")
+    assert new.shape.tolist() == list(range(16))
+    if "pose_hand" in kept:
+        at = new.joint_names.index("left_index1")
+        np.testing.assert_allclose(new.rotations[2, at], kept["pose_hand"][2, :3], rtol=1e-6)
+    if joint_count == 55:
+        assert new.rotations[:, 23:25].any() == ("pose_eye" in kept)
 
 
-def test_bad_files(tmp_path):
-    np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match=r"other\.npz has no 'poses'"):
-        load_motion(tmp_path / "other.npz")
-    np.savez(tmp_path / "short.npz", poses=np.zeros((4, 10)))
-    with pytest.raises(ValueError, match="72, 156 or 165"):
-        load_motion(tmp_path / "short.npz")
-    np.savez(tmp_path / "nan.npz", poses=np.full((4, 72), np.nan))
-    with pytest.raises(ValueError, match="not finite"):
-        load_motion(tmp_path / "nan.npz")
-    np.savez(tmp_path / "pickled.npz", poses=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="could not be read"):
-        load_motion(tmp_path / "pickled.npz")
+@pytest.mark.parametrize(("columns", "model"), [(66, ""), (72, "smpl"), (156, "smplh"), (165, "smplx")])
+def test_families_are_known_by_their_columns(tmp_path, columns, model):
+    np.savez(tmp_path / "some.npz", poses=np.zeros((2, columns)), trans=np.zeros((2, 3)))
+    some = load_motion(tmp_path / "some.npz")
+    assert some.model == model and some.rotations.shape[1] == columns // 3
+    assert some.frame_rate == 30 and not some.frame_rate_known
+    assert load_motion(tmp_path / "some.npz", frame_rate=59.94).frame_rate == 59.94
+
+
+def test_the_axis_along_which_the_body_stands(tmp_path):
+    standing_up = {"Y": np.zeros(3), "Z": np.array([np.pi / 2, 0, 0])}
+    for axis, root in standing_up.items():
+        poses = np.zeros((10, 72))
+        poses[:, :3] = root + np.random.default_rng(0).normal(0, 0.2, (10, 3))
+        np.savez(tmp_path / "some.npz", poses=poses)
+        assert load_motion(tmp_path / "some.npz").up_axis == axis
+        assert load_motion(tmp_path / "some.npz", "Z").up_axis == "Z"
+
+
+BAD_FILES = {
+    "no 'poses': it is not a motion": {"x": np.zeros(3)},
+    "poses of 10 columns; SMPL motions have 66, 72, 156 or 165": {"poses": np.zeros((4, 10))},
+    "not finite": {"poses": np.full((4, 72), np.nan)},
+    "could not be read": {"poses": np.array([{}], dtype=object)},
+    "no poses in it": {"poses": np.zeros((0, 72))},
+    r"4 poses, but 'trans' of shape \(3, 3\)": {"poses": np.zeros((4, 72)), "trans": np.zeros((3, 3))},
+    "frame rate of 0": {"poses": np.zeros((4, 72)), "fps": 0},
+    "frame rate of nan": {"poses": np.zeros((4, 72)), "fps": np.nan},
+    "up axis 'X'": {"poses": np.zeros((4, 72)), "up_axis": "x"},
+    "no 'root_orient'": {"pose_body": np.zeros((4, 63))},
+    r"'pose_hand' of shape \(4, 24\)": {
+        "root_orient": np.zeros((4, 3)),
+        "pose_body": np.zeros((4, 63)),
+        "pose_hand": np.zeros((4, 24)),
+    },
+}
+
+
+@pytest.mark.parametrize("sentence", BAD_FILES)
+def test_bad_files(tmp_path, sentence):
+    np.savez(tmp_path / "bad.npz", **BAD_FILES[sentence])
+    with pytest.raises(ValueError, match=rf"^bad\.npz .*{sentence}"):
+        load_motion(tmp_path / "bad.npz")
+
+
+def test_files_that_are_no_archives(tmp_path):
     (tmp_path / "cut.npz").write_bytes(b"PK cut")
-    with pytest.raises(ValueError, match=r"cut\.npz could not be read"):
-        load_motion(tmp_path / "cut.npz")
+    np.save(tmp_path / "array.npy", np.zeros((4, 72)))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for name in ("cut", "array"):
+        with pytest.raises(ValueError, match=rf"{name}\.npz could not be read as a motion"):
+            load_motion(tmp_path / f"{name}.npz")
+    with pytest.raises(FileNotFoundError):
+        load_motion(tmp_path / "none.npz")
