@@ -59,11 +59,12 @@ def measure() -> Iterator[float]:
     bpy.ops.scale_clothing.apply_motion(motion="dance")
     yield 1.0
     yield from play("bare")
-    for garment in ("dress", "tee-trousers"):
-        scene.scale_clothing.garment = garment
+    chosen = scene.scale_clothing
+    for garment, surface in (("dress", "MESH"), ("tee-trousers", "MESH"), ("dress", "MESH_X16")):
+        chosen.garment, chosen.surface = garment, surface
         bpy.ops.scale_clothing.generate()
         yield 1.0
-        yield from play(garment)
+        yield from play(f"{garment} as {surface}")
 
 
 steps = measure()
