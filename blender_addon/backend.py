@@ -24,6 +24,7 @@ _lock = threading.RLock()
 _backend: Backend | None = None
 _failure = ""
 _starting = False
+_is_shut = False  # the add-on was disabled: a thread that still decodes must not start another
 _set_up: environment.SetUp | None = None
 _opened: dict[tuple, OpenGarment] = {}
 
@@ -100,6 +101,8 @@ def get(launch: Launch | None = None) -> Backend:
     with _lock:
         if running():
             return _backend
+        if _is_shut:
+            raise BackendError("The add-on is disabled; enable it again.")
         stop()
         _starting = True
         try:
@@ -228,3 +231,14 @@ def _opening_key(backend: Backend, entry: garments.Entry) -> tuple:
 
 def doctor() -> dict:
     return get().doctor()
+
+
+def register() -> None:
+    global _is_shut
+    _is_shut = False
+
+
+def unregister() -> None:
+    global _is_shut
+    _is_shut = True
+    stop()
