@@ -116,6 +116,8 @@ class Recipe:
     """`scale-train test` writes every frame; otherwise every tenth."""
     task: str = "train"
     """train, resume (as --resume) or test: the release's `mode`."""
+    preset: str = "paper"
+    """The network: paper, or fast, a smaller one; see PRESETS."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -168,6 +170,14 @@ RELEASE_DEFAULTS = {
     "decay_start": 250, "rise_start": 250, "loss.normal": 1.0, "loss.residual": 2e3, "loss.latent": 1.0,
 }  # fmt: skip
 
+# what `preset` stands for; a key that is in the recipe itself wins
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "fast": {
+        "network.hidden": 128, "network.unet_width": 16, "network.activation": "silu", "network.uv_frequencies": 4,
+    },
+}  # fmt: skip
+
 
 def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
     """The recipe of a YAML file. A relative `data` folder is taken from the file's own folder when it exists there.
@@ -196,6 +206,10 @@ def recipe_from_dict(content: dict[str, Any], source: str = "the recipe") -> Rec
     encoded = flat.get("pos_encoding", True)
     released = {k: v for k, v in flat.items() if k in RELEASE_KEYS}
     values = dict(RELEASE_DEFAULTS) if released.keys() - {"mode"} else {}
+    preset = flat.get("preset", "paper")
+    if preset not in PRESETS:
+        raise ConfigError(f"{source}: preset must be one of {', '.join(PRESETS)}, not {preset!r}.")
+    values |= PRESETS[preset]
     for key, value in flat.items():
         target = RELEASE_KEYS.get(key, key)
         if target is not None:

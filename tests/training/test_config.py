@@ -57,6 +57,14 @@ def test_shipped_recipes_are_read():
     assert all(recipe.name == stem for stem, recipe in recipes.items())
 
 
+def test_a_preset_gives_way_to_what_the_recipe_says():
+    recipe = recipe_from_dict({"name": "a", "data": "b", "preset": "fast", "network": {"hidden": 64}})
+    assert (recipe.network.hidden, recipe.network.unet_width, recipe.network.activation) == (64, 16, "silu")
+    assert recipe_from_dict({"name": "a", "data": "b"}).network.hidden == 256
+    with pytest.raises(ConfigError, match="preset must be one of paper, fast"):
+        recipe_from_dict({"name": "a", "data": "b", "preset": "quick"})
+
+
 def test_the_releases_keys(tmp_path):
     recipe = read_recipe(write(tmp_path, RELEASE))
     assert (recipe.carrier, recipe.mode, recipe.supervision_kind) == ("body", "patch", "chamfer")
