@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -43,6 +44,19 @@ class Cores:
         for started in [self.pool.submit(begin) for _ in range(self.count)]:
             started.result()
         torch.set_num_threads(threads)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """torch's own threads off for the caller: after an operation they turn on their cores, which work here."""
+        threads = torch.get_num_threads()
+        if self.pool is None or threads == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def map(self, function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
         """`function` of each piece, in order. Inside a piece that a core works on: one after another."""

@@ -166,8 +166,9 @@ class Decoder:
         def world(*inputs: Tensor) -> tuple[Tensor, Tensor]:
             return self._decode_world(prepared, push, *inputs)
 
-        if self.tiled and frames > 1:
-            return self._decode_apart(world, inputs)
+        if self.tiled:
+            with self.cores.alone():
+                return self._decode_apart(world, inputs) if frames > 1 else to_host(world(*inputs))
         if self.device.type != "cuda":
             return to_host(world(*inputs))
         # a graph costs some frames to record: only for a number of frames that comes again, as in live use and bakes
