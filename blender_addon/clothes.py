@@ -13,7 +13,7 @@ from . import backend, baked_normals, character, garments, looks, materials, mes
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
-NORMAL, PATCH, REGION = "normal", "patch", "region"
+NORMAL, PATCH, REGION, COLOR = "normal", "patch", "region", "color"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Decoded:
     points: np.ndarray  # [M, 3]
     normals: np.ndarray  # [M, 3]
     topology: dict[str, np.ndarray] | None = None  # triangles [T, 3], patch [M]: where each frame has its own
+    colors: np.ndarray | None = None  # [M, 3] in 0..1, sRGB
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Request:
         garment = backend.open_garment(self.entry, launch)
         pose = garment.id, self.rotations[None], self.translation[None], self.shape if self.shape.any() else None
         options = {"part": garments.WIRE_NAMES[self.part], "push_out": self.push_out}
-        topology = None
+        topology = colors = None
         if self.surface in garments.CHANGING:
             with contextlib.closing(backend.get(launch).decode_meshes(*pose, **options)) as frames:
                 _, topology = next(frames)
@@ -51,7 +52,9 @@ class Request:
         else:
             surface = garments.WIRE_NAMES[self.surface]
             (points,), (normals,) = backend.get(launch).decode(*pose, surface=surface, **options)
-        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology)
+            if self.entry.has_colors:
+                (colors,) = backend.get(launch).decode_colors(*pose[:2], surface, options["part"])
+        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, colors)
 
 
 def all_clothes() -> list[Object]:
@@ -161,7 +164,16 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> No
     if "region" in topology:
         meshes.set_attribute(mesh, REGION, "INT", topology["region"])
     meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", decoded.normals)
+    _color(mesh, decoded)
     mesh.color_attributes.active_color = mesh.color_attributes[materials.PATCH_COLOR]
+
+
+def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
+    """Colours as a colour attribute; those of another garment go."""
+    if decoded.colors is not None:
+        meshes.set_attribute(mesh, COLOR, "FLOAT_COLOR", materials.linear(decoded.colors))
+    elif COLOR in mesh.attributes:
+        mesh.attributes.remove(mesh.attributes[COLOR])
 
 
 def request(
@@ -193,6 +205,8 @@ def put(obj: Object, decoded: Decoded) -> None:
     normal = obj.data.attributes.get(NORMAL)
     if normal is not None:
         normal.data.foreach_set("vector", decoded.normals.ravel())
+    if decoded.colors is not None:
+        _color(obj.data, decoded)
     meshes.set_positions(obj.data, decoded.points)
 
 

@@ -53,6 +53,11 @@ class Entry:
     def title(self) -> str:
         return (self.summary or {}).get("title") or self.path.stem
 
+    @property
+    def has_colors(self) -> bool:
+        """Whether it was trained on coloured scans."""
+        return bool((self.summary or {}).get("network", {}).get("colors"))
+
     def surfaces(self) -> tuple[str, ...]:
         offered = (self.summary or {}).get("surfaces", ["points"])
         return tuple(item[0] for item in SURFACES if WIRE_NAMES[item[0]] in offered)

@@ -43,6 +43,11 @@ def patch_colors(patch: np.ndarray) -> np.ndarray:  # [M] int -> [M, 4] float32 
     return np.concatenate([rgb**2.2, np.ones((len(patch), 1))], 1).astype(np.float32)
 
 
+def linear(colors: np.ndarray) -> np.ndarray:  # [M, 3] sRGB in 0..1 -> [M, 4] float32 linear, opaque
+    rgb = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    return np.concatenate([rgb, np.ones((len(rgb), 1))], 1).astype(np.float32)
+
+
 def _once(name: str, build) -> Material:
     material = bpy.data.materials.get(name)
     if material is None or material.library is not None:

@@ -230,6 +230,17 @@ class Backend:
         for first, arrays in self._stream("stream", _pose_arrays(rotations, translation, shape), **fields):
             yield first, arrays["points"], arrays["normals"]
 
+    def decode_colors(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        surface: str = "mesh",
+        part: str = "clothes",
+    ) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB; read-only
+        """The colours of a garment that was trained on coloured scans (in its summary: network, colors)."""
+        fields = {"garment": garment, "surface": surface, "part": part}
+        return self._ask("colors", _pose_arrays(rotations, None, None), **fields)[1]["colors"]
+
     def decode_meshes(
         self,
         garment: str,

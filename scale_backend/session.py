@@ -119,6 +119,16 @@ class Service:
         )
         yield from self._in_turn(batches)
 
+    def colors(self, header: dict, arrays: dict[str, np.ndarray]) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB
+        from scale_backend.colors import decode_colors
+
+        rotations = arrays.get("rotations")
+        if rotations is None or rotations.ndim != 4 or rotations.shape[2:] != (3, 3) or len(rotations) > MAX_BATCH:
+            raise ValueError(f"A request for colours needs 'rotations' [F, J, 3, 3] of at most {MAX_BATCH} frames.")
+        decoder, asked = self.decoder(header.get("garment")), (_text(header, "surface"), _text(header, "part"))
+        with self.lock:
+            return decode_colors(decoder, torch.from_numpy(np.array(rotations, np.float32)), *asked).numpy()
+
     def meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[FrameMesh]:
         """Frames whose topology changes, reconstructed one by one."""
         from scale_backend.surfaces.meshes import decode_meshes
@@ -214,6 +224,8 @@ class Session:
                 return self._decode(header, arrays)
             case "stream":
                 return self._stream(header, arrays)
+            case "colors":
+                return {}, {"colors": self.service.colors(header, arrays)}
             case "meshes":
                 return self._meshes(header, arrays)
             case other:

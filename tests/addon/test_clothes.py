@@ -13,6 +13,7 @@ from scale_backend.body import load_body
 from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
 from tests.addon.rigs import BLENDER, RIGS, build_rig, put_pose, random_pose
+from tests.making import write_garment
 
 
 def expected(file: str, rotations: np.ndarray, moved: np.ndarray, surface: str = "mesh", part: str = "clothes",
@@ -45,6 +46,28 @@ def test_generated_clothes_are_the_engines(character, scene, garment_files):
     assert len(obj.data.polygons) > 100
     assert obj.data.uv_layers.active is not None
     assert not obj.data.validate()
+
+
+def test_colours_of_scans_become_a_colour_attribute(character, scene, garment_files):
+    from blender_addon import preferences
+    from scale_backend.colors import decode_colors
+
+    file = str(write_garment(preferences.garment_folder() / "colored.safetensors", "body", colors=True))
+    decoder = Decoder(load_garment(file), load_body(), "cpu", "auto")
+    scene.scale_clothing.garment = file
+    bpy.ops.scale_clothing.generate()
+    obj = clothes.clothes_of(character)[0]
+    for rotations in (random_pose(24, size=0.0), posed()[0]):
+        put_pose(character, joints.SMPL, rotations, np.zeros(3))
+        clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+        colors = decode_colors(decoder, torch.as_tensor(rotations[None], dtype=torch.float32))[0].numpy()
+        found = np.empty((len(obj.data.vertices), 4), np.float32)
+        obj.data.color_attributes["color"].data.foreach_get("color_srgb", found.ravel())
+        np.testing.assert_allclose(found[:, :3], colors, atol=2e-3)
+        assert colors.std() > 0.05 and (found[:, 3] == 1).all()
+    scene.scale_clothing.garment = garment_files["skirt"]
+    bpy.ops.scale_clothing.generate()
+    assert "color" not in clothes.clothes_of(character)[0].data.color_attributes
 
 
 @pytest.mark.parametrize("part", ["CLOTHES", "WHOLE_BODY"])
