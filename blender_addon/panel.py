@@ -232,7 +232,9 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
         row.use_property_split = False  # the names need the width
         row.prop(settings, "look", expand=True)
         if settings.look == "CLOTH":
-            layout.prop(settings, "fabric")
+            row = layout.row(align=True)
+            row.prop(settings, "fabric")
+            row.operator("scale_clothing.add_fabric_assets", text="", icon="ASSET_MANAGER")
             layout.prop(settings, "color")
         if settings.surface == "POINTS":
             layout.prop(settings, "radius")

@@ -13,6 +13,7 @@ import blender_addon
 from blender_addon import (
     bake_operators,
     environment_operators,
+    fabric_assets,
     garment_operators,
     motion_operators,
     operators,
@@ -62,6 +63,7 @@ OPERATORS = (
     *operators.CLASSES,
     *garment_operators.CLASSES[:-1],
     *motion_operators.CLASSES[:-1],
+    *fabric_assets.CLASSES,
     *thickness.CLASSES,
     *environment_operators.CLASSES,
     *bake_operators.CLASSES,
