@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
-from bpy.types import Context, Depsgraph, Object
+from bpy.types import Collection, Context, Depsgraph, Object
 
 from . import backend, baked_normals, character, garments, looks, materials, meshes, rig, skin_mask, surfaces
 from .messages import AddonError
@@ -137,8 +137,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
 def _new_object(context: Context, target: Object) -> Object:
     """An empty clothes object that moves with the armature object: its space is the armature's."""
     obj = bpy.data.objects.new("Clothes", bpy.data.meshes.new("Clothes"))
-    collection = target.users_collection[0] if target.users_collection else context.collection
-    collection.objects.link(obj)
+    _collection_beside(context, target).objects.link(obj)
     obj.parent = target
     settings = obj.scale_clothing
     settings.is_clothes = True
@@ -147,6 +146,14 @@ def _new_object(context: Context, target: Object) -> Object:
     for axis in range(3):
         obj.lock_location[axis] = obj.lock_rotation[axis] = obj.lock_scale[axis] = True
     return obj
+
+
+def _collection_beside(context: Context, target: Object) -> Collection:
+    """Where a rig is, unless that is linked from another file."""
+    for collection in (*target.users_collection, context.collection):
+        if collection.library is None and collection.override_library is None:
+            return collection
+    return context.scene.collection
 
 
 def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> None:
@@ -197,6 +204,8 @@ def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
 
 def put(obj: Object, decoded: Decoded) -> None:
     """Give clothes another shape. Raises AddonError."""
+    if obj.data.users - obj.data.use_fake_user > 1:  # a linked duplicate: another rig's clothes have the mesh too
+        obj.data = obj.data.copy()
     if decoded.topology is not None:
         _build(obj, decoded.topology, decoded)
         return

@@ -29,12 +29,18 @@ class Cover:
 
 
 def body_meshes(target: Object, found: rig.RigJoints) -> list[Object]:
-    """The meshes that are the character's body: those that follow all of the body's joints."""
+    """The meshes that are the character's body and may be masked: those that follow all of the body's joints.
+
+    The vertex groups of a mesh that is linked from another file are that file's.
+    """
     wanted = set(found.bones[: rig.BODY_JOINTS])
     return [
         mesh
         for mesh in rig.meshes_of(target)
-        if not mesh.scale_clothing.is_clothes and wanted <= set(mesh.vertex_groups.keys())
+        if not mesh.scale_clothing.is_clothes
+        and mesh.library is None
+        and mesh.data.library is None
+        and wanted <= set(mesh.vertex_groups.keys())
     ]
 
 
@@ -137,6 +143,8 @@ def remove(obj: Object) -> None:
     if target is None:
         return
     for mesh in rig.meshes_of(target):
+        if mesh.library is not None or mesh.data.library is not None:
+            continue
         modifier, group = mesh.modifiers.get(MODIFIER), mesh.vertex_groups.get(GROUP)
         if modifier is not None:
             mesh.modifiers.remove(modifier)
