@@ -46,7 +46,7 @@ CLASSES = tuple(
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    for module in (properties, operators, motion_operators, live, command_line):
+    for module in (backend, properties, operators, motion_operators, live, command_line):
         module.register()
     # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
     atexit.register(unregister)
@@ -58,8 +58,7 @@ def unregister() -> None:
         return
     for module in (command_line, live, bake_operators, environment_operators, motion_operators, operators):
         module.unregister()
-    backend.stop()
-    for module in (properties, previews):
+    for module in (backend, properties, previews):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -33,6 +33,13 @@ bpy.ops.scale_clothing.bake()
 assert len(os.listdir(os.path.join(folder, "baked"))) == 1
 bpy.ops.wm.save_as_mainfile(filepath=os.path.join(folder, "scene.blend"))
 
+backend = sys.modules["bl_ext.user_default.scale_clothing.backend"]
+preferences = bpy.context.preferences.addons["bl_ext.user_default.scale_clothing"].preferences
+preferences.threads = 1
+assert not backend.running()  # the next use starts it as it is set now
+bpy.ops.scale_clothing.check_backend()
+assert backend.get().info["threads"] == 1
+
 bpy.ops.preferences.addon_disable(module="bl_ext.user_default.scale_clothing")
 assert not hasattr(bpy.types.Scene, "scale_clothing")
 assert not [name for name in set(dir(bpy.types)) - before if "SCALE" in name]
