@@ -50,9 +50,9 @@ def draw_set_up(layout: UILayout) -> None:
         row.operator("scale_clothing.cancel_set_up", icon="CANCEL")
     else:
         broken_off = work is not None and not work.succeeded
-        row.operator(
-            "scale_clothing.set_up_backend", text="Continue Set-up" if broken_off else "Set Up Backend", icon="IMPORT"
-        )
+        done = environment.is_set_up(preferences.environment_folder())
+        text = "Continue Set-up" if broken_off else "Set Up Again" if done else "Set Up Backend"
+        row.operator("scale_clothing.set_up_backend", text=text, icon="IMPORT")
     if (preferences.environment_folder() / environment.LOG).is_file():
         row.operator("scale_clothing.show_log", icon="TEXT")
 
