@@ -71,7 +71,7 @@ def apply_motion(target: Object, found: rig.RigJoints, motion: motions.Motion, s
     """
     _free_pelvis(target, found)
     frame = rig.rest_frame(target, found)
-    local = motions.matrices_from_axis_angle(motion.rotations)  # [F, J, 3, 3] SMPL's axes
+    local = _from_rest(motions.matrices_from_axis_angle(motion.rotations), motion, target, found)  # SMPL's axes
     turned = frame.rotation @ local @ frame.rotation.T  # in the armature's axes
     if motion.up_axis == "Z":  # the root turns the body into a world that is already Blender's
         world = frame.rotation @ axes.BLENDER.T
@@ -100,6 +100,21 @@ def apply_motion(target: Object, found: rig.RigJoints, motion: motions.Motion, s
         if index == 0:
             location = (pelvis - rest[:3, 3]) @ rest[:3, :3]
             actions.add_curves(fcurves, bone.path_from_id("location"), times, location)
+
+
+def _from_rest(
+    local: np.ndarray,  # [F, J, 3, 3] from the T-pose
+    motion: motions.Motion,
+    target: Object,
+    found: rig.RigJoints,
+) -> np.ndarray:  # [F, J, 3, 3]
+    """Rotations from the rig's rest, which may be no T-pose."""
+    turns, parents = rig.rest_turns(target, found), found.parents
+    still = np.eye(3), np.eye(3)
+    known = {name: (turns[max(parents[index], 0)], turns[index]) for index, name in enumerate(found.joint_names)}
+    pairs = [known.get(name, still) for name in motion.joint_names]
+    starts, ends = (np.stack(each) for each in zip(*pairs, strict=True))
+    return starts @ local @ np.swapaxes(ends, -1, -2)
 
 
 def _free_pelvis(target: Object, found: rig.RigJoints) -> None:

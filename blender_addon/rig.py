@@ -11,7 +11,7 @@ from bpy.types import Object
 
 from scale_backend import joints
 
-from . import axes
+from . import axes, rest_pose
 from .body_data import BodyData, read_body
 from .messages import AddonError
 from .paths import body_file
@@ -43,10 +43,13 @@ class RigJoints:
     def family(self) -> str:
         return {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}[len(self.bones)]
 
+    @property
+    def joint_names(self) -> tuple[str, ...]:  # J
+        return joints.JOINT_NAMES[len(self.bones)]
+
     def bone(self, joint: str) -> str | None:
         """The bone that is a joint of any model of the family; None where the rig has none."""
-        names = joints.JOINT_NAMES[len(self.bones)]
-        return self.bones[names.index(joint)] if joint in names else None
+        return self.bones[self.joint_names.index(joint)] if joint in self.joint_names else None
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,18 @@ def _fitted_frame(rest: bytes) -> RigFrame:
     return RigFrame(*axes.fit_frame(body.joints, np.frombuffer(rest).reshape(-1, 3)))
 
 
+def rest_turns(rig: Object, found: RigJoints) -> np.ndarray:  # [J, 3, 3] SMPL's axes
+    """The rotation of each joint from the T-pose to the rig's rest; identities where that is a T-pose."""
+    return _fitted_turns(rest_joints(rig, found).tobytes(), found.parents)
+
+
+@lru_cache(maxsize=64)
+def _fitted_turns(rest: bytes, parents: tuple[int, ...]) -> np.ndarray:
+    body = read_body(body_file("neutral"))
+    places = np.frombuffer(rest).reshape(-1, 3) @ _fitted_frame(rest).rotation
+    return rest_pose.turns(body.joints, places, parents)
+
+
 def rest_pelvis(rig: Object, found: RigJoints, body: BodyData, shape: np.ndarray) -> np.ndarray:  # [3]
     """Where the body's pelvis is at rest, for the body that the rig's bones fit: SMPL's axes, metres.
 
@@ -216,12 +231,22 @@ def read_pose(rig: Object, depsgraph: bpy.types.Depsgraph, found: RigJoints | No
     # the nearest rotation: bones may be scaled or sheared
     left, _, right = np.linalg.svd(moved[:, :3, :3])
     left[..., 2] *= np.sign(np.linalg.det(left @ right))[:, None]
-    turned = frame.rotation.T @ (left @ right) @ frame.rotation  # in SMPL's axes
-    local = turned.copy()
-    parents = list(found.parents[1:])
-    local[1:] = np.swapaxes(turned[parents], -1, -2) @ turned[1:]
+    turned = frame.rotation.T @ (left @ right) @ frame.rotation @ rest_turns(rig, found)  # in SMPL's axes
     head = np.array(evaluated.pose.bones[found.bones[0]].matrix.translation)
-    return Pose(local.astype(np.float32), head @ frame.rotation / frame.unit)
+    return Pose(_local(turned, found), head @ frame.rotation / frame.unit)
+
+
+def pose_at_rest(rig: Object, found: RigJoints) -> Pose:
+    """The pose of a rig whose bones are at rest."""
+    frame = rest_frame(rig, found)
+    return Pose(_local(rest_turns(rig, found), found), rest_joints(rig, found)[0] @ frame.rotation / frame.unit)
+
+
+def _local(turned: np.ndarray, found: RigJoints) -> np.ndarray:  # [J, 3, 3] -> [J, 3, 3] float32
+    """What each joint adds to its parent's rotation."""
+    local = turned.copy()
+    local[1:] = np.swapaxes(turned[list(found.parents[1:])], -1, -2) @ turned[1:]
+    return local.astype(np.float32)
 
 
 def shaped_mesh(rig: Object) -> Object | None:

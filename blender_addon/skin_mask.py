@@ -53,8 +53,7 @@ def update(context: Context, obj: Object, garment: backend.OpenGarment, found: r
     target = settings.rig
     frame = rig.rest_frame(target, found)
     surface, part = garment.entry.choose("MESH", settings.part)
-    rest_pelvis = np.array(target.data.bones[found.bones[0]].matrix_local.translation) @ frame.rotation / frame.unit
-    rest = rig.Pose(np.tile(np.eye(3, dtype=np.float32), (len(found.bones), 1, 1)), rest_pelvis)
+    rest = rig.pose_at_rest(target, found)
     cloth = clothes.request(target, found, rest, garment.entry, surface, part, push_out=True).decode().points
     triangles = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None

@@ -28,6 +28,24 @@ def body_joints(count: int = 24) -> np.ndarray:  # [J, 3]
     return np.array(rest)
 
 
+A_POSE = {16: (0.0, -1.0, 0.0), 17: (0.0, -1.0, 0.0), 1: (1.0, 0.0, 0.0), 2: (-1.0, 0.0, 0.0)}  # limbs and where to
+LIMB_ENDS = {16: 18, 17: 19, 1: 4, 2: 5}
+
+
+def a_pose(count: int = 24, degrees: float = 40.0) -> tuple[np.ndarray, np.ndarray]:
+    """Rest joints [J, 3] with arms lowered and legs spread, and how each joint is turned against the T-pose."""
+    rest, turns, places = body_joints(count), [np.eye(3)], [body_joints(count)[0]]
+    for index, parent in list(enumerate(PARENTS[count]))[1:]:
+        places.append(places[parent] + turns[parent] @ (rest[index] - rest[parent]))
+        turn = turns[parent]
+        if index in A_POSE:
+            axis = np.cross(rest[LIMB_ENDS[index]] - rest[index], A_POSE[index])
+            angle = np.radians(degrees if index in (16, 17) else degrees / 2)
+            turn = matrices_from_axis_angle(axis / np.linalg.norm(axis) * angle) @ turn
+        turns.append(turn)
+    return np.array(places), np.array(turns)
+
+
 def build_rig(
     names: tuple[str, ...] = joints.SMPL,
     prefix: str = "",
@@ -36,6 +54,8 @@ def build_rig(
     seed: int | None = None,  # random directions and rolls of the bones
     root_bone: bool = False,
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0),  # of the whole rest pose, metres
+    in_a_pose: bool = False,
+    toes: bool = False,  # as SUPR's rigs have them
 ) -> bpy.types.Object:
     generator = np.random.default_rng(seed)
     armature = bpy.data.armatures.new("Armature")
@@ -46,7 +66,8 @@ def build_rig(
     root = armature.edit_bones.new("root") if root_bone else None
     if root:
         root.tail = (0, 0, 0.1 * unit)
-    rest = (body_joints(len(names)) + np.array(offset)) @ to_armature.T * unit
+    rest = a_pose(len(names))[0] if in_a_pose else body_joints(len(names))
+    rest = (rest + np.array(offset)) @ to_armature.T * unit
     # names in another order than the model's: Blender's order means nothing
     bones = {index: armature.edit_bones.new(prefix + names[index]) for index in reversed(range(len(names)))}
     for index, bone in bones.items():
@@ -56,6 +77,11 @@ def build_rig(
         bone.roll = 0.0 if seed is None else generator.uniform(-3, 3)
     for index, parent in enumerate(PARENTS[len(names)]):
         bones[index].parent = bones[parent] if parent >= 0 else root
+    for side, foot in (("left", 10), ("right", 11)) if toes else ():
+        for toe in ("bigtoe1", "pinkytoe1"):
+            bone = armature.edit_bones.new(f"{side}_{toe}")
+            bone.head, bone.tail = bones[foot].tail, bones[foot].tail + Vector((0, 0, 0.02 * unit))
+            bone.parent = bones[foot]
     bpy.ops.object.mode_set(mode="OBJECT")
     return rig
 
@@ -71,9 +97,11 @@ def put_pose(
     moved: np.ndarray,  # [3] from the rest pelvis, SMPL's axes, metres
     to_armature: np.ndarray = BLENDER,
     unit: float = 1.0,
+    turns: np.ndarray | None = None,  # [J, 3, 3] of each joint at rest against the T-pose, SMPL's axes
 ) -> None:
     """Pose the bones by giving each its matrix in armature space; Blender finds values of its rotation mode."""
     whole: list[np.ndarray] = []
+    from_rest: list[np.ndarray] = []  # [3, 3] each
     places: list[np.ndarray] = []
     parents = PARENTS[len(names)]
     rest = [np.array(rig.data.bones[name].matrix_local.translation) for name in names]
@@ -84,9 +112,11 @@ def put_pose(
             whole.append(local)
             places.append(rest[0] + to_armature @ moved * unit)
         else:
-            places.append(places[parent] + whole[parent] @ (rest[index] - rest[parent]))
+            places.append(places[parent] + from_rest[parent] @ (rest[index] - rest[parent]))
             whole.append(whole[parent] @ local)
-        turned = Matrix((whole[index] @ np.array(rig.data.bones[name].matrix_local)[:3, :3]).tolist())
+        turn = np.eye(3) if turns is None else to_armature @ turns[index] @ to_armature.T
+        from_rest.append(whole[index] @ turn.T)
+        turned = Matrix((from_rest[index] @ np.array(rig.data.bones[name].matrix_local)[:3, :3]).tolist())
         rig.pose.bones[name].matrix = Matrix.Translation(Vector(places[index])) @ turned.to_4x4()
         bpy.context.view_layer.update()
 
@@ -108,4 +138,14 @@ RIGS = {
     "turned": {"names": joints.SMPL, "to_armature": TURNED, "seed": 5, "offset": (0.3, 1.1, -0.2)},
     "SMPL-H": {"names": joints.SMPL_H, "seed": 6, "root_bone": True},
     "SMPL-X": {"names": joints.SMPL_X, "seed": 7, "root_bone": True},
+    "SUPR": {"names": joints.SMPL_X, "seed": 8, "root_bone": True, "toes": True},
+    "name space": {"names": joints.SMPL_H, "prefix": "Anna:", "to_armature": np.eye(3), "unit": 100.0},
+    "A-pose": {"names": joints.SMPL, "in_a_pose": True},
+    "A-pose in centimetres": {"names": SHORT_NAMES, "prefix": "f_avg_", "in_a_pose": True, "unit": 100.0, "seed": 9},
 }
+
+
+def turns_of(kind: str) -> np.ndarray | None:  # [J, 3, 3]
+    """How the joints of a kind of rig are turned at rest."""
+    options = RIGS[kind]
+    return a_pose(len(options["names"]))[1] if options.get("in_a_pose") else None

@@ -50,7 +50,9 @@ def some_motion(frames: int = 40, count: int = 24, up_axis: str = "Y", frame_rat
     return Motion(rotations, translation, np.zeros(10, np.float32), frame_rate, up_axis)
 
 
-@pytest.mark.parametrize("kind", ["SMPL", "odd bones", "centimetres, Y up", "turned", "SMPL-X"])
+@pytest.mark.parametrize(
+    "kind", ["SMPL", "odd bones", "centimetres, Y up", "turned", "SMPL-X", "A-pose in centimetres"]
+)
 def test_a_motion_is_read_back_from_the_rig(scene, kind):
     armature = build_rig(**RIGS[kind])
     found = rig.recognise(armature)

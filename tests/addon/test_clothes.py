@@ -12,7 +12,7 @@ from scale_backend import joints
 from scale_backend.body import load_body
 from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
-from tests.addon.rigs import BLENDER, RIGS, build_rig, put_pose, random_pose
+from tests.addon.rigs import BLENDER, put_pose, random_pose
 from tests.making import write_garment
 
 
@@ -83,26 +83,6 @@ def test_points_of_a_body_garment(character, scene, garment_files, part):
     if cloud is not None:
         assert len(cloud.points) == len(points)
         assert {"normal", "patch", materials.PATCH_COLOR} <= set(cloud.attributes.keys())
-
-
-@pytest.mark.parametrize("kind", [name for name in RIGS if name != "SMPL"])
-def test_every_rig_gets_the_same_clothes(scene, garment_files, kind):
-    """In world space, to a tenth of a millimetre: in whatever units, axes and bones the rig is kept."""
-    options = RIGS[kind]
-    armature = build_rig(**options)
-    to_armature, unit = options.get("to_armature", BLENDER), options.get("unit", 1.0)
-    names = tuple(options.get("prefix", "") + name for name in options["names"])
-    rotations, moved = posed()
-    whole = np.broadcast_to(np.eye(3), (len(names), 3, 3)).copy()
-    whole[:22] = rotations[:22]
-    put_pose(armature, names, whole, moved, to_armature, unit)
-
-    obj = clothes.dress(bpy.context, armature, garment_files["skirt"], "MESH", "CLOTHES")
-
-    rotations[22:] = np.eye(3)
-    offset = np.array(options.get("offset", (0.0, 0.0, 0.0)))
-    points = (expected(garment_files["skirt"], rotations, moved) @ BLENDER + offset) @ to_armature.T
-    np.testing.assert_allclose(meshes.get_positions(obj.data) / unit, points, atol=1e-4)
 
 
 def test_clothes_go_where_the_armature_object_goes(dressed, character):

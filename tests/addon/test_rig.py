@@ -10,7 +10,16 @@ import pytest
 
 from blender_addon import rig
 from scale_backend import joints
-from tests.addon.rigs import RIGS, body_joints, build_rig, mix_rotation_modes, put_pose, random_pose
+from tests.addon.rigs import (
+    A_POSE,
+    RIGS,
+    body_joints,
+    build_rig,
+    mix_rotation_modes,
+    put_pose,
+    random_pose,
+    turns_of,
+)
 
 
 def read(armature: bpy.types.Object) -> rig.Pose:
@@ -27,7 +36,7 @@ def test_a_random_pose_is_read_back(scene, kind):
     names = tuple(options.get("prefix", "") + name for name in options["names"])
     rotations, moved = random_pose(len(names), seed=8), np.array([0.3, -0.2, 0.5])
     axes = {key: options[key] for key in ("to_armature", "unit") if key in options}
-    put_pose(armature, names, rotations, moved, **axes)
+    put_pose(armature, names, rotations, moved, turns=turns_of(kind), **axes)
 
     pose = read(armature)
 
@@ -37,7 +46,7 @@ def test_a_random_pose_is_read_back(scene, kind):
     np.testing.assert_allclose(pose.translation(rest), moved, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", RIGS)
+@pytest.mark.parametrize("kind", [kind for kind in RIGS if "A-pose" not in kind])
 def test_rest_is_the_identity(scene, kind):
     pose = read(build_rig(**RIGS[kind]))
     np.testing.assert_allclose(pose.rotations, np.broadcast_to(np.eye(3), pose.rotations.shape), atol=1e-6)
@@ -48,6 +57,30 @@ def test_rest_is_the_identity(scene, kind):
 )
 def test_the_family_is_known_by_the_bones(scene, kind, family):
     assert rig.recognise(build_rig(**RIGS[kind])).family == family
+
+
+@pytest.mark.parametrize("kind", ["A-pose", "A-pose in centimetres"])
+def test_the_arms_of_an_a_pose_hang_at_rest(scene, kind):
+    armature = build_rig(**RIGS[kind])
+    rotations = read(armature).rotations
+    turns = turns_of(kind)
+    for joint in range(24):  # shoulders and hips are turned, all else goes along
+        expected = turns[joint] if joint in A_POSE else np.eye(3)
+        np.testing.assert_allclose(rotations[joint], expected, atol=1e-5)
+    assert np.degrees(np.arccos((np.trace(rotations[16]) - 1) / 2)) == pytest.approx(40, abs=0.01)
+    np.testing.assert_allclose(rig.pose_at_rest(armature, rig.recognise(armature)).rotations, rotations, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["SMPL add-on", "SUPR"])
+def test_limbs_of_other_proportions_are_no_a_pose(scene, kind):
+    armature = build_rig(**RIGS[kind])
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    found = rig.recognise(armature)
+    for bone in (armature.data.edit_bones[found.bones[joint]] for joint in (16, 17, 18, 19)):
+        bone.head.z -= 0.04
+    bpy.ops.object.mode_set(mode="OBJECT")
+    np.testing.assert_array_equal(rig.rest_turns(armature, found), np.broadcast_to(np.eye(3), (len(found.bones), 3, 3)))
 
 
 def test_constraints_count(scene):
