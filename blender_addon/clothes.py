@@ -13,7 +13,7 @@ from . import backend, baked_normals, character, garments, looks, materials, mes
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
-NORMAL, PATCH, REGION, COLOR = "normal", "patch", "region", "color"
+NORMAL, PATCH, REGION = "normal", "patch", "region"
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,9 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> No
 def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
     """Colours as a colour attribute; those of another garment go."""
     if decoded.colors is not None:
-        meshes.set_attribute(mesh, COLOR, "FLOAT_COLOR", materials.linear(decoded.colors))
-    elif COLOR in mesh.attributes:
-        mesh.attributes.remove(mesh.attributes[COLOR])
+        meshes.set_attribute(mesh, materials.COLOR, "FLOAT_COLOR", materials.linear(decoded.colors))
+    elif materials.COLOR in mesh.attributes:
+        mesh.attributes.remove(mesh.attributes[materials.COLOR])
 
 
 def request(

@@ -9,6 +9,11 @@ from bpy.types import Material, Object
 from . import fabrics, materials, surfaces
 
 
+def offered(obj: Object) -> list[str]:
+    """The looks that clothes can have: colours only where the garment was trained on some."""
+    return [key for key, *_ in materials.LOOKS if key != "COLORS" or materials.COLOR in obj.data.attributes]
+
+
 def apply(obj: Object) -> None:
     """Give clothes the material that their settings ask for."""
     settings = obj.scale_clothing
@@ -21,6 +26,8 @@ def renew(obj: Object) -> None:
     cloth = obj.scale_clothing.cloth_material
     if cloth is not None and fabrics.node(cloth) is not None:
         fabrics.node(cloth).inputs[fabrics.UV_SIZE].default_value = uv_size(obj)
+    if obj.scale_clothing.look not in offered(obj):  # of another garment
+        obj.scale_clothing.look = "CLOTH"
     shown = obj.data.materials[0] if obj.data.materials else None
     if shown is None or shown == cloth or materials.is_look(shown):
         apply(obj)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import bpy
 import numpy as np
 from bpy.types import Material, Node, NodeTree
@@ -12,15 +14,25 @@ LOOKS = (
     ("CLOTH", "Cloth", "A woven fabric, in the colour chosen below"),
     ("NORMALS", "Normals", "The direction of the surface as colour, as research pictures show it"),
     ("PATCHES", "Patches", "One colour for each patch of the garment"),
+    ("COLORS", "Colors", "The colours of the scans that the garment was trained on"),
 )
+COLOR = "color"  # the attribute that garments of coloured scans have
 PATCH_COLOR = "patch_color"
-SHARED = ("SCALE Patches", "SCALE Point Normals", "SCALE Normals", "SCALE Cloth")  # the last of older files
+SHARED = (
+    "SCALE Patches",
+    "SCALE Colors",
+    "SCALE Point Normals",
+    "SCALE Normals",
+    "SCALE Cloth",
+)  # the last of older files
 
 
 def look(kind: str, points: bool) -> Material:
-    """The material of normals or patches; made once a file. Points carry their normal as an attribute."""
+    """The material of a look other than cloth; made once a file. Points carry their normal as an attribute."""
     if kind == "PATCHES":
-        return _once("SCALE Patches", _patches)
+        return _once("SCALE Patches", partial(_colored, attribute=PATCH_COLOR))
+    if kind == "COLORS":
+        return _once("SCALE Colors", partial(_colored, attribute=COLOR))
     return _once("SCALE Point Normals", _point_normals) if points else _once("SCALE Normals", _normals)
 
 
@@ -113,10 +125,10 @@ def _point_normals(material: Material) -> None:
     _glow(tree, _direction_colour(tree, world.outputs[0]))
 
 
-def _patches(material: Material) -> None:
+def _colored(material: Material, attribute: str) -> None:
     tree = material.node_tree
     principled, _ = _surface(tree)
-    colour = add_node(tree, "ShaderNodeAttribute", (0, 0), attribute_name=PATCH_COLOR)
+    colour = add_node(tree, "ShaderNodeAttribute", (0, 0), attribute_name=attribute)
     tree.links.new(colour.outputs["Color"], principled.inputs["Base Color"])
     principled.inputs["Roughness"].default_value = 0.7
 

@@ -7,7 +7,19 @@ from bpy.types import Context, Menu, Object, Panel, UILayout
 
 from scale_backend import doctor
 
-from . import backend, clothes, environment, garment_panel, garments, messages, paths, preferences, rig, thickness
+from . import (
+    backend,
+    clothes,
+    environment,
+    garment_panel,
+    garments,
+    looks,
+    messages,
+    paths,
+    preferences,
+    rig,
+    thickness,
+)
 
 STATUS_ICONS = {
     backend.NOT_SET_UP: "ERROR",
@@ -230,7 +242,8 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
         settings = clothes.in_context(context).scale_clothing
         row = layout.row(align=True)
         row.use_property_split = False  # the names need the width
-        row.prop(settings, "look", expand=True)
+        for look in looks.offered(settings.id_data):
+            row.prop_enum(settings, "look", look)
         if settings.look == "CLOTH":
             row = layout.row(align=True)
             row.prop(settings, "fabric")

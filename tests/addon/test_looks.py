@@ -6,7 +6,8 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import clothes, fabrics, looks, materials, meshes, thickness
+from blender_addon import clothes, fabrics, looks, materials, meshes, preferences, thickness
+from tests.making import write_garment
 
 
 def shown(obj: bpy.types.Object) -> bpy.types.Material:
@@ -145,6 +146,20 @@ def test_thickness_is_a_modifier_that_goes_outwards(dressed):
     assert not dressed.data.validate()
     assert bpy.ops.scale_clothing.remove_thickness() == {"FINISHED"}
     assert thickness.modifier_of(dressed) is None
+
+
+def test_colours_of_scans_are_a_look_where_there_are_any(dressed, scene, garment_files):
+    assert "COLORS" not in looks.offered(dressed)
+    path = write_garment(preferences.garment_folder() / "colored.safetensors", "body", colors=True)
+    scene.scale_clothing.garment = str(path)
+    bpy.ops.scale_clothing.generate()
+    assert "COLORS" in looks.offered(dressed)
+    dressed.scale_clothing.look = "COLORS"
+    assert shown(dressed).name == "SCALE Colors"
+    assert "color" in {getattr(node, "attribute_name", "") for node in shown(dressed).node_tree.nodes}
+    scene.scale_clothing.garment = garment_files["skirt"]
+    bpy.ops.scale_clothing.generate()
+    assert dressed.scale_clothing.look == "CLOTH" and fabrics.node(shown(dressed)) is not None
 
 
 def test_patch_colours_are_stable_and_differ():
