@@ -66,4 +66,5 @@ class Run:
             self.steps.close()
 
     def told(self) -> str:
-        return f"Baked {self._what}, in {spoken(time.monotonic() - self._started)}"
+        took = time.monotonic() - self._started
+        return f"Baked {self._what}, in {f'{took:.1f} s' if took < 10 else spoken(took)}"
