@@ -38,10 +38,10 @@ class FoldedMLP:
         self.skip_features = Layer(self.skip.weight[:, :features], None, "none", dtype)
         self.skip_hidden = Layer(self.skip.weight[:, inputs:], None, activation, dtype)
         # the outputs stay in float32: a rounded residual would be a rounded point
-        exact = torch.float32 if precision.exact_head else dtype
+        exact = torch.float32 if precision.exact_residual else dtype
         first, last, output = network.residual
         self.residual = [
-            Layer(first.weight, first.bias, activation, dtype),
+            Layer(first.weight, first.bias, activation, exact),
             Layer(last.weight, last.bias, activation, exact),
             Layer(output.weight, output.bias, "none", torch.float32),
         ]

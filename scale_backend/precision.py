@@ -26,14 +26,14 @@ class Precision:
 
     name: str
     dtype: torch.dtype  # of the trunk and the branches
-    exact_head: bool = False  # the residual's last hidden layer in float32: its rounding weighs most
+    exact_residual: bool = False  # the residual's branch in float32: its rounding weighs most
 
 
 PRECISIONS = {
     p.name: p
     for p in (
         Precision("float32", torch.float32),
-        Precision("mixed", torch.bfloat16, exact_head=True),
+        Precision("mixed", torch.bfloat16, exact_residual=True),
         Precision("bfloat16", torch.bfloat16),
         Precision("float16", torch.float16),
     )
