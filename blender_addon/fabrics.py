@@ -58,7 +58,7 @@ FABRICS = (
     }),
     Fabric("SILK", "Silk", "Satin: smooth, with soft highlights", (0.30, 0.012, 0.035, 1.0), {
         "Thread": 0.0003, "Twill": 0.6, "Weave Depth": 0.00002, "Wrinkle Depth": 0.0008, "Weft": 0.0,
-        "Unevenness": 0.06, "Roughness": 0.42, "Specular": 0.5, "Luster": 0.35, "Sheen": 0.12, "Sheen Roughness": 0.2,
+        "Unevenness": 0.10, "Roughness": 0.50, "Specular": 0.42, "Luster": 0.30, "Sheen": 0.25, "Sheen Roughness": 0.25,
         "Translucency": 0.06,
     }),
     Fabric("WOOL", "Wool", "Thick yarn of mixed fibres, fuzzy", (0.21, 0.165, 0.12, 1.0), {

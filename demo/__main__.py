@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from tqdm import tqdm
@@ -29,6 +30,7 @@ class Settings:
 
     out: Path = ROOT / "out" / "demo"  # folder of the results; files of an earlier demo in it are replaced
     garment: str = "dress"  # name of a garment that ships, or a file
+    fabric: Literal["cotton", "denim", "silk", "wool"] = "cotton"
     motion: str = "dance"  # name of a motion that ships
     frames: int = 120  # how many frames are rendered, at most
     step: int = 2  # frames of the motion from one rendered frame to the next, at 24 a second
@@ -76,6 +78,8 @@ def run(settings: Settings) -> None:
     chosen = scene.scale_clothing
     choose_garment(chosen, settings.garment)
     bpy.ops.scale_clothing.generate()
+    clothes = next(obj for obj in scene.objects if obj.scale_clothing.is_clothes)
+    clothes.scale_clothing.fabric = settings.fabric.upper()
 
     say(f"Baking {scene.frame_end - scene.frame_start + 1} frames")
     bpy.ops.scale_clothing.bake()
