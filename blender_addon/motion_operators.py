@@ -71,10 +71,11 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         name="Character",
         description="Who moves",
         items=(
-            ("CHOSEN", "Present", "The chosen or selected character; a new sample character where there is none"),
+            ("CHOSEN", "Selected", "The chosen or selected character; a new sample character where there is none"),
             ("NEW", "New Sample", "A new sample character"),
         ),
         default="CHOSEN",
+        options={"SKIP_SAVE"},
     )
     up_axis: EnumProperty(
         name="Up Axis",
@@ -88,7 +89,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
     )
     frame_rate: FloatProperty(
         name="Frame Rate",
-        description="Poses in a second of the file. 0: as the file says",
+        description="Poses in a second of the file. 0: as the file says, or 30 where it says nothing",
         default=0.0,
         min=0.0,
         soft_max=240.0,
@@ -106,11 +107,26 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         return can_change_objects(cls, context)
 
     def invoke(self, context: Context, event: Event) -> set[str]:
+        if clothes.rig_in_context(context) is None:
+            self.target = "NEW"
         if self.filepath:  # dropped
             return context.window_manager.invoke_props_dialog(
                 self, title=Path(self.filepath).name, confirm_text="Import Motion"
             )
         return ImportHelper.invoke(self, context, event)
+
+    def draw(self, _context: Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(self, "target")
+        layout.prop(self, "start")
+        layout.prop(self, "up_axis")
+        layout.prop(self, "frame_rate", text="Frame Rate" if self.frame_rate else "Frame Rate (0: File's)")
+        column = layout.column(heading="Adjust")
+        column.prop(self, "set_range", text="Scene Range")
+        column.prop(self, "on_floor")
+        column.prop(self, "use_shape")
 
     def work(self, context: Context) -> str:
         up_axis = None if self.up_axis == "AUTO" else self.up_axis
