@@ -77,7 +77,7 @@ def played(
         str(folder), frames[0] - blurred, frames[-1] + blurred, per_frame=BLUR_SAMPLES if blurred else 1
     )
     try:
-        yield bake.bake(scene, worn, settings) if worn else iter(())
+        yield bake.bake(scene, worn, settings) if worn else (step for step in ())  # both can be closed
     finally:
         for obj in worn:
             clothes.clear_bake(obj)

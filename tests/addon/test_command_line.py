@@ -191,6 +191,14 @@ def test_a_saved_bake_plays_without_the_add_on(farm, whole, tmp_path):
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "baked.blend"))
     (modifier,) = (m for obj in bpy.data.objects for m in obj.modifiers if m.type == "MESH_CACHE")
     assert Path(bpy.path.abspath(modifier.filepath)).read_bytes() == whole
+    baked = Farm(tmp_path)
+    baked.scene = tmp_path / "baked.blend"
+    pictures = []
+    for each, folder in ((farm, tmp_path / "live"), (baked, tmp_path / "baked")):
+        code, told = each.run("render", "--frames", "10", "--out", folder, "--engine", "workbench")
+        assert code == 0, told
+        pictures.append((folder / "0010.png").read_bytes())
+    assert pictures[0] == pictures[1]
 
 
 def test_info_is_json(farm):
