@@ -43,7 +43,7 @@ class Run:
     def log(self, trainer, terms: dict[str, float], bar) -> None:
         loss = terms["loss"]
         self.mean_loss = loss if self.mean_loss is None else 0.98 * self.mean_loss + 0.02 * loss
-        if trainer.step % 10 == 0:
+        if trainer.step <= 10 or trainer.step % 10 == 0:
             self.curves("train", terms, trainer.step)
             self.writer.add_scalar("train/learning_rate", trainer.learning_rate(), trainer.step)
         figures = {"loss": f"{self.mean_loss:.4f}"}

@@ -44,6 +44,7 @@ def run(settings: TrainSettings) -> Path:
 
     from training.checkpoints import checkpoints, newest_state
     from training.dataset import read_groundwork
+    from training.distributed import Onlooker, team
     from training.progress import Run
     from training.supervision import read_supervision
     from training.trainer import Trainer
@@ -65,13 +66,16 @@ def run(settings: TrainSettings) -> Path:
         raise ConfigError(f"{out} holds a training already; go on with --resume, or choose another --out.")
     state = newest_state(out, device) if resume else None
 
-    groundwork = read_groundwork(recipe).to(device)
-    data = read_supervision(groundwork, recipe, out)
-    recipe = with_colors(recipe, data)
-    trainer = Trainer(recipe, data, device)
-    if state is not None:
-        trainer.restore(state)
-    return train(trainer, Run(recipe, groundwork, out))
+    with team(device) as (processes, device):
+        with processes.in_turn():
+            groundwork = read_groundwork(recipe).to(device)
+            data = read_supervision(groundwork, recipe, out)
+        recipe = with_colors(recipe, data)
+        trainer = Trainer(recipe, data, device, processes)
+        if state is not None:
+            trainer.restore(state)
+        books = Run(recipe, groundwork, out) if processes.leads else Onlooker(out / f"{recipe.name}.safetensors")
+        return train(trainer, books)
 
 
 def with_colors(recipe: Recipe, data) -> Recipe:
@@ -88,13 +92,14 @@ def train(trainer, run) -> Path:
     """The loop. `run` keeps the books (training/progress.py)."""
     from tqdm import tqdm
 
-    recipe, stop = trainer.recipe, StopSignal()
+    recipe, stop, team = trainer.recipe, StopSignal(), trainer.team
     run.begin(trainer)
-    with stop, tqdm(total=trainer.steps, initial=trainer.step, desc=recipe.name, smoothing=0.02) as bar:
+    shown = {"desc": recipe.name, "smoothing": 0.02, "disable": not team.leads}
+    with stop, tqdm(total=trainer.steps, initial=trainer.step, **shown) as bar:
         last_save = time.monotonic()
         validate_every = trainer.every(recipe.validate_every, recipe.validate_epochs)
         checkpoint_every = trainer.every(recipe.checkpoint_every, recipe.checkpoint_epochs)
-        while trainer.progress < 1 and not stop.asked and not run.exhausted(trainer):
+        while trainer.progress < 1 and team.all_say(not (stop.asked or run.exhausted(trainer)), trainer.device):
             terms = trainer.train_step()
             bar.update(1)
             run.log(trainer, terms, bar)

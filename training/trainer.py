@@ -14,22 +14,28 @@ from scale_backend.network import ScaleNetwork
 from training.checkpoints import CheckpointError
 from training.config import LossWeights, Recipe
 from training.dataset import batch_indices
+from training.distributed import Team
 from training.losses import weighted_sum
 
 NORM_FRAMES = 128  # frames the batch norms of the finished network are measured on
 
 
 class Trainer:
-    """Everything a checkpoint holds. `data` is one of training/supervision.py."""
+    """Everything a checkpoint holds. `data` is one of training/supervision.py.
 
-    def __init__(self, recipe: Recipe, data, device: torch.device):
-        self.recipe, self.data, self.device = recipe, data, device
+    Raises ConfigError for a batch that the team cannot share evenly.
+    """
+
+    def __init__(self, recipe: Recipe, data, device: torch.device, team: Team | None = None):
+        self.recipe, self.data, self.device, self.team = recipe, data, device, team or Team()
+        self.part = self.team.part(recipe.batch)
         torch.manual_seed(recipe.seed)
         self.network = ScaleNetwork(recipe.network).to(device).train()
         if recipe.mode == "patch":  # the surface's own normal to start with: a zero vector has no direction to turn
             with torch.no_grad():
                 self.network.mlp.normal[-1].conv.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
         self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.team.join(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.step, self.seconds = 0, 0.0
         self.best, self.stale = math.inf, 0  # lowest held-out error, and validations since
@@ -68,24 +74,29 @@ class Trainer:
         """One step; the terms of the loss, and the loss, for the log."""
         start = time.perf_counter()
         recipe = self.recipe
-        chosen = batch_indices(len(self.data), recipe.batch, self.step, recipe.seed).to(self.device)
+        chosen = batch_indices(len(self.data), recipe.batch, self.step, recipe.seed)[self.part].to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.network.train()
         with_normals = self.step % recipe.normal_every == 0
-        terms = self.data.terms(self.network, chosen, self.step, with_normals)
+        terms = self.data.terms(self.network, chosen, self.step, with_normals, self.part.start)
         terms["latent"] = self.network.latent.norm()
         loss = weighted_sum(terms, self.weights())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.average_gradients(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         if not torch.isfinite(norm):
             raise RuntimeError(f"The loss is no longer finite at step {self.step}; lower learning_rate and resume.")
         self.optimiser.step()
         self.update_average()
         self.step += 1
-        self.seconds += time.perf_counter() - start
-        return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
+        terms = {"loss": loss} | terms
+        elapsed = loss.new_tensor(time.perf_counter() - start)  # the same in all processes: the schedule hangs on it
+        values = torch.stack([elapsed, *(value.detach().float() for value in terms.values())])
+        seconds, *values = self.team.mean(values).tolist()
+        self.seconds += seconds
+        return dict(zip(terms, values, strict=True))
 
     def weights(self) -> LossWeights:
         """The loss weights now: SCALE's schedule over epochs where the supervision is chamfer."""
