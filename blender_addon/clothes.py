@@ -187,8 +187,9 @@ def request(
     target: Object, found: rig.RigJoints, pose: rig.Pose, entry: garments.Entry, surface: str, part: str, push_out: bool
 ) -> Request:
     """What decoding a garment for a pose of a rig needs. Raises AddonError."""
-    shape = rig.body_shape(target)
-    translation = pose.translation(rig.rest_pelvis(target, found, backend.body_of(entry), shape))
+    body = backend.body_of(entry)
+    shape = rig.body_shape(target, body)
+    translation = pose.translation(rig.rest_pelvis(target, found, body, shape))
     return Request(entry, pose.rotations, translation, shape, surface, part, push_out, rig.rest_frame(target, found))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
-from bpy.types import Mesh
+from bpy.types import Mesh, ShapeKey
 from mathutils import Matrix
 
 
@@ -44,6 +44,12 @@ def set_positions(mesh: Mesh, points: np.ndarray) -> None:  # [V, 3] float32, co
 def get_positions(mesh: Mesh) -> np.ndarray:  # [V, 3] float32
     points = np.empty((len(mesh.vertices), 3), np.float32)
     mesh.attributes["position"].data.foreach_get("vector", points.ravel())
+    return points
+
+
+def key_positions(block: ShapeKey) -> np.ndarray:  # [V, 3] float32
+    points = np.empty((len(block.data), 3), np.float32)
+    block.data.foreach_get("co", points.ravel())
     return points
 
 

@@ -80,7 +80,7 @@ def apply_motion(target: Object, found: rig.RigJoints, motion: motions.Motion, s
         world = frame.rotation
     body = read_body(body_file("neutral"))
     # betas are those of the recorded person's model: the place is that of the rig's own pelvis
-    rest_pelvis = rig.rest_pelvis(target, found, body, rig.body_shape(target))
+    rest_pelvis = rig.rest_pelvis(target, found, body, rig.body_shape(target, body))
     pelvis = (motion.translation + rest_pelvis) @ world.T * frame.unit
     if settings.on_floor:
         pelvis = pelvis + _floor_offset(target, found, turned, pelvis, frame)

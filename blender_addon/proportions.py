@@ -38,7 +38,12 @@ def warning(target: Object, entry: garments.Entry) -> str:
         return ""  # told elsewhere
     frame = rig.rest_frame(target, found)
     rest = rig.rest_joints(target, found) / frame.unit
-    shape = rig.body_shape(target)
+    shape = rig.body_shape(target, read_body(str(file)))
+    if rig.body_shape(target).any() and not shape.any():
+        return (
+            "The character's shape keys are not those of the body that the garment was trained on: "
+            "the clothes are for that body's mean shape; they may not fit."
+        )
     return _sentence(str(file), rest.tobytes(), shape.tobytes())
 
 

@@ -11,7 +11,7 @@ from bpy.types import Object
 
 from scale_backend import joints
 
-from . import axes, rest_pose
+from . import axes, meshes, rest_pose
 from .body_data import BodyData, read_body
 from .messages import AddonError
 from .paths import body_file
@@ -26,6 +26,7 @@ OTHER_NAMES = {"left_eye_smplhf": "left_eye", "right_eye_smplhf": "right_eye"}
 BODY_JOINTS = len(joints.BODY)
 NAMED_MISSING = 6
 SHAPE_KEYS = 10
+ALIKE = 0.999  # cosine between the shape keys of one body model
 
 
 class RigError(AddonError):
@@ -258,8 +259,11 @@ def shaped_mesh(rig: Object) -> Object | None:
     return None
 
 
-def body_shape(rig: Object) -> np.ndarray:  # [10] float32
-    """Shape coefficients from the shape keys of the rig's body mesh; zeros without."""
+def body_shape(rig: Object, body: BodyData | None = None) -> np.ndarray:  # [10] float32
+    """Shape coefficients from the shape keys of the rig's body mesh; zeros without.
+
+    body: zeros too if the shape keys are those of another body model, where the same numbers mean other shapes.
+    """
     shape = np.zeros(SHAPE_KEYS, np.float32)
     mesh = shaped_mesh(rig)
     if mesh is not None:
@@ -268,4 +272,17 @@ def body_shape(rig: Object) -> np.ndarray:  # [10] float32
             block = blocks.get(f"Shape{index:03d}")
             if block is not None and not block.mute:
                 shape[index] = block.value
+    if body is not None and shape.any() and not _has_shapes_of(mesh, body):
+        shape[:] = 0.0
     return shape
+
+
+def _has_shapes_of(mesh: Object, body: BodyData) -> bool:
+    """Whether the first shape key moves the vertices as the body's first shape does, in whatever axes and units."""
+    if len(mesh.data.vertices) != len(body.template):
+        return mesh.scale_clothing.is_sample_body  # edited by its user
+    keys = mesh.data.shape_keys
+    moved = meshes.key_positions(keys.key_blocks["Shape000"]) - meshes.key_positions(keys.reference_key)
+    expected = body.shapes[..., 0]
+    alike = np.linalg.svd(expected.T @ moved, compute_uv=False).sum()  # at the best rotation
+    return alike > ALIKE * np.linalg.norm(expected) * np.linalg.norm(moved) > 0

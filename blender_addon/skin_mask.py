@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
-from bpy.types import Context, Mesh, Object, ShapeKey
+from bpy.types import Context, Mesh, Object
 from mathutils.kdtree import KDTree
 
 from . import backend, clothes, garments, meshes, messages, rig
@@ -103,17 +103,11 @@ def _rest_points(mesh: Mesh) -> np.ndarray:  # [V, 3]
     keys = mesh.shape_keys
     if keys is None:
         return meshes.get_positions(mesh)
-    base = _key_points(keys.reference_key)
+    base = meshes.key_positions(keys.reference_key)
     points = base.copy()
     for block in keys.key_blocks:
         if block != keys.reference_key and block.value and not block.mute:
-            points += block.value * (_key_points(block) - base)
-    return points
-
-
-def _key_points(block: ShapeKey) -> np.ndarray:  # [V, 3]
-    points = np.empty((len(block.data), 3), np.float32)
-    block.data.foreach_get("co", points.ravel())
+            points += block.value * (meshes.key_positions(block) - base)
     return points
 
 

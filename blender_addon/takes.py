@@ -44,7 +44,7 @@ class Take:
     def add(self, depsgraph: Depsgraph) -> None:
         """Record the pose of the present frame."""
         pose = rig.read_pose(self.target, depsgraph, self.found)
-        shape = rig.body_shape(self.target)
+        shape = rig.body_shape(self.target, self.garment.body)
         self.rotations.append(pose.rotations)
         self.translations.append(pose.translation(rig.rest_pelvis(self.target, self.found, self.garment.body, shape)))
         self.shapes.append(shape)

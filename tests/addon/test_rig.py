@@ -7,8 +7,11 @@ import math
 import bpy
 import numpy as np
 import pytest
+from mathutils import Matrix
 
-from blender_addon import rig
+from blender_addon import clothes, garments, meshes, proportions, rig
+from blender_addon.body_data import read_body
+from blender_addon.paths import body_file
 from scale_backend import joints
 from tests.addon.rigs import (
     A_POSE,
@@ -143,3 +146,34 @@ def test_shape_keys_are_the_bodys_shape(character):
     blocks = bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks
     blocks["Shape000"].value, blocks["Shape003"].value = 1.5, -2.0
     np.testing.assert_allclose(rig.body_shape(character), [1.5, 0, 0, -2, 0, 0, 0, 0, 0, 0])
+
+
+def test_shape_keys_of_another_model_are_left_out(character):
+    """The same numbers would be another shape. A body in other axes and units is the same body."""
+    body = read_body(body_file("neutral"))
+    skin = bpy.data.objects["SCALE Body"]
+    skin.scale_clothing.is_sample_body = False
+    blocks = skin.data.shape_keys.key_blocks
+    blocks["Shape000"].value = 1.5
+    skin.data.transform(Matrix.Rotation(0.7, 4, (1, 2, 3)) @ Matrix.Scale(100, 4), shape_keys=True)
+    assert rig.body_shape(character, body)[0] == 1.5
+    first, second = (blocks[name] for name in ("Shape000", "Shape001"))
+    second.data.foreach_set("co", meshes.key_positions(first).ravel())
+    for vertex in range(0, len(first.data), 3):
+        first.data[vertex].co.x += 10.0
+    assert rig.body_shape(character)[0] == 1.5
+    assert not rig.body_shape(character, body).any()
+
+
+def test_nobody_is_dressed_for_a_shape_that_means_something_else(character, scene, garment_files):
+    skin = bpy.data.objects["SCALE Body"]
+    skin.scale_clothing.is_sample_body = False
+    plain = clothes.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
+    before = meshes.get_positions(plain.data)
+    blocks = skin.data.shape_keys.key_blocks
+    blocks["Shape000"].data.foreach_set("co", meshes.key_positions(blocks["Shape003"]).ravel())
+    blocks["Shape000"].value = 2.0
+    clothes.follow(plain, bpy.context.evaluated_depsgraph_get())
+    np.testing.assert_allclose(meshes.get_positions(plain.data), before, atol=1e-5)
+    entry = garments.entry(garment_files["skirt"])
+    assert "not those of the body that the garment was trained on" in proportions.warning(character, entry)
