@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from pathlib import Path
 
 KINDS = {"bodies": ".npz", "garments": ".safetensors", "motions": ".npz"}
 
 
 def asset_folder() -> Path:
-    """The assets folder: SCALE_ASSETS if set, else `assets/` beside the package.
+    """The assets folder: SCALE_ASSETS if set, else `assets/` beside the package, as in a checkout and inside the
+    installed add-on, else the one that pip has put into the environment.
 
-    The second case holds in a checkout and inside the installed add-on. Raises FileNotFoundError.
+    Raises FileNotFoundError.
     """
     named = os.environ.get("SCALE_ASSETS")
-    candidates = [Path(named)] if named else [Path(__file__).resolve().parent.parent / "assets"]
+    beside = Path(__file__).resolve().parent.parent / "assets"
+    candidates = [Path(named)] if named else [beside, Path(sysconfig.get_path("data")) / "share/scale-clothing/assets"]
     for folder in candidates:
         if (folder / "bodies").is_dir():
             return folder
