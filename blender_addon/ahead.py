@@ -10,6 +10,7 @@ from typing import TypeVar
 
 ROOM = 2  # items that may wait to be used
 LOOK = 0.1  # seconds between two looks whether they are still wanted
+END = 10.0  # seconds for the item that is being made
 
 Item = TypeVar("Item")
 
@@ -53,8 +54,10 @@ def ahead(source: Generator[Item, None, None], patience: float | None) -> Iterat
                 return
             yield item
 
-    threading.Thread(target=run, name="scale-ahead", daemon=True).start()
+    thread = threading.Thread(target=run, name="scale-ahead", daemon=True)
+    thread.start()
     try:
         yield taken()
     finally:
         unwanted.set()
+        thread.join(END)  # a thread that still works when Blender ends can hang it

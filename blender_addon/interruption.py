@@ -34,7 +34,8 @@ class Interruption:
         self._reading, self._writing = socket.socketpair()
         self._writing.setblocking(False)
         self._fd_before = signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -42,6 +43,7 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._writing.close()  # ends the thread
+        self._thread.join(1.0)
 
     def _watch(self) -> None:
         with self._reading:
