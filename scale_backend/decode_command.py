@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import sys
 import tempfile
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     # number among the frames asked for, points, normals [M, 3], colours [M, 3] in 0..1 where the garment has them
     Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
+
+FRAME_SUFFIXES = (".ply", ".npz")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Decode:
         frames = self._source(summary)
         files = [frames.files(self.out, summary["name"], number, surface) for number in range(len(frames))]
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
-                   "surface": surface, "part": part, "push_out": self.push_out}  # fmt: skip
+                   "surface": surface, "part": part, "push_out": self.push_out, "precision": self.precision,
+                   "device": self.device}  # fmt: skip
         missing = prepare_folder(self.out, summary["name"], request, files, self.overwrite)
         if len(missing) < len(files):
             print(f"{len(files) - len(missing)} of {len(files)} frames are there already.", file=sys.stderr)
@@ -273,12 +277,19 @@ def prepare_folder(
 
     What was asked for stands beside the frames: those of the same request are kept. Raises UsageError.
     """
-    record = record_path(folder, name)
+    otherwise = _read_record(record_path(folder, name)) != request
     there = [path for paths in files for path in paths if path.exists()]
-    if there and not overwrite and _read_record(record) != request:
+    if there and not overwrite and otherwise:
         raise UsageError(
             f"{folder} already holds {len(there)} files of these names that were made otherwise (first: "
             f"{there[0].name}); choose another folder, or replace them with --overwrite."
+        )
+    asked = {path for paths in files for path in paths}
+    others = [p for p in folder.glob(f"{glob.escape(name)}_*") if p.suffix in FRAME_SUFFIXES and p not in asked]
+    if others and otherwise:
+        raise UsageError(
+            f"{folder} also holds {len(others)} frames that were not asked for and were made otherwise (first: "
+            f"{min(others).name}); they would pass for frames of this request. Choose another folder, or delete them."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
