@@ -159,6 +159,11 @@ class SetUp:
                 "choose another folder."
             )
             raise AddonError(self.failure) from error
+        except Cancelled:
+            raise
+        except Exception as error:  # nobody may take a set-up for done that is not
+            self.failure = f"The backend could not be set up: {type(error).__name__}: {error}; the log tells more."
+            raise AddonError(self.failure) from error
         finally:
             self.ended.set()
 

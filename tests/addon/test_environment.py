@@ -171,3 +171,14 @@ def test_pip_does_not_outlive_its_blender(tmp_path):
             connection.settimeout(30)
             while connection.recv(4096):  # its end closes the connection
                 pass
+
+
+def test_a_set_up_that_crashes_does_not_count_as_done(tmp_path, monkeypatch):
+    def crash(_work: environment.SetUp) -> None:
+        raise IndexError("pip said nothing")
+
+    monkeypatch.setattr(environment.SetUp, "_steps", crash)
+    work = environment.SetUp(plan_in(tmp_path))
+    with pytest.raises(messages.AddonError, match="IndexError: pip said nothing; the log tells more"):
+        work.run()
+    assert work.ended.is_set() and not work.succeeded and "pip said nothing" in work.failure
