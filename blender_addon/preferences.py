@@ -108,7 +108,8 @@ def backend_python() -> Path:
         if environment.is_set_up(own):
             return environment.python_in(own)
         raise messages.AddonError(
-            "No backend is set up: open Edit > Preferences > Add-ons > SCALE Clothing and press Set Up Backend."
+            "No backend is set up: open Edit > Preferences > Add-ons > SCALE Clothing and press Set Up Backend, or let "
+            f"the environment variable {PYTHON_VARIABLE} name a Python that has torch."
         )
     path = Path(bpy.path.abspath(named))
     if not path.is_file():
