@@ -35,7 +35,8 @@ class DecodingThread(Generic[Result]):
 
     @property
     def busy(self) -> bool:
-        return bool(self._asked) or self._working
+        with self._changed:
+            return bool(self._asked) or self._working
 
     def ask(self, key: int, work: Callable[[], Result]) -> None:
         """Have a work done; it takes the place of one for the same key that has not begun."""
