@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ class Cores:
     def _start(self) -> None:
         """Tell every worker to compute alone; the threads that come later keep torch's number."""
         threads = torch.get_num_threads()
-        together = threading.Barrier(self.count)
+        together = threading.Barrier(self.count, timeout=60)
 
         def begin() -> None:
             together.wait()  # so that each worker takes one of these
@@ -74,6 +74,7 @@ class Cores:
         finally:
             for one in started:  # after an error nothing goes on in the background
                 one.cancel()
+            wait(started)
 
     def tiles(self, rows: int, largest: int) -> list[slice]:
         """Equal shares of `rows` of at most `largest`, as many for each core."""
