@@ -58,7 +58,8 @@ def surface_smoothing(rest: Tensor, triangles: Tensor) -> Smoothing:  # [V, 3], 
     distance, index = cKDTree(place).query(place, min(NEIGHBOURS, len(place)), distance_upper_bound=reach)
     there = torch.from_numpy(index < len(place))
     wide = torch.from_numpy(index).clamp_max(len(place) - 1)
-    there &= (normals[wide] * normals[:, None]).sum(-1) > BEND
+    itself = wide == torch.arange(len(place))[:, None]  # also a vertex in no triangle, which has no normal
+    there &= ((normals[wide] * normals[:, None]).sum(-1) > BEND) | itself
     close = torch.exp(-2 * (torch.from_numpy(distance).nan_to_num(posinf=0.0) / reach) ** 2) * there
     offset = rest.double()[wide] - rest.double()[:, None]
     offset = offset - (offset * normals[:, None]).sum(-1, keepdim=True) * normals[:, None]  # in the tangent plane
