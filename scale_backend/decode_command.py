@@ -43,7 +43,7 @@ class Decode:
     """Instead of a motion: a folder of packed frames (SCALE's .npz). Nothing is pushed out of the body then, as in the
     release."""
     every: int = 1
-    """Every so manieth packed frame."""
+    """Every Nth packed frame."""
     surface: str = "auto"
     """What to write, points or mesh for instance; auto: the best that the garment offers, for packed frames points."""
     part: Literal["clothes", "whole-body"] = "clothes"

@@ -36,7 +36,7 @@ class PackedPose:
 
 
 def packed_files(folder: Path, every: int = 1) -> list[Path]:
-    """A folder's packed frames, or those of its split `test`; every so manieth. Raises ForeignFileError."""
+    """A folder's packed frames, or those of its split `test`; every Nth. Raises ForeignFileError."""
     if not folder.is_dir():
         raise ForeignFileError(f"There is no folder {folder}; name one that holds packed frames.")
     files = sorted(folder.glob("*.npz")) or sorted((folder / "test").glob("*.npz"))

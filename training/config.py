@@ -81,7 +81,7 @@ class Recipe:
     scan_points: int = 40_000
     """Chamfer: scan points a frame and step."""
     normal_every: int = 1
-    """Correspondence: train the normal branch in every so manieth step only; a mesh has its own normals."""
+    """Correspondence: train the normal branch in every Nth step only; a mesh has its own normals."""
     learning_rate: float = 1e-3
     warm_up: int = 100
     clip: float = 1.0
@@ -111,7 +111,7 @@ class Recipe:
     """Epoch before which the normal term is all but off; then it grows by 1.05 every `rise_every` (chamfer)."""
     rise_every: int = 400
     data_spacing: int = 1
-    """Take every so manieth packed frame."""
+    """Take every Nth packed frame."""
     save_all_results: bool = False
     """`scale-train test` writes every frame; otherwise every tenth."""
     task: str = "train"

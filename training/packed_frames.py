@@ -65,7 +65,7 @@ def write_packed(path: str | Path, frame: PackedFrame) -> None:
 
 
 def packed_paths(folder: str | Path, split: str, spacing: int = 1) -> list[Path]:
-    """Files of a split, every so manieth. `folder` holds the splits, or is one itself.
+    """Files of a split, every Nth. `folder` holds the splits, or is one itself.
 
     Raises PackedFrameError where there are none.
     """

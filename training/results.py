@@ -33,7 +33,7 @@ class ResultSettings:
     """Folder for the results; results/GARMENT if not given."""
     split: str = "test"
     every: int | None = None
-    """Write every so manieth frame; figures are always of all. 10 if not given, 1 where the config has
+    """Write every Nth frame; figures are always of all. 10 if not given, 1 where the config has
     save_all_results."""
     limit: int | None = None
     """At most this many frames."""
@@ -94,7 +94,7 @@ def packed_folder(recipe: Recipe | None) -> Path:
 
 
 def decode_split(garment, body, paths: list[Path], out: Path, every: int, in_place: bool, device):
-    """Figures of all frames; files of every so manieth."""
+    """Figures of all frames; files of every Nth."""
     import torch
     from tqdm import tqdm
 
