@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
+
+from scale_backend.whole_files import written_whole
 
 FORMATS = ("ply", "npz")
 
@@ -37,13 +37,8 @@ def write_frame(
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside, then rename: what stands under the name is complete."""
-    beside = path.with_name(path.name + ".part")
-    try:
+    with written_whole(path) as beside:
         beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
 
 
 def color_bytes(colors: np.ndarray) -> np.ndarray:  # [M, 3] in 0..1 -> [M, 3] uint8

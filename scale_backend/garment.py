@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from scale_backend.garment_header import FORMAT_VERSION, METADATA_KEY, GarmentEr
 from scale_backend.network import NetworkSettings, ScaleNetwork
 from scale_backend.positional_map import UVLayout
 from scale_backend.tracked_surface import TrackedSurface
+from scale_backend.whole_files import written_whole
 
 MODES = ("patch", "continuous")
 CARRIER_TENSORS = ("template", "triangles", "blend_weights", "shape_components", "uv", "uv_triangles", "region")
@@ -89,13 +89,10 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors |= {f"tracked.{part}.{k}": v for k, v in surface.tensors().items()}
     if garment.preview:
         tensors["preview"] = torch.frombuffer(bytearray(garment.preview), dtype=torch.uint8)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
     metadata = {METADATA_KEY: json.dumps(garment.metadata())}
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata)
-    beside.chmod(0o644)  # safetensors writes files that only their owner may read
-    os.replace(beside, path)
+    with written_whole(Path(path)) as beside:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata)
+        beside.chmod(0o644)  # safetensors writes files that only their owner may read
 
 
 def _compact(value: Tensor) -> Tensor:

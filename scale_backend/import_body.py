@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from scale_backend.foreign_file import ForeignFileError
 from scale_backend.joints import JOINT_NAMES
 from scale_backend.restricted_pickle import LARGEST_FILE, as_array, read_pickle
 from scale_backend.uv_template import read_uv_template
+from scale_backend.whole_files import written_whole
 
 
 def import_body(source: str | Path, template: str | Path, out: str | Path) -> str:
@@ -29,14 +29,8 @@ def import_body(source: str | Path, template: str | Path, out: str | Path) -> st
     arrays |= {"vt": layout.uv, "ft": layout.uv_triangles.astype(np.uint32)}
     body = body_from_arrays(arrays, out.stem)
     arrays["joint_names"] = np.array(body.joint_names)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(out) as beside, open(beside, "wb") as file:
+        np.savez_compressed(file, **arrays)
     return f"{body.joint_count} joints, {len(body.template)} vertices, {len(body.triangles)} triangles"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from scale_backend.joints import BODY, JOINT_NAMES
+from scale_backend.whole_files import written_whole
 
 FRAME_RATE_KEYS = ("mocap_frame_rate", "mocap_framerate", "fps")
 ASSUMED_FRAME_RATE = 30.0  # of files that name none
@@ -228,10 +228,7 @@ def _text(data: np.lib.npyio.NpzFile, key: str) -> str:
 
 def save_motion(path: str | Path, motion: Motion) -> None:
     """Write a motion as an AMASS .npz; written beside, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "wb") as file:
+    with written_whole(Path(path)) as beside, open(beside, "wb") as file:
         np.savez_compressed(
             file,
             poses=motion.rotations.reshape(motion.frame_count, -1).astype(np.float32),
@@ -241,4 +238,3 @@ def save_motion(path: str | Path, motion: Motion) -> None:
             mocap_framerate=np.float64(motion.frame_rate),
             up_axis=np.array(motion.up_axis),
         )
-    os.replace(beside, path)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from scale_backend.whole_files import written_whole
 
 
 class PackedFrameError(ValueError):
@@ -55,13 +56,8 @@ def write_packed(path: str | Path, frame: PackedFrame) -> None:
         arrays["root"] = frame.root.astype(np.float32)
     if frame.colors is not None:
         arrays["scan_color"] = frame.colors.astype(np.float32)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(path) as beside, open(beside, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def packed_paths(folder: str | Path, split: str, spacing: int = 1) -> list[Path]:

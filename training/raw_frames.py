@@ -6,12 +6,13 @@ removed, pelvis joint at the origin; the rest mesh is in the body's own template
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scale_backend.whole_files import written_whole
 
 SPLITS = ("train", "val", "test", "path")
 FINEST_STEP = 2e-5  # metres; the range of a chunk over 65,535 is less than this for anything smaller than 1.3 m
@@ -135,14 +136,8 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(path) as beside, open(beside, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from scale_backend.whole_files import written_whole
 
 BACKGROUND = 255
 FINER = 2  # pixels of the canvas a pixel of the picture, along a side
@@ -92,10 +93,5 @@ def png(picture: np.ndarray) -> bytes:  # [H, W, 3] uint8
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """Write beside, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as beside:
         beside.write_bytes(png(picture))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

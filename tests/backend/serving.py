@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import scale_backend
 from scale_backend.client import (
@@ -14,6 +15,7 @@ from scale_backend.client import (
 )
 from scale_backend.motion import matrices_from_axis_angle
 
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets of POSIX")
 PACKAGES = Path(scale_backend.__file__).parent.parent
 
 

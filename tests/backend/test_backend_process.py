@@ -22,21 +22,8 @@ from scale_backend.client import (
     BackendStartError,
     examine_python,
 )
-from tests.backend.serving import PACKAGES, gone, poses, start
+from tests.backend.serving import PACKAGES, gone, poses, posix_only, start
 from tests.making import write_garment
-
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets of POSIX")
-
-
-@pytest.fixture(scope="module")
-def backend():
-    with start() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def garment_file(tmp_path_factory):
-    return write_garment(tmp_path_factory.mktemp("garments") / "skirt.safetensors")
 
 
 @posix_only

@@ -25,25 +25,6 @@ from tests.backend.serving import open_channel, poses, start
 from tests.backend.test_protocol import HOSTILE
 from tests.making import write_garment
 
-posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets of POSIX")
-
-
-@pytest.fixture(scope="module")
-def backend():
-    with start() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def garment_file(tmp_path_factory):
-    return write_garment(tmp_path_factory.mktemp("garments") / "skirt.safetensors")
-
-
-@pytest.fixture(scope="module")
-def garment(backend, garment_file):
-    return backend.open_garment(garment_file)["id"]
-
-
 # answers
 
 

@@ -47,27 +47,23 @@ def peak_memory() -> float:  # MiB, of this process so far
 
 
 def of_points(repeats: int) -> list[Row]:
-    found = []
-    for count in (4, 16, 64):
-        fast = engine(make_garment("body", points_per_patch=count, **STANDARD), "auto")
-        pose = random_poses(1)
-        points = fast(pose)[0].shape[1]
-        time = seconds(lambda fast=fast, pose=pose: fast(pose), repeats)
-        note = f"{1e6 * time / points:.2f} ms for 1,000 points"
-        found.append(Row(f"{count} points a patch ({points} points)", 1e3 * time, "ms", "", note))
-    return found
+    return [of_size(f"{n} points a patch", {"points_per_patch": n}, repeats) for n in (4, 16, 64)]
 
 
 def of_maps(repeats: int) -> list[Row]:
-    found = []
-    for size in (32, 64, 128):
-        fast = engine(make_garment("body", map_size=size, points_per_patch=4, **STANDARD), "auto")
-        pose = random_poses(1)
-        points = fast(pose)[0].shape[1]
-        time = seconds(lambda fast=fast, pose=pose: fast(pose), repeats)
-        note = f"{1e6 * time / points:.2f} ms for 1,000 points"
-        found.append(Row(f"map of {size} x {size}, 4 points a patch ({points} points)", 1e3 * time, "ms", "", note))
-    return found
+    return [
+        of_size(f"map of {n} x {n}, 4 points a patch", {"map_size": n, "points_per_patch": 4}, repeats)
+        for n in (32, 64, 128)
+    ]
+
+
+def of_size(name: str, settings: dict[str, int], repeats: int) -> Row:
+    """A frame of the standard network with some settings changed."""
+    fast, pose = engine(make_garment("body", **settings, **STANDARD), "auto"), random_poses(1)
+    points = fast(pose)[0].shape[1]
+    time = seconds(lambda: fast(pose), repeats)
+    note = f"{1e6 * time / points:.2f} ms for 1,000 points"
+    return Row(f"{name} ({points} points)", 1e3 * time, "ms", "", note)
 
 
 def of_networks(repeats: int) -> list[Row]:

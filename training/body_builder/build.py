@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from scale_backend.joints import SMPL, SMPL_PARENTS
+from scale_backend.whole_files import written_whole
 from training.body_builder.decimation import decimate
 from training.body_builder.joint_regressor import joint_regressor
 from training.body_builder.landmarks import find_landmarks, vertex_order
@@ -50,14 +50,8 @@ def run(settings: BuildBodySettings) -> None:
     if not 0 <= settings.gender <= 1:
         raise ValueError(f"The gender runs from 0 (male) to 1 (female); {settings.gender} is out of that.")
     arrays = build_body(settings)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    beside = settings.out.with_name(f".{settings.out.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(beside, settings.out)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(settings.out) as beside, open(beside, "wb") as file:
+        np.savez_compressed(file, **arrays)
     print(f"{settings.out}: {len(arrays['v_template'])} vertices, {len(arrays['f'])} triangles, "
           f"{len(arrays['joint_names'])} joints, {np.ptp(arrays['v_template'][:, 1]):.3f} m tall.")  # fmt: skip
 
