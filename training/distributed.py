@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed.nn  # before there is a group: see team()
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -104,7 +105,11 @@ class Onlooker:
 
 @contextlib.contextmanager
 def team(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
-    """The processes that torchrun has started, and this one's device; a team of one without torchrun."""
+    """The processes that torchrun has started, and this one's device; a team of one without torchrun.
+
+    The group must be gone at the end: its threads abort a process that ends while one of them lets go of a tensor.
+    torch.distributed.nn keeps the group that it finds when it is imported, as the optimizers do; so we import it first.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Team(), device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,34 @@ def test_two_processes_equal_one(folder, tmp_path, data, more):
         if value.is_floating_point():
             assert (value - two["network"][name]).norm() <= 0.02 * value.norm() + 0.02, name
     assert (tmp_path / "2" / "skirt.safetensors").is_file() and len(list((tmp_path / "2" / "curves").iterdir())) == 1
+
+
+GROUP_THEN_OPTIMIZER = """
+import gc, weakref
+import torch
+from torch import distributed
+from training.distributed import team
+
+with team(torch.device("cpu")) as (team, device):
+    group = weakref.ref(distributed.group.WORLD)
+    network = torch.nn.Linear(9, 1)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(9)).sum().backward()
+    team.average_gradients(network)
+    optimizer.step()
+gc.collect()
+assert group() is None, gc.get_referrers(group())
+"""
+
+
+def test_no_group_is_left_at_the_end(tmp_path):
+    """Left over, its threads abort the process now and then (pytorch/pytorch#179291)."""
+    script = tmp_path / "script.py"
+    script.write_text(GROUP_THEN_OPTIMIZER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_batch_that_cannot_be_shared_is_told(folder, tmp_path):
