@@ -48,15 +48,20 @@ def version() -> str:
 
 
 def backend_wheel() -> tuple[str, bytes]:
-    """Name and content of a wheel that holds the package scale_backend and nothing else."""
-    info = f"scale_backend-{version()}.dist-info"
-    files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in modules(BACKEND)}
+    """Name and content of a wheel that holds the package scale_backend and nothing else.
+
+    Its version tells its content: Blender keeps an installed wheel that has the version of the new one.
+    """
+    files = {path.relative_to(BACKEND.parent).as_posix(): path.read_bytes() for path in modules(BACKEND)}
+    content = hashlib.sha256("".join(f"{name} {digest(files[name])}\n" for name in sorted(files)).encode())
+    full_version = f"{version()}+{content.hexdigest()[:12]}"
+    info = f"scale_backend-{full_version}.dist-info"
     files[f"{info}/licenses/LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files[f"{info}/METADATA"] = "\n".join(
         [
             "Metadata-Version: 2.4",
             "Name: scale-backend",
-            f"Version: {version()}",
+            f"Version: {full_version}",
             "Summary: Decodes poses into clothes: the torch backend of the SCALE clothing add-on",
             "License-Expression: GPL-3.0-or-later",
             "License-File: LICENSE",
@@ -69,7 +74,7 @@ def backend_wheel() -> tuple[str, bytes]:
     files[f"{info}/entry_points.txt"] = b"[console_scripts]\nscale-backend = scale_backend.cli:main\n"
     record = [f"{name},sha256={digest(content)},{len(content)}" for name, content in sorted(files.items())]
     files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    return f"scale_backend-{version()}-py3-none-any.whl", zipped(files)
+    return f"scale_backend-{full_version}-py3-none-any.whl", zipped(files)
 
 
 def backend_requirements() -> list[str]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import sys
 
 import bpy
+
+if __package__.startswith("bl_ext.") and f"{__package__}.backend" not in sys.modules:
+    # installed over an older one in the same session: what that one has imported of its wheel goes with it
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scale_backend"]:
+        del sys.modules[name]
 
 from . import (
     backend,

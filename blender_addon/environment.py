@@ -21,7 +21,9 @@ from pathlib import Path
 
 from scale_backend import doctor
 from scale_backend.backend_process import BackendStartError, child_environment, examine_python, own_group
+from scale_backend.whole_files import written_whole
 
+from . import folder_lock
 from .messages import AddonError
 from .time_left import TimeLeft
 
@@ -29,7 +31,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LOG, STAMP, LOCK = "set-up.log", "scale-clothing.txt", "setting-up.lock"
 SILENCE = 900.0  # seconds without a line after which pip counts as stuck
 REACH = 10.0  # seconds that torch's own index has to answer
-LOCK_AGE = 30.0  # seconds after which a lock that nobody touches belongs to a Blender that is gone
+IN_USE = "Another Blender is setting up the backend there; wait until it has finished."
 # pip that ends with the Blender that has started it, however that ends: its standard input closes then
 WATCHED_PIP = """
 import os, runpy, threading
@@ -148,7 +150,10 @@ class SetUp:
         """Work until it is done. Raises AddonError and Cancelled."""
         try:
             self._make_folder()
-            with self._lock(), open(self.plan.log, "a", encoding="utf-8", errors="replace") as self._log:
+            with (
+                folder_lock.locked(self.plan.folder / LOCK, IN_USE),
+                open(self.plan.log, "a", encoding="utf-8", errors="replace") as self._log,
+            ):
                 self._steps()
         except AddonError as error:
             self.failure = str(error)
@@ -171,7 +176,7 @@ class SetUp:
         plan = self.plan
         self._begin("Making the environment", CREATE)
         if not self._answers():
-            (plan.folder / STAMP).unlink(missing_ok=True)
+            self._changes()
             self._call([plan.creator, "-m", "venv", str(plan.folder)])
         self._begin("Looking for a newer pip", PIP)
         with contextlib.suppress(AddonError):  # an old one will do; it tells less of its progress
@@ -181,11 +186,17 @@ class SetUp:
         self._call(self._pip("install", *raw, *self._reachable_options(), *plan.requirements), self._show_pip)
         if plan.wheel is not None:
             self._begin("Installing the backend", WHEEL)
+            self._changes()
             self._call(self._pip("install", "--no-deps", "--force-reinstall", "--no-index", str(plan.wheel)))
         self._begin("Trying it out", CHECK)
         self._check()
-        (plan.folder / STAMP).write_text(_stamp(plan))
+        with written_whole(plan.folder / STAMP) as beside:
+            beside.write_text(_stamp(plan))
         self._begin("Done", 1.0)
+
+    def _changes(self) -> None:
+        """From here on what was set up may be broken off: it counts as set up again at the end."""
+        (self.plan.folder / STAMP).unlink(missing_ok=True)
 
     def _check(self) -> None:
         try:
@@ -201,19 +212,6 @@ class SetUp:
         if folder.is_dir() and any(folder.iterdir()) and not (folder / LOG).exists():
             raise AddonError(f"{folder} holds other files; choose an empty folder for the backend.")
         folder.mkdir(parents=True, exist_ok=True)
-
-    @contextlib.contextmanager
-    def _lock(self):
-        lock = self.plan.folder / LOCK
-        with contextlib.suppress(OSError):
-            if time.time() - lock.stat().st_mtime < LOCK_AGE:
-                raise AddonError("Another Blender is setting up the backend there; wait until it has finished.")
-        self._touched = lock
-        lock.touch()
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
 
     def _begin(self, step: str, fraction: float) -> None:
         if self._cancelled.is_set():
@@ -262,6 +260,7 @@ class SetUp:
             self.step = f"Fetching {re.split('[=<>! ]', line.strip()[11:])[0]}"
         elif line.startswith("Installing collected packages"):
             self.step, self.fraction = "Unpacking packages", UNPACK
+            self._changes()
 
     def _call(self, command: list[str], show=lambda _line: None) -> None:
         """Run a program, its lines to the log. Raises AddonError and Cancelled."""
@@ -288,7 +287,6 @@ class SetUp:
                 raise Cancelled
             if time.monotonic() - heard > SILENCE:
                 raise self._failed(f"pip said nothing for {SILENCE:.0f} seconds; try again")
-            self._touched.touch()
             try:
                 line = lines.get(timeout=0.2)
             except queue.Empty:

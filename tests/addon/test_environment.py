@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
 import pytest
 
 import build_addon
-from blender_addon import backend, environment, messages, preferences
+from blender_addon import backend, environment, folder_lock, messages, preferences
 from blender_addon.paths import backend_modules
 
 
@@ -53,7 +54,7 @@ def test_set_up_cancelled_failed_continued_and_used(dressed, own_folder, tmp_pat
     assert backend.status().kind == backend.SETTING_UP and first.step
     first.cancel(wait=10.0)
     assert first.ended.is_set() and first.cancelled and not first.succeeded
-    assert not environment.is_set_up(plan.folder) and not (plan.folder / environment.LOCK).exists()
+    assert not environment.is_set_up(plan.folder)
 
     with pytest.raises(messages.AddonError, match=r"pip found no \S+ .* complete the folder of wheels"):
         environment.SetUp(plan).run()
@@ -101,9 +102,48 @@ def test_two_blenders_do_not_set_up_the_same_folder(tmp_path):
     plan = plan_in(tmp_path)
     plan.folder.mkdir()
     plan.log.touch()
-    (plan.folder / environment.LOCK).touch()
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_LOCK, str(plan.folder / environment.LOCK)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert other.stdout.readline() == b"held\n"
     with pytest.raises(messages.AddonError, match="Another Blender is setting up"):
         environment.SetUp(plan).run()
+    other.kill()  # however it ends, nobody has to wait for a lock that it has left behind
+    other.wait(10)
+    other.stdin.close(), other.stdout.close()
+    with folder_lock.locked(plan.folder / environment.LOCK, "held"):
+        pass
+
+
+HOLDS_LOCK = """
+import sys
+from pathlib import Path
+from blender_addon.folder_lock import locked
+with locked(Path(sys.argv[1]), ""):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_an_update_that_breaks_off_does_not_count_as_set_up(own_folder, tmp_path):
+    plan = plan_in(tmp_path)
+    subprocess.run([sys.executable, "-m", "venv", str(plan.folder)], check=True)
+    plan.log.touch()
+    packages = next(plan.folder.rglob("site-packages"))
+    (packages / "checkout.pth").write_text("\n".join(site.getsitepackages()))
+    for old in packages.glob("setuptools*"):
+        shutil.rmtree(old)
+    stamp = plan.folder / environment.STAMP
+    stamp.write_text("of an older add-on")
+    missing = replace(plan, requirements=("no-such-package==9",))
+    with pytest.raises(messages.AddonError, match="pip found no no-such-package"):
+        environment.SetUp(missing).run()
+    assert environment.is_set_up(plan.folder)  # nothing was changed: the old one serves
+    plan.wheel.write_bytes(b"no wheel")
+    with pytest.raises(messages.AddonError):
+        environment.SetUp(plan).run()
+    assert not environment.is_set_up(plan.folder) and list(plan.folder.glob(f".{environment.STAMP}*")) == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,17 @@ from tests.making import write_garment
 
 SESSION = """
 import os, sys, bpy
-package, garment, folder = sys.argv[1:]
+older, package, garment, folder = sys.argv[1:]
 before = set(dir(bpy.types))
+bpy.ops.extensions.package_install_files(filepath=older, repo="user_default", enable_on_install=True)
+import scale_backend
+assert scale_backend.OLDER
 bpy.ops.extensions.package_install_files(filepath=package, repo="user_default", enable_on_install=True)
 bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
 
 import scale_backend
 assert folder in scale_backend.__file__, scale_backend.__file__  # the bundled wheel, not a checkout
+assert not hasattr(scale_backend, "OLDER")  # nor that of the older add-on of the same version
 assert "torch" not in sys.modules
 
 scene = bpy.context.scene
@@ -54,17 +59,28 @@ print("session ended well")
 """
 
 
-def test_the_built_extension(tmp_path: Path):
+def test_the_built_extension(tmp_path: Path, monkeypatch):
     package = build_addon.build(tmp_path / "dist")
+    older = older_package(tmp_path / "older", monkeypatch)
     user = tmp_path / "user"
     user.mkdir()
     garment = write_garment(tmp_path / "skirt.safetensors")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"BLENDER_USER_RESOURCES": str(user)}
     # -P and another folder: nothing of the checkout may be found
-    run = [sys.executable, "-P", "-c", WITHOUT_CHECKOUT + SESSION, str(package), str(garment), str(user)]
+    run = [sys.executable, "-P", "-c", WITHOUT_CHECKOUT + SESSION, str(older), str(package), str(garment), str(user)]
     done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0 and "session ended well" in done.stdout, done.stdout + done.stderr
+
+
+def older_package(folder: Path, monkeypatch) -> Path:
+    """The extension of the same version with another backend in it."""
+    shutil.copytree(build_addon.BACKEND, folder / "scale_backend", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(folder / "scale_backend" / "__init__.py", "a") as module:
+        module.write("\nOLDER = True\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(build_addon, "BACKEND", folder / "scale_backend")
+        return build_addon.build(folder / "dist")
 
 
 WITHOUT_CHECKOUT = """
