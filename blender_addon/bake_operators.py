@@ -45,11 +45,21 @@ class BakeOptions:
     folder: StringProperty(
         name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"} | BLEND_RELATIVE
     )
-    use_range: BoolProperty(name="Own Range", description="Other frames than the scene's", options={"SKIP_SAVE"})
-    first: IntProperty(name="First Frame", default=1, options={"SKIP_SAVE"})
-    last: IntProperty(name="Last Frame", default=250, options={"SKIP_SAVE"})
+    use_range: BoolProperty(
+        name="Own Range",
+        description="Bake from First Frame to Last Frame, not the scene's frames",
+        options={"SKIP_SAVE"},
+    )
+    first: IntProperty(name="First Frame", description="Of one's own range", default=1, options={"SKIP_SAVE"})
+    last: IntProperty(name="Last Frame", description="Of one's own range", default=250, options={"SKIP_SAVE"})
     overwrite: BoolProperty(name="Overwrite", description="Replace a bake that is there", options={"SKIP_SAVE"})
-    format: EnumProperty(name="Format", items=(PANEL, *bake_formats.ITEMS), default="PANEL", options={"SKIP_SAVE"})
+    format: EnumProperty(
+        name="Format",
+        description="What clothes are baked to",
+        items=(PANEL, *bake_formats.ITEMS),
+        default="PANEL",
+        options={"SKIP_SAVE"},
+    )
     step: IntProperty(name="Step", description="0: the panel's", min=0, max=100, options={"SKIP_SAVE"})
     samples: IntProperty(name="Samples per Step", description="0: the panel's", min=0, max=16, options={"SKIP_SAVE"})
     everyone: BoolProperty(

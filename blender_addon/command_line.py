@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
                                   epilog=" ".join(__doc__.split("\n\n")[1].split()))  # fmt: skip
     commands = top.add_subparsers(dest="command", required=True)
     baking = commands.add_parser("bake", parents=[shared, dressing], help="write the clothes to disk")
-    baking.add_argument("--format", choices=[each.key.lower() for each in bake_formats.FORMATS], default="pc2")
+    baking.add_argument("--format", choices=[each.key.lower() for each in bake_formats.FORMATS], default="pc2",
+                        help="pc2 (as without it) plays in any Blender, the others in other programs")  # fmt: skip
     baking.add_argument("--step", type=positive, default=1, help="frames from one sample to the next")
     baking.add_argument("--samples", type=positive, default=1, help="samples in a step, for motion blur")
     baking.add_argument("--save", type=Path, metavar="BAKED.blend", help="also save the scene, playing the point cache")
@@ -160,6 +161,7 @@ def run_bake(options: argparse.Namespace, interruption: Interruption) -> None:
     worn = dressed(options)
     folder = str(options.out.absolute()) if options.out else scene.scale_clothing.bake_folder
     whole = (scene.frame_start, scene.frame_end)
+    tell_outside(options.frames)
     for first, last in options.frames or [whole]:
         # a chunk has those of the whole range's samples that lie in it
         begin = whole[0] + math.ceil((first - whole[0]) / options.step) * options.step
@@ -192,6 +194,7 @@ def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
     folder = options.out.absolute() if options.out else Path(bpy.path.abspath("//frames")).absolute()
     batch_render.prepare(scene, options.engine, options.samples, options.size)
     ranges = options.frames or [(scene.frame_start, scene.frame_end)]
+    tell_outside(options.frames)
     frames = sorted({frame for first, last in ranges for frame in range(first, last + 1)})
     missing = [
         frame for frame in frames if options.overwrite or not batch_render.picture(scene, folder, frame).exists()
@@ -254,6 +257,15 @@ def clothes_info(obj: Object, samples: int) -> dict:
         "baked": clothes.is_baked(obj),
         "bytes": {each.key.lower(): bake_formats.size(each.key, obj.data, samples) for each in bake_formats.FORMATS},
     }
+
+
+def tell_outside(ranges: list[tuple[int, int]] | None) -> None:
+    """Frames that the scene does not have may be a mistake, or wanted."""
+    scene = bpy.context.scene
+    for first, last in ranges or []:
+        if first < scene.frame_start or last > scene.frame_end:
+            asked = f"{first}-{last}" if first != last else f"{first}"
+            say(f"note: {asked} goes beyond the scene's frames, {scene.frame_start}-{scene.frame_end}")
 
 
 def follow(steps, interruption: Interruption) -> None:

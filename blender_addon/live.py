@@ -115,26 +115,33 @@ def _update_beside(following: list[Object], depsgraph: Depsgraph) -> None:
     # where the last one took longer there is no use in waiting for this one
     if not late and sum(_last_seconds.get(obj.session_uid, 0.0) for obj in following) < PATIENCE:
         _beside.wait(PATIENCE)
-    _put_decoded(following)
+    _put_decoded()
     if _beside.busy:
         _soon(_collect, LOOK)
         if not backend.running():
             messages.redraw_panels()  # the panel says that it starts
 
 
-def _put_decoded(following: list[Object]) -> bool:
-    """Put what has been decoded beside into the scene, if anything has. Clothes that went meanwhile need none."""
+def _put_decoded() -> bool:
+    """Put what has been decoded beside into its scenes, if anything has. Clothes that went meanwhile need none."""
     done = _beside.collect()
-    for obj in following:
-        outcome = done.get(obj.session_uid)
+    has_come = bool(done)
+    unforeseen: Exception | None = None
+    for obj in [obj for scene in bpy.data.scenes for obj in followers(scene)] if done else ():
+        outcome = done.pop(obj.session_uid, None)  # an object may be in several scenes
         if outcome is None:
             continue
         _last_seconds[obj.session_uid] = outcome.seconds
-        with _told(obj):
-            if outcome.error is not None:
-                raise outcome.error
-            clothes.put(obj, outcome.value)
-    return bool(done)
+        try:
+            with _told(obj):
+                if outcome.error is not None:
+                    raise outcome.error
+                clothes.put(obj, outcome.value)
+        except Exception as error:  # the others' clothes are not to be lost with it
+            unforeseen = unforeseen or error
+    if unforeseen is not None:
+        raise unforeseen
+    return has_come
 
 
 def _collect() -> float | None:
@@ -147,7 +154,7 @@ def _collect() -> float | None:
     awaited = _beside.busy
     _updating = True
     try:
-        has_come = _put_decoded([obj for scene in bpy.data.scenes for obj in followers(scene)])
+        has_come = _put_decoded()
     finally:
         _updating = False
     if has_come:

@@ -232,6 +232,13 @@ def test_another_garment_can_be_put_on(farm, tmp_path):
     code, told = farm.run("bake", "--garment", other, "--format", "ply", "--frames", "3-4", "--out", tmp_path / "out")
     assert code == 0, told
     assert [each.suffix for each in (tmp_path / "out").iterdir()] == [".ply", ".ply"]
+    assert "note:" not in told
+
+
+def test_frames_outside_the_scene_are_baked_and_mentioned(farm, tmp_path):
+    code, told = farm.run("bake", "--frames", f"{LAST + 5}", "--format", "ply", "--out", tmp_path / "out")
+    assert code == 0 and f"note: {LAST + 5} goes beyond the scene's frames, 1-{LAST}" in told
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
