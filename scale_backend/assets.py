@@ -7,6 +7,7 @@ import sysconfig
 from pathlib import Path
 
 KINDS = {"bodies": ".npz", "garments": ".safetensors", "motions": ".npz"}
+ONE = {"bodies": "body", "garments": "garment", "motions": "motion"}
 
 
 def asset_folder() -> Path:
@@ -38,7 +39,9 @@ def find_asset(kind: str, name_or_path: str | Path) -> Path:
     if shipped.is_file():
         return shipped
     names = ", ".join(sorted(p.stem for p in folder.glob(f"*{KINDS[kind]}"))) or "none"
-    raise FileNotFoundError(f"No {kind} asset is called '{name_or_path}'; there are: {names}.")
+    raise FileNotFoundError(
+        f"There is no {ONE[kind]} '{name_or_path}'; give the path of a file ({KINDS[kind]}), or a name: {names}."
+    )
 
 
 def find_body(name_or_path: str | Path) -> Path:

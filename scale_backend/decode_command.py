@@ -110,7 +110,8 @@ class Decode:
             for number, points, normals, colors in frames.decoded(decoder, missing, surface, part):
                 frames.write(files[number], points, normals, colors, topology)
                 bar.update()
-        print(f"{len(files)} frames, {topology['patch'].size} points each: {self.out}")
+        kind = "vertices" if len(topology["triangles"]) else "points"
+        print(f"{len(files)} frames of {topology['patch'].size:,} {kind}: {self.out}")
         return 0
 
     def _surface(self, summary: dict) -> str:

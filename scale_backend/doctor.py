@@ -45,8 +45,11 @@ OPTIONAL = {
 PIP_NAMES = {"yaml": "pyyaml", "PIL": "pillow"}
 
 
-def examine(device: str = "auto") -> dict:
-    """Everything that can be said, as JSON can hold it. `device`: the one that is asked for."""
+def examine(device: str = "auto", threads: int = 0) -> dict:
+    """Everything that can be said, as JSON can hold it.
+
+    device: the one that is asked for. threads: those that decode, where a running backend knows them.
+    """
     packages = [_package(name, *REQUIRED[name], True) for name in REQUIRED]
     packages += [_package(name, *OPTIONAL[name], False) for name in OPTIONAL]
     report = {
@@ -63,7 +66,7 @@ def examine(device: str = "auto") -> dict:
             "cores": os.cpu_count(),
         },
         "nvidia": nvidia_driver(),
-        **_examine_torch(device),
+        **_examine_torch(device, threads),
         "packages": packages,
         "assets": _assets(),
     }
@@ -74,7 +77,7 @@ def examine(device: str = "auto") -> dict:
     return report
 
 
-def _examine_torch(device: str) -> dict:
+def _examine_torch(device: str, threads: int) -> dict:
     """Version, devices, threads; a torch that is missing or broken is a finding, not an error."""
     nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": [],
                "precisions": [], "softplus": ""}  # fmt: skip
@@ -104,7 +107,7 @@ def _examine_torch(device: str) -> dict:
             {"kind": d.kind, "name": d.name, "memory": d.memory, "problem": d.problem} for d in devices.found_devices()
         ],
         "chosen": chosen,
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
         "units": devices.matrix_units(),
         "precisions": list(fast_precisions(chosen["device"])),
         "softplus": "torch" if softplus_jit() is None else "numba",

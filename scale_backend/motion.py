@@ -148,7 +148,10 @@ def load_motion(path: str | Path, up_axis: str | None = None, frame_rate: float 
     except _MotionError as error:
         raise ValueError(f"{path.name} {error}") from None
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path.name} could not be read as a motion (.npz in AMASS's format): {error}") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(
+            f"{path.name} could not be read as a motion ({reason}); choose an .npz file in AMASS's format."
+        ) from error
 
 
 class _MotionError(Exception):

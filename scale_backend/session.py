@@ -211,7 +211,7 @@ class Session:
             case "doctor":
                 from scale_backend.doctor import examine
 
-                return {"report": examine(self.service.device.kind)}, {}
+                return {"report": examine(self.service.device.kind, self.service.info()["threads"])}, {}
             case "open":
                 body = header.get("body")
                 path = None if body is None else _text(header, "body")

@@ -134,7 +134,7 @@ def wrong_requests(garment: Path, motion: Path, folder: Path) -> dict[str, list]
     good = ["decode", garment, "--motion", motion, *out]
     return {
         "There is no file": ["decode", folder / "absent.safetensors", "--motion", motion, *out],
-        "No garments asset is called 'absent'": ["decode", "absent", "--motion", motion, *out],
+        "There is no garment 'absent'; give the path": ["decode", "absent", "--motion", motion, *out],
         "cut.safetensors is cut short": ["decode", cut, "--motion", motion, *out],
         "could not be read as a motion": ["decode", garment, "--motion", garment, *out],
         "has no part 'whole body'": [*good, "--part", "whole-body"],

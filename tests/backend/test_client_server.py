@@ -48,6 +48,7 @@ def test_doctor_reports_from_the_backends_python(backend):
     report = backend.doctor()
     assert report["ok"] and report["python"]["executable"] == sys.executable
     assert report["chosen"]["device"] == "cpu"
+    assert report["threads"] == backend.info["threads"]  # those that decode, not those of torch itself
 
 
 def test_decoding_is_the_engines(backend, garment, garment_file):
@@ -243,7 +244,7 @@ def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
         r"\[2, 3\] is needed": lambda: backend.decode(garment, rotations, translation[:1]),
         r"\[2, S\] is needed": lambda: backend.decode(garment, rotations, translation, np.zeros((3, 10))),
         "There is no file": lambda: backend.open_garment(tmp_path / "absent.safetensors"),
-        "No garments asset is called 'absent'": lambda: backend.open_garment("absent"),
+        "There is no garment 'absent'; give the path": lambda: backend.open_garment("absent"),
         "cut.safetensors is cut short": lambda: backend.open_garment(cut),
         "text.safetensors is cut short or no garment": lambda: backend.open_garment(text),
         "absent.npz": lambda: backend.open_garment(garment_file, tmp_path / "absent.npz"),
