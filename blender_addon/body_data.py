@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # what is computed of a body is remembered for it
 class BodyData:
     """A body at rest: metres, Y up, facing +Z."""
 

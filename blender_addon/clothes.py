@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from bpy.types import Collection, Context, Depsgraph, Object
 
-from . import backend, baked_normals, character, garments, looks, materials, meshes, rig, skin_mask, surfaces
+from . import backend, baked_normals, character, fitting, garments, looks, materials, meshes, rig, skin_mask, surfaces
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
@@ -55,6 +55,14 @@ class Request:
             if self.entry.has_colors:
                 (colors,) = backend.get(launch).decode_colors(*pose[:2], surface, options["part"])
         return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, colors)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How clothes are decoded, beside what they are."""
+
+    push_out: bool = True
+    fit_to_rig: bool = True
 
 
 def all_clothes() -> list[Object]:
@@ -114,8 +122,8 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     depsgraph = context.evaluated_depsgraph_get()
     pose = rig.read_pose(target, depsgraph, found)
     worn = clothes_of(target)
-    push_out = worn[0].scale_clothing.push_out if worn else True
-    decoded = request(target, found, pose, garment.entry, surface, part, push_out).decode()
+    options = options_of(worn[0]) if worn else Options()
+    decoded = request(target, found, pose, garment.entry, surface, part, options).decode()
 
     obj = worn[0] if worn else _new_object(context, target)
     settings = obj.scale_clothing
@@ -183,14 +191,24 @@ def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
         mesh.attributes.remove(mesh.attributes[materials.COLOR])
 
 
+def options_of(obj: Object) -> Options:
+    return Options(obj.scale_clothing.push_out, obj.scale_clothing.fit_to_rig)
+
+
 def request(
-    target: Object, found: rig.RigJoints, pose: rig.Pose, entry: garments.Entry, surface: str, part: str, push_out: bool
+    target: Object,
+    found: rig.RigJoints,
+    pose: rig.Pose,
+    entry: garments.Entry,
+    surface: str,
+    part: str,
+    options: Options,
 ) -> Request:
     """What decoding a garment for a pose of a rig needs. Raises AddonError."""
-    body = backend.body_of(entry)
-    shape = rig.body_shape(target, body)
-    translation = pose.translation(rig.rest_pelvis(target, found, body, shape))
-    return Request(entry, pose.rotations, translation, shape, surface, part, push_out, rig.rest_frame(target, found))
+    fitted = fitting.body_for(target, found, backend.body_of(entry), options.fit_to_rig)
+    frame = fitted.frame(rig.rest_frame(target, found))
+    translation = fitted.translation(pose)
+    return Request(entry, pose.rotations, translation, fitted.shape, surface, part, options.push_out, frame)
 
 
 def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
@@ -200,7 +218,7 @@ def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
     found = rig.recognise(target)
     pose = rig.read_pose(target, depsgraph, found)
     entry = garments.entry(settings.garment)
-    return request(target, found, pose, entry, settings.surface, settings.part, settings.push_out)
+    return request(target, found, pose, entry, settings.surface, settings.part, options_of(obj))
 
 
 def put(obj: Object, decoded: Decoded) -> None:

@@ -22,7 +22,9 @@ def draw_choice(layout: UILayout, context: Context, garment: garments.Entry) -> 
             panel.draw_sentence(layout, context, garment.problem, "ERROR", margin=60.0)
         return
     target = clothes.rig_in_context(context)
-    warning = proportions.warning(target, garment) if target is not None else ""
+    worn = clothes.in_context(context)
+    to_bones = worn is None or worn.scale_clothing.fit_to_rig
+    warning = proportions.warning(target, garment, to_bones) if target is not None else ""
     if warning:
         panel.draw_sentence(layout.box(), context, warning, "ERROR", margin=60.0)
     header, body = layout.panel("SCALE_CLOTHING_garment_info", default_closed=True)

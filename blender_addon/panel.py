@@ -17,6 +17,7 @@ from . import (
     messages,
     paths,
     preferences,
+    proportions,
     rig,
     thickness,
 )
@@ -224,6 +225,9 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         live.enabled = not clothes.is_baked(worn)
         live.prop(settings, "live")
         column.prop(settings, "push_out")
+        fit = column.row()
+        fit.active = not clothes.is_baked(worn)
+        fit.prop(settings, "fit_to_rig", text=f"Fit to Rig{proportions.fit_told(worn)}")
         column.prop(settings, "hide_skin")
 
 

@@ -135,6 +135,13 @@ def _live_changed(self: ClothesSettings, context: Context) -> None:
     live.toggled(self.id_data, context)
 
 
+def _fit_changed(self: ClothesSettings, context: Context) -> None:
+    from . import live, skin_mask
+
+    live.toggled(self.id_data, context)
+    skin_mask.show(self.id_data, self.hide_skin)
+
+
 def _hide_skin_changed(self: ClothesSettings, _context: Context) -> None:
     from . import skin_mask
 
@@ -161,6 +168,13 @@ class ClothesSettings(PropertyGroup):
         description="Move cloth that ends up inside the body out of it",
         default=True,
         update=_live_changed,
+    )
+    fit_to_rig: BoolProperty(
+        name="Fit to Rig",
+        description="Let the clothes have the size and the proportions of the character's bones. Off: those of the "
+        "body that the garment was trained on. Shape keys of that body (Shape000 and so on) come first",
+        default=True,
+        update=_fit_changed,
     )
     hide_skin: BoolProperty(
         name="Hide Covered Skin",

@@ -9,7 +9,7 @@ from bpy.types import Object
 
 from scale_backend import joints
 
-from . import garments, paths, rig
+from . import fitting, garments, paths, rig
 from .body_data import read_body
 from .messages import AddonError
 
@@ -27,8 +27,11 @@ BEARABLE = 0.15  # the cloth still fits when a length differs by this much
 USUAL_SHAPE = 3.0  # of a shape coefficient: 1 is one standard deviation
 
 
-def warning(target: Object, entry: garments.Entry) -> str:
-    """What may make a garment fit a rig badly, in a sentence; empty where nothing does, or nothing is known."""
+def warning(target: Object, entry: garments.Entry, to_bones: bool = True) -> str:
+    """What may make a garment fit a rig badly, in a sentence; empty where nothing does, or nothing is known.
+
+    to_bones: the clothes are fitted to the rig's bones; what is told is what remains.
+    """
     if entry.summary is None:
         return ""
     try:
@@ -36,15 +39,30 @@ def warning(target: Object, entry: garments.Entry) -> str:
         file = paths.body_file(entry.summary["body"]["name"])
     except AddonError:
         return ""  # told elsewhere
-    frame = rig.rest_frame(target, found)
-    rest = rig.rest_joints(target, found) / frame.unit
-    shape = rig.body_shape(target, read_body(str(file)))
-    if rig.body_shape(target).any() and not shape.any():
+    body = read_body(str(file))
+    fitted = fitting.body_for(target, found, body, to_bones)
+    if rig.body_shape(target).any() and not rig.has_shapes_of(target, body):
         return (
             "The character's shape keys are not those of the body that the garment was trained on: "
-            "the clothes are for that body's mean shape; they may not fit."
+            "the clothes know its bones alone; they may not fit."
         )
-    return _sentence(str(file), rest.tobytes(), shape.tobytes())
+    frame = rig.rest_frame(target, found)
+    rest = rig.rest_joints(target, found) / frame.unit / fitted.size
+    return _sentence(str(file), rest.tobytes(), fitted.shape.tobytes())
+
+
+def fit_told(obj: Object) -> str:
+    """How near the fitted body's joints come to those of the rig that wears clothes, for a label."""
+    target, entry = obj.scale_clothing.rig, garments.entry(obj.scale_clothing.garment)
+    if target is None or entry.summary is None or not obj.scale_clothing.fit_to_rig:
+        return ""
+    try:
+        found = rig.recognise(target)
+        body = read_body(str(paths.body_file(entry.summary["body"]["name"])))
+    except AddonError:
+        return ""  # told elsewhere
+    fitted = fitting.body_for(target, found, body)
+    return f" (±{fitted.residual * 1000:.0f} mm)" if fitted.residual else ""
 
 
 @lru_cache(maxsize=64)

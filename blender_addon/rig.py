@@ -259,26 +259,30 @@ def shaped_mesh(rig: Object) -> Object | None:
     return None
 
 
-def body_shape(rig: Object, body: BodyData | None = None) -> np.ndarray:  # [10] float32
+def body_shape(target: Object, body: BodyData | None = None) -> np.ndarray:  # [10] float32
     """Shape coefficients from the shape keys of the rig's body mesh; zeros without.
 
     body: zeros too if the shape keys are those of another body model, where the same numbers mean other shapes.
     """
     shape = np.zeros(SHAPE_KEYS, np.float32)
-    mesh = shaped_mesh(rig)
+    mesh = shaped_mesh(target)
     if mesh is not None:
         blocks = mesh.data.shape_keys.key_blocks
         for index in range(SHAPE_KEYS):
             block = blocks.get(f"Shape{index:03d}")
             if block is not None and not block.mute:
                 shape[index] = block.value
-    if body is not None and shape.any() and not _has_shapes_of(mesh, body):
+    if body is not None and shape.any() and not has_shapes_of(target, body):
         shape[:] = 0.0
     return shape
 
 
-def _has_shapes_of(mesh: Object, body: BodyData) -> bool:
-    """Whether the first shape key moves the vertices as the body's first shape does, in whatever axes and units."""
+def has_shapes_of(target: Object, body: BodyData) -> bool:
+    """Whether the first shape key of the rig's body mesh moves the vertices as the body's first shape does, in whatever
+    axes and units; False without shape keys."""
+    mesh = shaped_mesh(target)
+    if mesh is None:
+        return False
     if len(mesh.data.vertices) != len(body.template):
         return mesh.scale_clothing.is_sample_body  # edited by its user
     keys = mesh.data.shape_keys

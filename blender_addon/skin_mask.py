@@ -54,7 +54,8 @@ def update(context: Context, obj: Object, garment: backend.OpenGarment, found: r
     frame = rig.rest_frame(target, found)
     surface, part = garment.entry.choose("MESH", settings.part)
     rest = rig.pose_at_rest(target, found)
-    cloth = clothes.request(target, found, rest, garment.entry, surface, part, push_out=True).decode().points
+    options = clothes.Options(push_out=True, fit_to_rig=settings.fit_to_rig)
+    cloth = clothes.request(target, found, rest, garment.entry, surface, part, options).decode().points
     triangles = backend.get().topology(garment.id, garments.WIRE_NAMES[surface], garments.WIRE_NAMES[part])["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
     cover = Cover(_tree(cloth), border, frame.unit)

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 from bpy.types import Depsgraph, Object, Scene
 
-from . import backend, clothes, garments, rig
+from . import backend, clothes, fitting, garments, rig
 from .messages import AddonError
 from .sampling import BATCH, Sampling
 
@@ -39,15 +39,16 @@ class Take:
         target = clothes.wearer(obj)
         found = rig.recognise(target)
         garment = backend.open_garment(garments.entry(obj.scale_clothing.garment))
-        return cls(obj, target, found, garment, rig.rest_frame(target, found))
+        fitted = fitting.body_for(target, found, garment.body, obj.scale_clothing.fit_to_rig)
+        return cls(obj, target, found, garment, fitted.frame(rig.rest_frame(target, found)))
 
     def add(self, depsgraph: Depsgraph) -> None:
         """Record the pose of the present frame."""
         pose = rig.read_pose(self.target, depsgraph, self.found)
-        shape = rig.body_shape(self.target, self.garment.body)
+        fitted = fitting.body_for(self.target, self.found, self.garment.body, self.obj.scale_clothing.fit_to_rig)
         self.rotations.append(pose.rotations)
-        self.translations.append(pose.translation(rig.rest_pelvis(self.target, self.found, self.garment.body, shape)))
-        self.shapes.append(shape)
+        self.translations.append(fitted.translation(pose))
+        self.shapes.append(fitted.shape)
         self.matrices.append(np.array(self.obj.evaluated_get(depsgraph).matrix_world))
 
     def digest(self) -> bytes:

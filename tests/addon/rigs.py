@@ -56,6 +56,7 @@ def build_rig(
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0),  # of the whole rest pose, metres
     in_a_pose: bool = False,
     toes: bool = False,  # as SUPR's rigs have them
+    rest: np.ndarray | None = None,  # [J, 3] joints of another body
 ) -> bpy.types.Object:
     generator = np.random.default_rng(seed)
     armature = bpy.data.armatures.new("Armature")
@@ -66,7 +67,8 @@ def build_rig(
     root = armature.edit_bones.new("root") if root_bone else None
     if root:
         root.tail = (0, 0, 0.1 * unit)
-    rest = a_pose(len(names))[0] if in_a_pose else body_joints(len(names))
+    if rest is None:
+        rest = a_pose(len(names))[0] if in_a_pose else body_joints(len(names))
     rest = (rest + np.array(offset)) @ to_armature.T * unit
     # names in another order than the model's: Blender's order means nothing
     bones = {index: armature.edit_bones.new(prefix + names[index]) for index in reversed(range(len(names)))}
