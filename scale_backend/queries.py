@@ -22,8 +22,8 @@ from scale_backend.positional_map import UVLayout, rasterise
 class Queries:
     """M queries on a carrier."""
 
-    corners: Tensor  # [M, 3] vertices of the triangle asked in
-    weights: Tensor  # [M, 3] barycentrics
+    corners: Tensor  # [M, K] the carrier's vertices round it: those of the triangle asked in, or more of them
+    weights: Tensor  # [M, K] their shares in its place: barycentrics; rows sum to 1
     taps: Tensor  # [M, K] pixels (row-major) whose features are mixed: K = 1 in patch mode, 4 in continuous mode
     tap_weights: Tensor  # [M, K], rows sum to 1
     uv: Tensor  # [M, 2] as the network sees it: (row, column) / (size - 1)
@@ -38,6 +38,19 @@ class Queries:
 
     def __getitem__(self, chosen: Tensor) -> Queries:
         return replace(self, **{k: v[chosen] for k, v in self.__dict__.items()})
+
+
+def join(first: Queries, second: Queries) -> Queries:
+    """One behind the other."""
+
+    def joined(name: str) -> Tensor:
+        a, b = getattr(first, name), getattr(second, name)
+        if name in ("corners", "weights"):
+            width = max(a.shape[1], b.shape[1])
+            a, b = (torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (a, b))
+        return torch.cat([a, b])
+
+    return Queries(**{name: joined(name) for name in first.__dict__})
 
 
 def patch_numbers(layout: UVLayout) -> Tensor:  # [H W] the number of each valid pixel, -1 on background

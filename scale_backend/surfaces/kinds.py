@@ -10,8 +10,10 @@ from scale_backend.carrier import Carrier
 from scale_backend.garment import Garment
 from scale_backend.garment_header import REFINEMENTS, GarmentError
 from scale_backend.gathering import gather_sum
-from scale_backend.queries import Queries, grid_queries, patch_queries, surface_queries
+from scale_backend.queries import Queries, grid_queries, join, patch_queries, surface_queries, vertex_queries
+from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.patches import patch_triangles
+from scale_backend.surfaces.seams import cut_at_seams, smooth_queries, weld
 from scale_backend.surfaces.smoothing import surface_smoothing
 from scale_backend.surfaces.subdivision import subdivide
 from scale_backend.surfaces.surface import Binding, RestDecoder, Surface
@@ -58,14 +60,24 @@ def part_of_points(garment: Garment, part: str) -> Tensor:  # [P N] bool
 def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
     """The carrier's own mesh, each vertex decoded at its own UV: topology and UVs stay the same in every frame.
 
-    Refined, each triangle is split in four `rounds` times, and the new vertices are decoded like the old ones.
+    Refined, each triangle is split in four `rounds` times, and the new vertices are decoded like the old ones, from
+    places on a smooth surface through the carrier.
     """
+    if not rounds:
+        queries = vertex_queries(carrier, garment.layout)
+        triangles, uv = carrier.triangles, carrier.uv[carrier.uv_triangles]
+        return Surface(queries, _topology(queries, carrier, _faces(triangles), _loops(uv)), own_normals=True)
     fine = subdivide(carrier.triangles, rounds)
-    triangle, weights = fine.homes(int(fine.triangles.max()) + 1)
-    queries = surface_queries(carrier, garment.layout, triangle, weights)
+    stencils = butterfly(carrier.triangles, len(carrier.template), rounds)
+    coarse, cut = (cut_at_seams(m, carrier.uv_triangles) for m in (subdivide(carrier.triangles, 0), fine))
+    queries = smooth_queries(carrier, garment.layout, cut, stencils)[: len(stencils.index)]
     uv = torch.einsum("tkc,tlk->tlc", carrier.uv[carrier.uv_triangles[fine.origin]], fine.weights)
-    triangles = fine.triangles.numpy().astype(np.int32)
-    return Surface(queries, _topology(queries, carrier, triangles, uv.flatten(0, 1).numpy()), own_normals=True)
+    topology = _topology(queries, carrier, _faces(fine.triangles), _loops(uv))
+    seams = weld(coarse, cut, stencils)
+    if seams is not None:
+        copies = coarse.triangle[len(carrier.template) :], coarse.weights[len(carrier.template) :]
+        queries = join(queries, surface_queries(carrier, garment.layout, *copies))
+    return Surface(queries, topology, own_normals=True, binding=seams)
 
 
 def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:
@@ -109,6 +121,14 @@ def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  
     u = (pixel % size + (column + 0.5) / side) / size
     v = 1 - (pixel // size + (row + 0.5) / side) / size
     return torch.stack([u, v], 1)[triangles.flatten()].numpy().astype(np.float32)
+
+
+def _faces(triangles: Tensor) -> np.ndarray:
+    return triangles.numpy().astype(np.int32)
+
+
+def _loops(uv: Tensor) -> np.ndarray:  # [T, 3, 2] -> [3 T, 2]
+    return uv.flatten(0, 1).numpy()
 
 
 def _topology(queries: Queries, carrier: Carrier, triangles: np.ndarray, uv: np.ndarray) -> dict[str, np.ndarray]:

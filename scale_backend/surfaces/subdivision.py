@@ -33,17 +33,22 @@ def subdivide(triangles: Tensor, rounds: int) -> Subdivided:  # [T, 3]
     return mesh
 
 
-def _split(mesh: Subdivided) -> Subdivided:
-    a, b, c = mesh.triangles.unbind(1)
-    count = int(mesh.triangles.max()) + 1
+def split_edges(triangles: Tensor) -> Tensor:  # [T, 3] -> [4 T, 3]
+    """Split triangles at the middles ab, bc, ca of their edges. New vertices are numbered behind the old ones, in the
+    order of (smaller end, larger end)."""
+    a, b, c = triangles.unbind(1)
+    count = int(triangles.max()) + 1
     ends = torch.stack([torch.stack([a, b], 1), torch.stack([b, c], 1), torch.stack([c, a], 1)], 1).sort(2).values
-    _, edge = (ends[..., 0] * count + ends[..., 1]).unique(return_inverse=True)  # [T, 3]
+    _, edge = (ends[..., 0] * count + ends[..., 1]).unique(return_inverse=True)
     ab, bc, ca = (count + edge).unbind(1)
-    triangles = torch.stack(
-        [torch.stack(corners, 1) for corners in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))], 1
-    )
+    four = [torch.stack(corners, 1) for corners in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
+    return torch.stack(four, 1).flatten(0, 1)
+
+
+def _split(mesh: Subdivided) -> Subdivided:
+    triangles = split_edges(mesh.triangles)
     wa, wb, wc = mesh.weights.unbind(1)
     wab, wbc, wca = (wa + wb) / 2, (wb + wc) / 2, (wc + wa) / 2
     corners = ((wa, wab, wca), (wab, wb, wbc), (wca, wbc, wc), (wab, wbc, wca))
     weights = torch.stack([torch.stack(three, 1) for three in corners], 1)
-    return Subdivided(triangles.flatten(0, 1), mesh.origin.repeat_interleave(4), weights.flatten(0, 1))
+    return Subdivided(triangles, mesh.origin.repeat_interleave(4), weights.flatten(0, 1))

@@ -15,7 +15,9 @@ from scale_backend.garment_header import GarmentError
 from scale_backend.positional_map import rasterise
 from scale_backend.queries import islands
 from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.patches import patch_triangles, sample_grid
+from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
 from tests.making import make_garment, skirt_carrier
 
@@ -157,3 +159,71 @@ def test_a_kind_that_is_not_offered_is_named(body):
         Decoder(make_garment("garment"), body).topology("patches")
     with pytest.raises(GarmentError, match="not 'mesh'"):
         Decoder(make_garment("body"), body).topology("mesh")
+
+
+def bumpy(columns: int = 24, rows: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    """A regular grid of triangles on a smooth bumpy surface; spacing 1 / columns."""
+    v, u = torch.meshgrid(torch.arange(rows) / columns, torch.arange(columns) / columns, indexing="ij")
+    number = torch.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = (n.flatten() for n in (number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]))
+    triangles = torch.cat([torch.stack([a, b, d], 1), torch.stack([a, d, c], 1)])
+    return torch.stack([u, v, height(u, v)], -1).flatten(0, 1), triangles
+
+
+def height(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return 0.1 * (9 * u).sin() * (7 * v).cos()
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_new_places_lie_on_the_smooth_surface(rounds):
+    vertices, triangles = bumpy()
+    stencils = butterfly(triangles, len(vertices), rounds)
+    fine = subdivide(triangles, rounds)
+    origin, weights = fine.homes(len(stencils.index))
+    flat = torch.einsum("vkc,vk->vc", vertices[triangles[origin]], weights)
+    smooth = (vertices[stencils.index] * stencils.weights[..., None]).sum(1)
+    assert torch.equal(smooth[: len(vertices)], vertices)
+    inner = ((flat[:, :2] > 0.13) & (flat[:, :2] < torch.tensor([0.82, 0.49]))).all(1)  # away from the borders
+    error = [(x[inner, 2] - height(x[inner, 0], x[inner, 1])).abs().mean() for x in (flat, smooth)]
+    assert error[1] < 0.15 * error[0]
+
+
+def test_any_mesh_has_stencils_that_keep_planes(body):
+    """Affine maps of the vertices carry over: odd valences, borders, cut corners, a fin on an edge."""
+    rest = skirt_carrier(body)
+    octahedron = [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1], [1, 5, 2], [2, 5, 3], [3, 5, 4], [4, 5, 1]]
+    fin = torch.tensor([[0, 1, 2], [1, 0, 3], [0, 1, 4]])
+    for triangles in (rest.triangles, torch.tensor(octahedron), fin, torch.tensor([[0, 1, 2]])):
+        count = int(triangles.max()) + 1
+        for rounds in (1, 2):
+            stencils = butterfly(triangles, count, rounds)
+            assert len(stencils.index) == int(subdivide(triangles, rounds).triangles.max()) + 1
+            assert torch.allclose(stencils.weights.sum(1), torch.ones(len(stencils.index)), atol=1e-6)
+            assert stencils.weights.abs().sum(1).max() < 2.5
+
+
+def test_charts_meet_at_their_seams(body):
+    """Decoded in its own chart, what lies beside a seam moves to it; the rest mesh's vertices stay."""
+    decoder = Decoder(make_garment("garment"), body)
+    pose, kind = some_pose(1), ("mesh-x16", "clothes")
+    coarse = len(decoder.carrier.template)
+    welded = decoder.decode(pose, surface="mesh-x16", push=False)[0][0]
+    prepared = decoder.prepare(*kind)
+    seams = prepared.binding
+    decoder.prepared[kind] = replace(prepared, binding=replace(seams, weights=torch.zeros_like(seams.weights)))
+    torn = decoder.decode(pose, surface="mesh-x16", push=False)[0][0]
+    assert torch.equal(welded[:coarse], torn[:coarse]) and not torch.equal(welded, torn)
+    fine = subdivide(decoder.host_carrier.triangles, 2)
+    cut = cut_at_seams(fine, decoder.host_carrier.uv_triangles)
+    on_seam = cut.vertex[len(welded) :].unique()
+    steps = [seam_steps(points, fine.triangles, cut.triangles, on_seam) for points in (torn, welded)]
+    assert steps[1] < 0.6 * steps[0]
+
+
+def seam_steps(points: torch.Tensor, triangles: torch.Tensor, cut: torch.Tensor, on_seam: torch.Tensor) -> float:
+    """How much longer edges at a seam are in the charts that must reach to it than in the one that owns it."""
+    edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    touched = torch.isin(edges, on_seam).sum(1) == 1
+    copied = (cut[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2) >= len(points)).any(1)
+    length = (points[edges[:, 0]] - points[edges[:, 1]]).norm(dim=1)
+    return float(length[touched & copied].mean() - length[touched & ~copied].mean())
