@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if not is_for_user(error):
             raise
-        print(error, file=sys.stderr)
+        from scale_backend.whole_files import told
+
+        print(told(error) if isinstance(error, OSError) else error, file=sys.stderr)
         return 2
 
 

@@ -75,8 +75,8 @@ class Garment:
 
 def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:
     """Write the file; beside first, then renamed. Weights of two and more dimensions are kept in 16 bits, or as they
-    are where they must be exact."""
-    from safetensors.torch import save_file
+    are where they must be exact. Raises OSError."""
+    from safetensors.torch import save
 
     tensors = {f"network.{k}": v if exact else _compact(v) for k, v in garment.network.state_dict().items()}
     tensors |= {f"layout.{k}": v for k, v in garment.layout.__dict__.items() if v is not None}
@@ -91,8 +91,8 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors["preview"] = torch.frombuffer(bytearray(garment.preview), dtype=torch.uint8)
     metadata = {METADATA_KEY: json.dumps(garment.metadata())}
     with written_whole(Path(path)) as beside:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata)
-        beside.chmod(0o644)  # safetensors writes files that only their owner may read
+        # not safetensors' own writer: its errors are not the system's, and only the owner may read its files
+        beside.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
 
 
 def _compact(value: Tensor) -> Tensor:

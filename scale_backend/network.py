@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MAP_SIZES = (32, 64, 128, 256)
 ACTIVATIONS = {"softplus": functional.softplus, "silu": functional.silu, "relu": functional.relu}
 
 
@@ -48,7 +49,7 @@ class NetworkSettings:
     """Whether a third branch of the MLP gives each point a colour."""
 
     def __post_init__(self) -> None:
-        if self.map_size not in (32, 64, 128, 256):
+        if self.map_size not in MAP_SIZES:
             raise ValueError(f"map_size must be 32, 64, 128 or 256, not {self.map_size}.")
         if self.up_mode not in ("upconv", "upsample"):
             raise ValueError(f"up_mode must be upconv or upsample, not '{self.up_mode}'.")

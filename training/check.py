@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from training.packed_frames import PackedFrame, PackedFrameError, read_packed
+from training.packed_frames import PackedFrame, PackedFrameError, map_size_of, read_packed
 from training.raw_frames import SPLITS, RawFramesError, read_garment, read_split
 
 FAR_PELVIS = 0.25  # metres: the middle of a normalised body is nearer to the origin
@@ -23,7 +23,8 @@ NAMED = 5  # faults of a kind that are told by name
 class CheckSettings:
     """Read every frame of a folder, raw or packed, and name what is wrong. Ends with status 1 if anything is."""
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, tyro.conf.arg(metavar="FOLDER"), tyro.conf.Positional]
+    """Folder of scale-train simulate or pack."""
 
 
 def run(settings: CheckSettings) -> dict[str, int]:
@@ -37,14 +38,16 @@ def run(settings: CheckSettings) -> dict[str, int]:
         paths = {split: sorted((folder / split).glob("*.npz")) for split in SPLITS if (folder / split).is_dir()}
         frames = {split: len(found) for split, found in paths.items()}
         if not sum(frames.values()):
-            raise PackedFrameError(f"{folder} holds neither raw frames (garment.npz) nor packed ones (train/*.npz).")
+            raise PackedFrameError(f"{folder} holds neither raw frames (garment.npz) nor packed ones (train/*.npz); "
+                                   "make them with scale-train simulate or pack.")  # fmt: skip
         faults = check_packed([path for found in paths.values() for path in tqdm(found, unit="frame")])
-    faults += [f"there is no split '{split}'" for split in ("train", "val") if not frames.get(split)]
+    faults += [f"there are no frames of the split '{split}'" for split in ("train", "val") if not frames.get(split)]
     print(", ".join(f"{count} frames in '{split}'" for split, count in frames.items()))
     for fault in faults:
         print(f"fault: {fault}")
     if faults:
-        raise PackedFrameError(f"{folder} has {len(faults)} faults; they are above.")
+        count = "1 fault; it is" if len(faults) == 1 else f"{len(faults)} faults; they are"
+        raise PackedFrameError(f"{folder} has {count} above. Pack or simulate those frames again, or delete them.")
     print("no faults")
     return frames
 
@@ -72,7 +75,7 @@ def check_packed(paths: list[Path]) -> list[str]:
     faults, sizes, bodies, names = [], Counter(), Counter(), Counter()
     for path in paths:
         try:
-            size = map_size(path)
+            size = map_size_of(path)
             frame = read_packed(path, size)
         except PackedFrameError as error:
             faults.append(str(error))
@@ -88,24 +91,10 @@ def check_packed(paths: list[Path]) -> list[str]:
     return faults + _repeated(names)
 
 
-def map_size(path: Path) -> int:
-    """Side of the largest positional map of a packed frame. Raises PackedFrameError."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            sizes = [int(name[6:]) for name in file.files if name.startswith("posmap") and name[6:].isdigit()]
-    except Exception as error:  # numpy raises many kinds for a damaged archive
-        raise PackedFrameError(f"{path.name} cannot be read as a packed frame; pack it again.") from error
-    if not sizes:
-        raise PackedFrameError(f"{path.name} has no positional map; pack it again.")
-    return max(sizes)
-
-
 def frame_faults(frame: PackedFrame) -> list[str]:
     from scipy.spatial import cKDTree
 
     faults, body = [], frame.body_vertices
-    if len(frame.points) != len(frame.normals) or not len(frame.points):
-        return [f"{len(frame.points)} points but {len(frame.normals)} normals"]
     lengths = np.linalg.norm(frame.normals, axis=1)
     if np.abs(lengths - 1).max() > 0.05:
         faults.append(f"normals of length {lengths.min():.2f} to {lengths.max():.2f}; they should be 1")

@@ -42,7 +42,7 @@ def save_checkpoint(folder: str | Path, step: int, state: dict) -> Path:
         if beside.is_file():
             beside.unlink()
         raise CheckpointError(f"The checkpoint could not be written to {folder} ({error.strerror}); earlier ones are "
-                              "whole. Free some space, then go on with --resume.") from error  # fmt: skip
+                              "whole: free some space, then go on with --resume.") from error  # fmt: skip
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from scale_backend.whole_files import told
+
 # subcommand: (module, its settings class, what it does)
 COMMANDS = {
     "simulate": ("training.simulate.run", "SimulateSettings", "simulate a garment on the body: raw frames"),
@@ -13,6 +15,7 @@ COMMANDS = {
     "pack": ("training.pack", "PackSettings", "raw frames or pairs of scan and body to packed frames"),
     "check": ("training.check", "CheckSettings", "look for faults in a folder of frames"),
     "posmap": ("training.posmap", "PosmapSettings", "positional map, mask and points of a UV template"),
+    "recipe": ("training.recipes", "RecipeSettings", "print a recipe that ships"),
     "train": ("training.train", "TrainSettings", "train a garment from a recipe"),
     "test": ("training.results", "ResultSettings", "packed frames through a garment: .ply files and figures"),
     "render": ("training.render", "RenderSettings", "pictures and a film of .ply results"),
@@ -42,17 +45,21 @@ def main(arguments: list[str] | None = None) -> int:
     import tyro
 
     path, settings_name, _ = COMMANDS[name]
-    module = import_module(path)
-    settings = tyro.cli(getattr(module, settings_name), prog=f"scale-train {name}", args=rest)
     try:
+        module = import_module(path)
+        settings = tyro.cli(getattr(module, settings_name), prog=f"scale-train {name}", args=rest)
         module.run(settings)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"scale-train {name}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    except OSError as error:
+        sentence = told(error)
+    except (ValueError, RuntimeError) as error:
+        sentence = " ".join(str(error).split())
+    else:
+        return 0
+    print(f"scale-train {name}: {sentence}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

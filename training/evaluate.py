@@ -14,6 +14,7 @@ import tyro
 from scale_backend.assets import find_garment, find_motion
 from scale_backend.body import Body, joint_transforms, load_body, pose_vertices, skin
 from scale_backend.carrier import pose_carrier
+from scale_backend.frame_files import write_whole
 from scale_backend.garment import Garment, load_garment
 from scale_backend.motion import matrices_from_axis_angle
 from training.dataset import spread
@@ -27,12 +28,13 @@ class EvaluateSettings:
     """Measure a garment against simulated frames it was not trained on: distances between surfaces in both
     directions, normals, share inside the body; beside them the same for the carrier when it is only skinned."""
 
-    garment: Annotated[str, tyro.conf.Positional]
+    garment: Annotated[str, tyro.conf.arg(metavar="GARMENT"), tyro.conf.Positional]
     """Garment: a name of those that ship, or a .safetensors file."""
     raw: Path | None = None
     """Raw folder with the frames; data/raw/GARMENT if not given. Where it lacks the split `test`, the held-out dance
     is simulated into it."""
     split: str = "test"
+    """train, val or test."""
     limit: int | None = None
     """At most this many frames, spread evenly."""
     body: str = "neutral"
@@ -40,6 +42,7 @@ class EvaluateSettings:
     json: Path | None = None
     """Where to write the figures as JSON; GARMENT-SPLIT.json in the current folder if not given."""
     threads: int = 0
+    """CPU threads; 0: torch's choice."""
 
 
 HELD_OUT_FRAMES = 30  # of the dance, evenly spaced
@@ -65,9 +68,8 @@ def run(settings: EvaluateSettings) -> dict:
     for title, table in tables.items():
         print(f"\n{format_table(title, table)}")
     path = settings.json or Path(f"{garment.name}-{settings.split}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figures = {"garment": garment.name, "frames": len(frames), "split": settings.split} | tables
-    path.write_text(json.dumps(figures, indent=1))
+    write_whole(path, json.dumps(figures, indent=1).encode())
     print(f"\nfigures: {path}")
     return tables
 

@@ -12,10 +12,12 @@ import torch
 import tyro
 
 from scale_backend.body import Body, load_body, pose_vertices
+from scale_backend.frame_files import write_whole
 from scale_backend.motion import matrices_from_axis_angle
+from scale_backend.network import MAP_SIZES
 from scale_backend.positional_map import UVLayout, positional_map, rasterise
 from training.clothed_body import ClothedBody, clothed_body, sample_scan
-from training.packed_frames import PackedFrame, write_packed
+from training.packed_frames import PackedFrame, map_size_of, write_packed
 from training.pairs import PairPacker, find_pairs, pack_pair
 from training.raw_frames import SPLITS, RawFramesError, RawGarment, read_garment, read_split
 from training.visibility import visible_skin
@@ -31,16 +33,19 @@ class PackSettings:
     OUT/<split>/<name>.npz; frames that are there already are left alone.
     """
 
-    raw: Annotated[Path, tyro.conf.Positional]
+    raw: Annotated[Path, tyro.conf.arg(metavar="RAW"), tyro.conf.Positional]
     """What to pack."""
     out: Path
     points: int = 40_000
     """Scan points a frame."""
     map_size: int = 32
+    """Side of the positional map, pixels: 32, 64, 128 or 256."""
     splits: tuple[str, ...] = ("train", "val", "test")
+    """Pack these alone."""
     limit: int | None = None
     """At most this many frames a split."""
     body: str = "neutral"
+    """The body of the frames, by name or path."""
     minimal: Path | None = None
     """The body of a single clothed file, if it is not beside it as NAME_minimal.obj."""
     split: str = "train"
@@ -67,26 +72,44 @@ def run(settings: PackSettings) -> int:
     unknown = set(settings.splits) - set(SPLITS)
     if unknown:
         raise RawFramesError(f"There is no split '{unknown.pop()}'; there are {', '.join(SPLITS)}.")
+    if settings.map_size not in MAP_SIZES or settings.points < 1:
+        raise RawFramesError(f"A frame has a map of {', '.join(map(str, MAP_SIZES))} pixels and at least one point; "
+                             f"{settings.map_size} pixels and {settings.points} points cannot be.")  # fmt: skip
+    check_out(settings.out, settings.map_size)
     if not (settings.raw / "garment.npz").is_file():
         return pack_pairs(settings)
     packer = make_packer(load_body(settings.body), read_garment(settings.raw), settings.points, settings.map_size)
-    written = 0
+    written, found = 0, False
     for split in settings.splits:
         if not list(settings.raw.glob(f"{split}-*.npz")):
-            print(f"{settings.raw} has no frames of the split '{split}'")
+            tqdm.write(f"{settings.raw} has no frames of the split '{split}'")
             continue
+        found = True
         frames = read_split(settings.raw, split, settings.limit)
         for i in tqdm(range(len(frames)), desc=split):
             path = settings.out / split / f"{frames.names[i]}.npz"
             if not path.exists():
                 write_packed(path, pack_frame(packer, frames.pose[i], frames.vertices[i], frames.names[i], seed=i))
                 written += 1
+    if not found:
+        raise RawFramesError(f"{settings.raw} has no frames of the splits {', '.join(settings.splits)}; make them with "
+                             "scale-train simulate, or name others with --splits.")  # fmt: skip
     return written
+
+
+def check_out(out: Path, map_size: int) -> None:
+    """Raises ValueError where frames with maps of another size lie, which would be left alone."""
+    for split in SPLITS:
+        there = next(iter((out / split).glob("*.npz")), None)
+        if there is not None and (size := map_size_of(there)) != map_size:
+            raise RawFramesError(f"{out} holds frames with maps of {size} pixels; choose another --out for those of "
+                                 f"{map_size}, or delete them.")  # fmt: skip
 
 
 def pack_pairs(settings: PackSettings) -> int:
     """Pack pairs of meshes, with OUT/pack-report.json: what was rejected, and why."""
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from functools import partial
     from multiprocessing import get_context
 
@@ -95,9 +118,11 @@ def pack_pairs(settings: PackSettings) -> int:
     if not settings.raw.exists():
         raise RawFramesError(f"There is no {settings.raw}; name a folder or a clothed file.")
     pairs, rejected = find_pairs(settings.raw, settings.minimal, settings.split)
+    pairs = [pair for pair in pairs if pair.split in settings.splits]
     if not pairs and not rejected:
-        raise RawFramesError(f"{settings.raw} holds neither frames of scale-train simulate nor pairs "
-                             "NAME_clothed.obj, NAME_minimal.obj.")  # fmt: skip
+        raise RawFramesError(f"{settings.raw} holds neither frames of scale-train simulate nor pairs NAME_clothed.obj, "
+                             f"NAME_minimal.obj of the splits {', '.join(settings.splits)}; bring some, or name "
+                             "another folder.")  # fmt: skip
     new = [pair for pair in pairs if not (settings.out / pair.split / f"{pair.name}.npz").exists()][: settings.limit]
     body = load_body(settings.body)
     if body.uv is None:
@@ -106,12 +131,15 @@ def pack_pairs(settings: PackSettings) -> int:
     work = partial(pack_pair, PairPacker(body, layout, settings.points, settings.out))
     with ProcessPoolExecutor(max(1, settings.processes), get_context("spawn")) as pool:
         answers = pool.map(work, new) if settings.processes > 1 else map(work, new)
-        reasons = list(tqdm(answers, total=len(new), desc="pairs", unit="pair"))
+        try:
+            reasons = list(tqdm(answers, total=len(new), desc="pairs", unit="pair"))
+        except BrokenProcessPool as error:
+            raise RuntimeError("A process that packed was ended from outside, perhaps for want of memory; try again "
+                               "with fewer --processes: what is packed stays.") from error  # fmt: skip
     rejected |= {pair.name: reason for pair, reason in zip(new, reasons, strict=True) if reason}
     written = len(new) - sum(map(bool, reasons))
-    settings.out.mkdir(parents=True, exist_ok=True)
     report = {"packed": written, "there already": len(pairs) - len(new), "rejected": rejected}
-    (settings.out / "pack-report.json").write_text(json.dumps(report, indent=1))
+    write_whole(settings.out / "pack-report.json", json.dumps(report, indent=1).encode())
     for name, reason in rejected.items():
         print(f"rejected {name}: {reason}")
     print(f"{written} pairs packed, {len(rejected)} rejected: {settings.out / 'pack-report.json'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scale_backend.whole_files import written_whole
+from scale_backend.whole_files import write_npz
 
 
 class PackedFrameError(ValueError):
@@ -39,8 +39,6 @@ class PackedFrame:
 
 def write_packed(path: str | Path, frame: PackedFrame) -> None:
     """Write beside, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         f"posmap{len(frame.positional_map)}": frame.positional_map.astype(np.float32),
         "body_verts": frame.body_vertices.astype(np.float32),
@@ -56,8 +54,7 @@ def write_packed(path: str | Path, frame: PackedFrame) -> None:
         arrays["root"] = frame.root.astype(np.float32)
     if frame.colors is not None:
         arrays["scan_color"] = frame.colors.astype(np.float32)
-    with written_whole(path) as beside, open(beside, "wb") as file:
-        np.savez(file, **arrays)
+    write_npz(Path(path), arrays)
 
 
 def packed_paths(folder: str | Path, split: str, spacing: int = 1) -> list[Path]:
@@ -77,6 +74,18 @@ def packed_paths(folder: str | Path, split: str, spacing: int = 1) -> list[Path]
     return files[::spacing]
 
 
+def map_size_of(path: Path) -> int:
+    """Side of the largest positional map of a packed frame. Raises PackedFrameError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            sizes = [int(name[6:]) for name in file.files if name.startswith("posmap") and name[6:].isdigit()]
+    except Exception as error:  # numpy raises many kinds for a damaged archive
+        raise PackedFrameError(f"{path.name} cannot be read as a packed frame; delete it and pack again.") from error
+    if not sizes:
+        raise PackedFrameError(f"{path.name} has no positional map; delete it and pack again.")
+    return max(sizes)
+
+
 def read_packed(path: str | Path, map_size: int = 32) -> PackedFrame:
     """Raises PackedFrameError for a file that lacks an array or holds a map of another size."""
     path = Path(path)
@@ -84,15 +93,27 @@ def read_packed(path: str | Path, map_size: int = 32) -> PackedFrame:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # numpy raises many kinds for a damaged archive
-        raise PackedFrameError(f"{path.name} cannot be read as a packed frame; pack it again.") from error
+        raise PackedFrameError(f"{path.name} cannot be read as a packed frame; delete it and pack again.") from error
     key = f"posmap{map_size}"
     if key not in arrays:
         there = ", ".join(name for name in arrays if name.startswith("posmap")) or "none"
-        raise PackedFrameError(f"{path.name} has no positional map of {map_size} pixels (there: {there}); set "
-                               "network.map_size in the recipe, or pack again.")  # fmt: skip
+        raise PackedFrameError(f"{path.name} has no positional map of {map_size} pixels (there: {there}); pack it "
+                               f"again with --map-size {map_size}, or train with another map_size.")  # fmt: skip
     missing = [name for name in ("body_verts", "scan_pc", "scan_n") if name not in arrays]
     if missing:
         raise PackedFrameError(f"{path.name} lacks {', '.join(missing)}; pack it again.")
+    shapes = {key: (map_size, map_size, 3), "body_verts": (None, 3), "scan_pc": (None, 3), "scan_n": (None, 3)}
+    for name, shape in shapes.items():
+        there = arrays[name].shape
+        if len(there) != len(shape) or any(s not in (None, t) for s, t in zip(shape, there, strict=True)):
+            wanted = " x ".join("n" if s is None else str(s) for s in shape)
+            raise PackedFrameError(f"{path.name} has {name} of the shape {list(there)} instead of {wanted}; pack it "
+                                   "again.")  # fmt: skip
+    count = len(arrays["scan_pc"])
+    lengths = {name: len(arrays[name]) for name in ("scan_n", "scan_cloth", "scan_color") if name in arrays}
+    if not count or any(length != count for length in lengths.values()):
+        told = ", ".join(f"{length} in {name}" for name, length in lengths.items())
+        raise PackedFrameError(f"{path.name} has {count} scan points but {told}; pack it again.")
     if not all(np.isfinite(arrays[name]).all() for name in (key, "body_verts", "scan_pc", "scan_n")):
         raise PackedFrameError(f"{path.name} holds numbers that are not finite; pack it again.")
     floats = {name: np.ascontiguousarray(arrays[name], np.float32) for name in (key, "body_verts", "scan_pc", "scan_n")}

@@ -43,6 +43,7 @@ def run(settings: PosmapSettings) -> Path:
     """Draw; the folder. Raises ValueError with one sentence for whatever the user can mend."""
     from scale_backend.point_files import write_points
     from scale_backend.positional_map import positional_map, rasterise
+    from scale_backend.whole_files import write_npz, written_whole
     from training.splatter import write_picture
     from training.surface_distance import vertex_normals
 
@@ -59,9 +60,11 @@ def run(settings: PosmapSettings) -> Path:
     scaled = np.where(mask[..., None], 255 * (drawn - low) / np.maximum(high - low, 1e-9), 0)
     write_picture(out / f"posmap{size}.png", (scaled + 0.5).astype(np.uint8))
     write_picture(out / f"mask{size}.png", np.repeat(255 * mask[..., None].astype(np.uint8), 3, axis=-1))
-    np.save(out / f"mask{size}.npy", mask.flatten())
-    np.savez_compressed(out / f"posmap{size}.npz", posmap=drawn, mask=mask, triangle=layout.triangle_index.numpy(),
-                        barycentrics=layout.barycentrics.numpy())  # fmt: skip
+    with written_whole(out / f"mask{size}.npy") as beside, open(beside, "wb") as file:
+        np.save(file, mask.flatten())
+    arrays = {"posmap": drawn, "mask": mask, "triangle": layout.triangle_index.numpy(),
+              "barycentrics": layout.barycentrics.numpy()}  # fmt: skip
+    write_npz(out / f"posmap{size}.npz", arrays, compress=True)
     faces = template.triangles.numpy()
     normals = vertex_normals(template.vertices.numpy(), faces)[faces[layout.triangle_index.numpy()[mask]]]
     normals = np.einsum("mkc,mk->mc", normals, layout.barycentrics.numpy()[mask])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from scale_backend.frame_files import write_whole
 from scale_backend.garment import Garment, save_garment
 from scale_backend.network import ScaleNetwork
 from training.checkpoints import save_checkpoint
-from training.config import Recipe
+from training.config import ConfigError, Recipe
 from training.dataset import Groundwork
 from training.model_card import model_card
 from training.splatter import png
@@ -28,6 +30,11 @@ class Run:
     def __init__(self, recipe: Recipe, groundwork: Groundwork, out: Path):
         self.recipe, self.groundwork, self.out = recipe, groundwork, Path(out)
         self.held_out = read_held_out(recipe, groundwork, self.out)
+        if self.held_out is None:
+            if recipe.patience is not None:
+                raise ConfigError(f"patience: {recipe.patience} goes by frames of the split 'val', and {recipe.data} "
+                                  "has none; make some, or leave patience away.")  # fmt: skip
+            print(f"{recipe.data} has no frames of the split 'val': nothing is measured while training.")
         self.table: dict = {}
         self.picture: np.ndarray | None = None
         self.writer = None
@@ -37,7 +44,8 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter
 
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "recipe.json").write_text(json.dumps(self.recipe.as_dict(), indent=1))
+        write_whole(self.out / "recipe.json", json.dumps(self.recipe.as_dict(), indent=1).encode())
+        threading.excepthook = told_once
         self.writer = SummaryWriter(str(self.out / "curves"), purge_step=trainer.step or None)
 
     def log(self, trainer, terms: dict[str, float], bar) -> None:
@@ -68,7 +76,7 @@ class Run:
             better = trainer.judge(self.table["all"]["to_truth_mean"])
             self.keep_figures(trainer, network, bar)
         if better or self.recipe.patience is None or not self.path.is_file():
-            self.write(self.garment(network, cloth, trainer))  # with the figures just measured
+            save_garment(self.path, self.garment(network, cloth, trainer))  # with the figures just measured
         self.writer.flush()
         return garment
 
@@ -94,16 +102,6 @@ class Run:
             self.picture = self.held_out.write_samples(network, self.recipe.name, folder)
             self.writer.add_image("val/samples", self.picture, trainer.step, dataformats="HWC")
 
-    def write(self, garment: Garment) -> None:
-        """Raises RuntimeError where the file cannot be written."""
-        from safetensors import SafetensorError
-
-        try:
-            save_garment(self.path, garment)
-        except (OSError, SafetensorError) as error:
-            raise RuntimeError(f"The garment could not be written to {self.path} ({error}); free some space and go "
-                               "on with --resume.") from error  # fmt: skip
-
     def save(self, trainer) -> None:
         save_checkpoint(self.out, trainer.step, trainer.state())
 
@@ -112,7 +110,10 @@ class Run:
         return self.recipe.patience is not None and trainer.stale >= self.recipe.patience
 
     def finish(self, trainer) -> Path:
-        if not self.exhausted(trainer):
+        if self.exhausted(trainer):
+            print(f"Stopped early at step {trainer.step}: {trainer.stale} validations in a row without progress. The "
+                  f"garment is that of step {trainer.best_step}, held-out {trainer.best:.2f} mm.")  # fmt: skip
+        else:
             self.validate(trainer)
         self.writer.close()
         return self.path
@@ -148,3 +149,10 @@ class Run:
             return b""
         half = self.picture.shape[0] // 2
         return png(self.picture[:half:2, :half:2])
+
+
+def told_once(failure: threading.ExceptHookArgs) -> None:
+    """For errors of threads: TensorBoard's writes curves, and raises what fails there (a full disk) with the next curve
+    too."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(failure)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_backend.whole_files import written_whole
+from scale_backend.whole_files import write_npz
 
 SPLITS = ("train", "val", "test", "path")
 FINEST_STEP = 2e-5  # metres; the range of a chunk over 65,535 is less than this for anything smaller than 1.3 m
@@ -61,7 +61,8 @@ def chunk_path(folder: Path, split: str, number: int) -> Path:
 
 def write_garment(folder: Path, garment: RawGarment) -> None:
     content = {field.name: getattr(garment, field.name) for field in fields(garment)}
-    _write(Path(folder) / "garment.npz", {name: np.asarray(value) for name, value in content.items()})
+    arrays = {name: np.asarray(value) for name, value in content.items()}
+    write_npz(Path(folder) / "garment.npz", arrays, compress=True)
 
 
 def read_garment(folder: Path) -> RawGarment:
@@ -90,7 +91,7 @@ def write_chunk(path: Path, frames: RawFrames) -> None:
     if not step <= COARSEST_STEP:
         raise RawFramesError(f"{path.name} spans more than 3 metres or is not finite: a frame has exploded.")
     quantised = np.round((frames.vertices - low) / step).astype(np.uint16)
-    _write(
+    write_npz(
         path,
         {
             "pose": frames.pose.astype(np.float32),
@@ -101,6 +102,7 @@ def write_chunk(path: Path, frames: RawFrames) -> None:
             "inside": frames.inside.astype(np.float32),
             "speed": frames.speed.astype(np.float32),
         },
+        compress=True,
     )
 
 
@@ -133,11 +135,6 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
         tuple(name for chunk in chunks for name in chunk.names)[:limit],
         *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("inside", "speed")),
     )
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with written_whole(path) as beside, open(beside, "wb") as file:
-        np.savez_compressed(file, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

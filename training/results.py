@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from scale_backend.frame_files import write_whole
 from training.config import ConfigError, Recipe, read_recipe
 
 WRITTEN_EVERY = 10
@@ -23,7 +24,7 @@ class ResultSettings:
     MODEL_FRAME_pred.ply (coloured by normals) and MODEL_FRAME_pred_patchcolor.ply, results.json and results.log.
     """
 
-    garment: Annotated[str, tyro.conf.Positional] = ""
+    garment: Annotated[str, tyro.conf.arg(metavar="GARMENT"), tyro.conf.Positional] = ""
     """Garment: a .safetensors file, or the name of one that ships; the config's own if not given."""
     config: Path | None = None
     """Recipe, or a config in the release's keys."""
@@ -32,6 +33,7 @@ class ResultSettings:
     out: Path | None = None
     """Folder for the results; results/GARMENT if not given."""
     split: str = "test"
+    """train, val or test."""
     every: int | None = None
     """Write every Nth frame; figures are always of all. 10 if not given, 1 where the config has
     save_all_results."""
@@ -42,6 +44,7 @@ class ResultSettings:
     normalised: bool = False
     """Leave root rotation and place out of the files, as the network sees the frames."""
     device: str = "auto"
+    """auto, cpu, cuda or mps."""
     threads: int = 0
     """CPU threads; 0: torch's choice."""
 
@@ -53,9 +56,10 @@ def run(settings: ResultSettings) -> dict[str, float]:
     from scale_backend.body import load_body
     from scale_backend.garment import load_garment
     from training.packed_frames import packed_paths
+    from training.recipes import find_recipe
     from training.train import choose_device
 
-    recipe = read_recipe(settings.config) if settings.config else None
+    recipe = read_recipe(find_recipe(settings.config)) if settings.config else None
     garment = load_garment(garment_path(settings, recipe))
     folder = settings.packed or packed_folder(recipe)
     paths = packed_paths(folder, settings.split, recipe.data_spacing if recipe else 1)[: settings.limit]
@@ -74,6 +78,10 @@ def garment_path(settings: ResultSettings, recipe: Recipe | None) -> Path:
     from scale_backend.assets import find_garment
 
     if settings.garment:
+        if settings.garment.endswith((".pt", ".pth")):
+            raise ConfigError(f"{settings.garment} is a checkpoint, not a garment; make one of a checkpoint of the "
+                              "research code with scale-backend import-checkpoint, of a training's with scale-train "
+                              "train --resume.")  # fmt: skip
         return find_garment(settings.garment)
     if recipe is None:
         raise ConfigError("Name a garment, or give --config for the garment of a training.")
@@ -136,8 +144,7 @@ def report(figures, name: str, folder: Path, split: str, out: Path) -> None:
             f"{mean['normal_degrees']:.2f}°")  # fmt: skip
     content = {"garment": name, "data": str(folder), "split": split, "frames": len(figures.rows),
                "weights": RELEASE_WEIGHTS, "mean": mean, "rows": figures.rows}  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(content, indent=1))
+    write_whole(out / "results.json", json.dumps(content, indent=1).encode())
     with open(out / "results.log", "a") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
     print(f"{line}\nfigures: {out / 'results.json'}")

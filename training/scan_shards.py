@@ -1,11 +1,11 @@
-"""Packed frames as memory-mapped shards: points are read from disk as they are needed, so that 50,000 frames of 40,000
-points train in a few GiB. What the network sees of a frame, 50 KB, is kept beside them, ready to use."""
+"""Packed frames as memory-mapped files: what a step needs is read from disk then, so that 50,000 frames of 40,000
+points train in a few GiB. Points are in shards; what the network sees of a frame, 60 KB, is ready for use in files
+beside them, which are mapped on the CPU and copied to other devices."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from training.dataset import Groundwork, PosedFrames
-from training.packed_frames import PackedFrame, read_packed
+from training.packed_frames import PackedFrame, PackedFrameError, read_packed
 from training.packed_poses import pose_packed
 
 SHARD_FRAMES = 256
-FORMAT = 2
+FORMAT = 3
+POSED = ("rotations", "maps", "base", "frames")
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,19 @@ def read_shards(
     paths: Sequence[Path], groundwork: Groundwork, folder: Path
 ) -> tuple[ScanShards, PosedFrames, tuple[str, ...]]:
     """Shards of packed frames, what the network sees of them, and their names. Written to the folder when it does not
-    hold those of these very files. Raises PackedFrameError."""
+    hold those of these very files. Raises PackedFrameError, also where there is no room for them."""
     key = _key(paths, groundwork)
     index = folder / "index.json"
     if not index.is_file() or json.loads(index.read_text()).get("key") != key:
-        beside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        beside = folder.with_name(f"{folder.name}.part")  # one name: what a kill leaves is overwritten by the next
         shutil.rmtree(beside, ignore_errors=True)
         try:
             _write(paths, groundwork, beside, key)
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(beside, folder)
+            beside.rename(folder)
+        except OSError as error:
+            raise PackedFrameError(f"{folder} could not be written ({error.strerror}), which takes as much room as the "
+                                   "packed frames; free some space, or choose another --out.") from error  # fmt: skip
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     content = json.loads(index.read_text())
@@ -86,10 +90,9 @@ def read_shards(
     def mapped(name: str) -> tuple[np.ndarray, ...]:
         return tuple(np.load(folder / f"{name}-{i:04d}.npy", mmap_mode="r") for i in range(content["shards"]))
 
-    def gathered(name: str) -> Tensor:
-        return torch.cat([torch.from_numpy(np.array(part)) for part in mapped(name)]).to(device)
-
-    posed = PosedFrames(*(gathered(name) for name in ("rotations", "maps", "base", "frames")))
+    # "c": nothing is written back; torch wants arrays that could be written to
+    ready = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in POSED)
+    posed = PosedFrames(*(torch.from_numpy(values).to(device) for values in ready))
     cloth, colors = (mapped(name) if content[name] else None for name in ("cloth", "colors"))
     place = np.array(content["place"], np.int64).reshape(-1, 3)
     return ScanShards(mapped("rows"), cloth, colors, place, device), posed, tuple(content["names"])
@@ -119,18 +122,30 @@ def _write(paths: Sequence[Path], groundwork: Groundwork, folder: Path, key: str
             names += [frame.name for frame in frames]
             for name in known:
                 known[name] &= all(getattr(frame, name) is not None for frame in frames)
-            _write_shard(folder, shards, frames, pose_packed(on_host, frames))
+            _write_shard(folder, shards, frames)
+            posed = pose_packed(on_host, frames)
+            for name in POSED:
+                _append(folder / f"{name}.npy", getattr(posed, name).numpy(), len(paths))
             shards += 1
     content = {"key": key, "shards": shards, "place": place, "names": names} | known
     (folder / "index.json").write_text(json.dumps(content))
 
 
-def _write_shard(folder: Path, number: int, frames: list[PackedFrame], posed: PosedFrames) -> None:
-    arrays = {name: getattr(posed, name).numpy() for name in ("rotations", "maps", "base", "frames")}
-    arrays["rows"] = np.concatenate([np.concatenate([frame.points, frame.normals], 1) for frame in frames])
+def _write_shard(folder: Path, number: int, frames: list[PackedFrame]) -> None:
+    arrays = {"rows": np.concatenate([np.concatenate([frame.points, frame.normals], 1) for frame in frames])}
     for name in ("cloth", "colors"):
         values = [getattr(frame, name) for frame in frames]
         if all(value is not None for value in values):
             arrays[name] = np.concatenate(values)
     for name, values in arrays.items():
-        np.save(folder / f"{name}-{number:04d}.npy", values)
+        _append(folder / f"{name}-{number:04d}.npy", values, len(values))
+
+
+def _append(path: Path, values: np.ndarray, total: int) -> None:
+    """Rows to a .npy file that will hold `total` of them."""
+    with open(path, "ab") as file:
+        if not file.tell():
+            shape = (total, *values.shape[1:])
+            descr = np.lib.format.dtype_to_descr(values.dtype)
+            np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        file.write(np.ascontiguousarray(values))

@@ -10,16 +10,17 @@ from typing import Annotated
 
 import tyro
 
+from scale_backend.whole_files import FULL
 from training.config import ConfigError, Recipe, read_recipe
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Train a garment. A recipe is a YAML file (training/configs); the garment file is written at each validation
-    and at the end. Ctrl-C saves and stops; --resume goes on."""
+    """Train a garment. Its file is written at each validation and at the end. Ctrl-C saves and stops; --resume goes
+    on."""
 
-    recipe: Annotated[Path, tyro.conf.Positional]
-    """The recipe, a YAML file."""
+    recipe: Annotated[Path, tyro.conf.arg(metavar="RECIPE"), tyro.conf.Positional]
+    """The recipe: a YAML file, or the name of one that ships (scale-train recipe)."""
     out: Path | None = None
     """Folder for checkpoints, curves and the garment; runs/NAME if not given."""
     data: str = ""
@@ -46,10 +47,11 @@ def run(settings: TrainSettings) -> Path:
     from training.dataset import read_groundwork
     from training.distributed import Onlooker, team
     from training.progress import Run
+    from training.recipes import find_recipe
     from training.supervision import read_supervision
     from training.trainer import Trainer
 
-    recipe = read_recipe(settings.recipe, **({"data": settings.data} if settings.data else {}))
+    recipe = read_recipe(find_recipe(settings.recipe), **({"data": settings.data} if settings.data else {}))
     if settings.minutes is not None:
         recipe = replace(recipe, minutes=settings.minutes)
     if settings.steps is not None:
@@ -64,6 +66,7 @@ def run(settings: TrainSettings) -> Path:
     resume = settings.resume or recipe.task == "resume"
     if checkpoints(out) and not resume:
         raise ConfigError(f"{out} holds a training already; go on with --resume, or choose another --out.")
+    check_data(recipe)
     state = newest_state(out, device) if resume else None
 
     with team(device) as (processes, device):
@@ -75,7 +78,29 @@ def run(settings: TrainSettings) -> Path:
         if state is not None:
             trainer.restore(state)
         books = Run(recipe, groundwork, out) if processes.leads else Onlooker(out / f"{recipe.name}.safetensors")
-        return train(trainer, books)
+        try:
+            return train(trainer, books)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise RuntimeError(f"{error.filename or out} could not be written ({error.strerror}); free some space and "
+                               "go on with --resume.") from error  # fmt: skip
+
+
+def check_data(recipe: Recipe) -> None:
+    """Raises ConfigError for a folder that cannot hold what the recipe asks for."""
+    folder = Path(recipe.data)
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {folder} with frames; make it with scale-train simulate or pack, or "
+                          "name another with --data.")  # fmt: skip
+    if (folder / "garment.npz").is_file():
+        return
+    if not any(folder.glob("*.npz")) and not any(folder.glob("*/*.npz")):
+        raise ConfigError(f"{folder} holds no frames; make them with scale-train simulate or pack, or name another "
+                          "folder with --data.")  # fmt: skip
+    if recipe.carrier == "garment":
+        raise ConfigError(f"{folder} holds packed frames, which tell nothing of a garment's own surface; set carrier: "
+                          "body in the recipe, or name a folder of scale-train simulate.")  # fmt: skip
 
 
 def with_colors(recipe: Recipe, data) -> Recipe:

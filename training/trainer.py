@@ -38,7 +38,7 @@ class Trainer:
         self.team.join(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.step, self.seconds = 0, 0.0
-        self.best, self.stale = math.inf, 0  # lowest held-out error, and validations since
+        self.best, self.best_step, self.stale = math.inf, 0, 0  # lowest held-out error, its step, validations since
 
     @property
     def steps(self) -> int:
@@ -55,7 +55,9 @@ class Trainer:
     def judge(self, error: float) -> bool:
         """Take note of a validation; whether it is the best so far."""
         better = error < self.best
-        self.best, self.stale = min(error, self.best), 0 if better else self.stale + 1
+        if better:
+            self.best, self.best_step = error, self.step
+        self.stale = 0 if better else self.stale + 1
         return better
 
     def every(self, steps: int, epochs: float | None) -> int:
@@ -139,6 +141,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "best_step": self.best_step,
             "stale": self.stale,
             "frames": len(self.data),
             "settings": asdict(self.recipe.network),
@@ -164,6 +167,7 @@ class Trainer:
                                   "take the recipe it was made with, or another output folder.") from error  # fmt: skip
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.best, self.stale = float(state.get("best", math.inf)), int(state.get("stale", 0))
+        self.best_step = int(state.get("best_step", 0))
         if "random" in state:
             torch.set_rng_state(state["random"].cpu())
         if state.get("frames", len(self.data)) != len(self.data):

@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 
 from training.cli import COMMANDS, main
+from training.recipes import find_recipe, shipped
 
 
 def test_usage_names_every_command(capsys):
@@ -33,7 +34,25 @@ def test_every_command_has_settings_and_run(name):
 def test_a_mistake_is_one_sentence_and_a_failing_exit(capsys, tmp_path):
     assert main(["train", str(tmp_path / "none.yaml")]) == 1
     error = capsys.readouterr().err.strip()
-    assert error.startswith("scale-train train: The recipe") and "\n" not in error
+    assert error.startswith("scale-train train: There is no recipe") and "\n" not in error
+
+
+def test_recipes_that_ship_are_listed_and_printed(capsys):
+    assert main(["recipe"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in shipped())
+    assert main(["recipe", "dress"]) == 0
+    assert capsys.readouterr().out == find_recipe("dress").read_text()
+    assert main(["recipe", "dres"]) == 1
+    assert "There is no recipe dres; name a YAML file, or one that ships (dress" in capsys.readouterr().err
+
+
+def test_help_says_what_is_wanted(capsys):
+    for command, name in (("evaluate", "GARMENT"), ("test", "GARMENT"), ("train", "RECIPE"), ("check", "FOLDER")):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        printed = capsys.readouterr().out
+        assert ended.value.code == 0 and name in printed and " STR" not in printed.splitlines()[0]
 
 
 def test_usage_needs_no_torch():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-
+import av
 import numpy as np
 import pytest
 import trimesh
@@ -59,7 +58,29 @@ def test_both_sets_are_drawn_from_one_camera(tmp_path):
     assert all(picture.shape == (96, 96, 3) for picture in pictures)
     inside = [np.nonzero((picture < 250).any(-1)) for picture in pictures]
     assert inside[1][1].mean() > inside[0][1].mean() + 5  # the second ball is elsewhere: the camera stood still
-    assert (tmp_path / "pictures" / "normals.mp4").is_file() == (shutil.which("ffmpeg") is not None)
+    for kind in ("normals", "patches"):
+        with av.open(str(tmp_path / "pictures" / f"{kind}.mp4")) as film:
+            assert film.streams.video[0].codec.name == "h264" and float(film.streams.video[0].average_rate) == 24
+            frames = [frame.to_image().convert("L") for frame in film.decode(video=0)]
+        assert len(frames) == 2
+        drawn = sorted((tmp_path / "pictures" / kind).glob("*.png"))
+        for frame, path in zip(frames, drawn, strict=True):  # in grey: colours have half the film's resolution
+            assert np.abs(np.asarray(frame, int) - np.asarray(Image.open(path).convert("L"), int)).mean() < 4
+
+
+def test_pictures_are_1024_pixels_wide_and_kept(tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    write_results(tmp_path, "g_a.0", ball.vertices, ball.vertices, np.arange(len(ball.vertices)))
+    picture = tmp_path / "pictures" / "normals" / "g_a.0_pred.png"
+    for options, size in (([], 1024), (["--size", "33"], 33)):
+        assert main(["render", str(tmp_path), *options]) == 0
+        assert Image.open(picture).size == (size, size)
+    written = picture.stat().st_mtime_ns
+    assert main(["render", str(tmp_path), "--size", "33", "--frame-rate", "12.5"]) == 0
+    assert picture.stat().st_mtime_ns == written
+    with av.open(str(tmp_path / "pictures" / "normals.mp4")) as film:
+        video = film.streams.video[0]
+        assert (video.width, video.height, float(video.average_rate)) == (32, 32, 12.5)  # H.264 wants even sides
 
 
 def test_nothing_to_draw_is_told(tmp_path, capsys):

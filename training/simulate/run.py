@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -25,21 +26,28 @@ from .workers import Job, drape_jobs
 
 @dataclass(frozen=True)
 class SimulateSettings:
-    """Settings of `scale-train simulate`."""
+    """Drape a garment over many poses of the body with Blender's cloth simulation: the frames to train it from.
+
+    Writes OUT/garment.npz (the rest mesh), OUT/SPLIT-NUMBER.npz (the frames) and OUT/SPLIT-report.json (how many were
+    left out, and why). A run that was stopped goes on when it is started again.
+    """
 
     garment: str = "dress"
-    out: Path = Path("data/raw/dress")
+    """dress or tee-trousers."""
+    out: Path | None = None
+    """Raw folder, of one garment with all its splits; data/raw/GARMENT if not given."""
     split: str = "train"
-    """train, val, test or path."""
+    """train, val, test or path. Give each split a seed of its own."""
     count: int = 1000
     """How many poses (with a motion: frames evenly spaced over it)."""
     seed: int = 1
-    """Of the random poses: any prefix of a seed's poses is a balanced sample."""
+    """Of the random poses, within the joints' limits: any prefix of a seed's poses is a balanced sample."""
     motion: Path | None = None
-    """Take the poses from a motion file instead (root rotation removed)."""
+    """Take the poses from a motion file in AMASS's format (.npz) instead; the root's rotation is removed."""
     chunk: int = 20
-    """Frames a file."""
+    """Frames a file; what is lost when a run is stopped."""
     processes: int = 1
+    """Poses simulated at the same time; one for each core is the most that helps."""
     path_test: int = 0
     """Instead of frames, test how far the path to a pose matters, on so many poses."""
 
@@ -47,23 +55,23 @@ class SimulateSettings:
 def run(settings: SimulateSettings) -> None:
     """Raises RawFramesError for settings that cannot be used and RuntimeError if a worker fails."""
     find_recipe(settings.garment)
+    _check_blender()
     if settings.split not in SPLITS:
         raise RawFramesError(f"There is no split '{settings.split}': choose one of {', '.join(SPLITS)}.")
     if settings.count < 1 or settings.chunk < 1 or settings.processes < 1:
         raise RawFramesError("The numbers of poses, frames a file and processes have to be at least 1.")
+    out = settings.out or Path("data/raw") / settings.garment
     if settings.path_test:
-        _run_path_test(settings)
+        _run_path_test(settings, out)
         return
     if settings.motion is not None:
-        simulate_motion(
-            settings.garment, settings.motion, settings.count, settings.out, settings.processes, settings.split
-        )
+        simulate_motion(settings.garment, settings.motion, settings.count, out, settings.processes, settings.split)
         return
     body = load_skinned_body()
     named = islice(random_poses(settings.seed, partial(joint_positions, body)), settings.count)
     kinds, poses = zip(*named, strict=True)
     names = [f"{settings.seed}-{number:04d}-{kind}" for number, kind in enumerate(kinds)]
-    simulate_poses(settings.garment, poses, names, settings.out, settings.split, settings.processes, settings.chunk)
+    simulate_poses(settings.garment, poses, names, out, settings.split, settings.processes, settings.chunk)
 
 
 def simulate_motion(
@@ -72,6 +80,7 @@ def simulate_motion(
     """Simulate frames evenly spaced over a motion, the root removed, into a raw folder."""
     from scale_backend.motion import load_motion
 
+    _check_blender()
     motion = load_motion(Path(motion_path))
     rotations = np.zeros((len(motion.rotations), 24, 3))
     shared = min(22, motion.rotations.shape[1])  # hands touch no cloth
@@ -103,6 +112,13 @@ def simulate_poses(
         drape_jobs(folder, jobs, folder / f"{split}-report.json", min(processes, len(jobs)))
 
 
+def _check_blender() -> None:
+    """Before anything is written. Raises RuntimeError."""
+    if find_spec("bpy") is None:
+        raise RuntimeError("Cloth is simulated by Blender's Python module, which this Python lacks; with Python 3.11 "
+                           "install it by pip install 'bpy==4.5.15' 'numpy<2'.")  # fmt: skip
+
+
 def _prepare(folder: Path, garment_name: str) -> None:
     """Write the rest mesh, or see that the folder's is this garment made in this way."""
     recipe = json.dumps(
@@ -124,11 +140,11 @@ def _prepare(folder: Path, garment_name: str) -> None:
     write_garment(folder, make_garment(garment_name, body).raw(body, recipe))
 
 
-def _run_path_test(settings: SimulateSettings) -> None:
+def _run_path_test(settings: SimulateSettings, out: Path) -> None:
     from tqdm import tqdm
 
     from .path_test import path_test, table, write_table
 
     rows = path_test(settings.garment, settings.seed, settings.path_test, progress=tqdm)
     print(table(rows))
-    print(f"Written to {write_table(settings.out, settings.garment, rows)}")
+    print(f"Written to {write_table(out, settings.garment, rows)}")
