@@ -13,7 +13,7 @@ from . import backend, baked_normals, character, fitting, garments, looks, mater
 from .messages import AddonError
 
 CACHE_MODIFIER = "SCALE Bake"
-NORMAL, PATCH, REGION = "normal", "patch", "region"
+NORMAL, PATCH = "normal", "patch"
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> No
     else:
         meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(patch))
     if "region" in topology:
-        meshes.set_attribute(mesh, REGION, "INT", topology["region"])
+        meshes.set_attribute(mesh, materials.REGION, "INT", topology["region"])
+        meshes.set_material_indices(mesh, meshes.pieces(topology["triangles"], len(patch)))
     meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", decoded.normals)
     _color(mesh, decoded)
     mesh.color_attributes.active_color = mesh.color_attributes[materials.PATCH_COLOR]

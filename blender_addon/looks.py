@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 from bpy.types import Material, Object
 
-from . import fabrics, materials, surfaces
+from . import fabrics, garments, materials, surfaces
 
 
 def offered(obj: Object) -> list[str]:
@@ -15,36 +15,80 @@ def offered(obj: Object) -> list[str]:
 
 
 def apply(obj: Object) -> None:
-    """Give clothes the material that their settings ask for."""
+    """Give clothes the materials that their settings ask for."""
     settings = obj.scale_clothing
-    is_points = settings.surface == "POINTS"
-    _show(obj, _cloth(obj) if settings.look == "CLOTH" else materials.look(settings.look, is_points))
+    for slot, piece in enumerate(_pieces(obj)):
+        is_cloth = settings.look == "CLOTH"
+        _show(
+            obj, slot, _cloth(obj, piece) if is_cloth else materials.look(settings.look, settings.surface == "POINTS")
+        )
 
 
 def renew(obj: Object) -> None:
     """After clothes were generated: their look again, on the new shape. A material of the user's own stays."""
-    cloth = obj.scale_clothing.cloth_material
-    if cloth is not None and fabrics.node(cloth) is not None:
-        fabrics.node(cloth).inputs[fabrics.UV_SIZE].default_value = uv_size(obj)
+    _name_pieces(obj)
+    for piece in (obj.scale_clothing, *obj.scale_clothing.pieces):
+        fabric = piece.cloth_material and fabrics.node(piece.cloth_material)
+        if fabric:
+            fabric.inputs[fabrics.UV_SIZE].default_value = uv_size(obj)
     if obj.scale_clothing.look not in offered(obj):  # of another garment
         obj.scale_clothing.look = "CLOTH"
     shown = obj.data.materials[0] if obj.data.materials else None
-    if shown is None or shown == cloth or materials.is_look(shown):
+    if shown is None or shown == obj.scale_clothing.cloth_material or materials.is_look(shown):
         apply(obj)
     else:
         surfaces.set_material(obj, shown)
 
 
-def weave(obj: Object) -> None:
-    """Another fabric; its colour too, where the user has not picked one."""
+def weave(obj: Object, piece) -> None:
+    """Another fabric for clothes or a piece of them; its colour too, where the user has not picked one."""
+    fabrics.weave(_cloth(obj, piece), piece.fabric)
+    piece.color = fabrics.preset_color(piece.fabric, piece.color)
+
+
+def dye(obj: Object, piece) -> None:
+    fabrics.dye(_cloth(obj, piece), piece.color)
+    if piece == obj.scale_clothing:
+        obj.color = piece.color  # for the solid view that shows objects' colours
+
+
+def _pieces(obj: Object) -> list:
+    """The settings of what each material slot shows: those of the clothes, or a piece's that is of another fabric."""
     settings = obj.scale_clothing
-    fabrics.weave(_cloth(obj), settings.fabric)
-    settings.color = fabrics.preset_color(settings.fabric, settings.color)
+    return [settings, *(piece if piece.is_apart else settings for piece in settings.pieces)]
 
 
-def dye(obj: Object) -> None:
-    fabrics.dye(_cloth(obj), obj.scale_clothing.color)
-    obj.color = obj.scale_clothing.color  # for the solid view that shows objects' colours
+def _name_pieces(obj: Object) -> None:
+    """Settings for each piece beside the first, which keep their choices where the garment is of the same pieces."""
+    pieces, mesh = obj.scale_clothing.pieces, obj.data
+    names = piece_names(obj)
+    if names != [piece.name for piece in pieces]:
+        pieces.clear()
+        for name in names:
+            pieces.add().name = name
+    while len(mesh.materials) > 1 + len(pieces) and _is_ours(mesh.materials[-1]):
+        mesh.materials.pop()
+
+
+def _is_ours(material: Material | None) -> bool:
+    return material is None or materials.is_look(material) or fabrics.node(material) is not None
+
+
+def piece_names(obj: Object) -> list[str]:
+    """What the pieces beside the first are called: by the regions that they have."""
+    mesh = obj.data
+    region = mesh.attributes.get(materials.REGION)
+    names = (garments.entry(obj.scale_clothing.garment).summary or {}).get("region_names", [])
+    index = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", index)
+    if region is None or not index.any():
+        return []
+    regions, first = np.empty(len(mesh.vertices), np.int32), np.empty(len(mesh.loops), np.int32)
+    region.data.foreach_get("value", regions)
+    mesh.loops.foreach_get("vertex_index", first)
+    of_face = regions[first[::3]]
+    return [", ".join(names[each] for each in np.unique(of_face[index == piece]) if each < len(names)).capitalize()
+            or f"Piece {piece + 1}" for piece in range(1, index.max() + 1)]  # fmt: skip
 
 
 def uv_size(obj: Object) -> float:
@@ -67,29 +111,37 @@ def uv_size(obj: Object) -> float:
     return float(np.sqrt(area / uv_area) * scale) if uv_area > 0 else 1.0
 
 
-def _cloth(obj: Object) -> Material:
-    """The cloth material of clothes; made when it is first asked for. Copies of clothes get copies of it."""
-    settings = obj.scale_clothing
-    cloth = settings.cloth_material
-    wearer = settings.rig.name if settings.rig else obj.name
+def _cloth(obj: Object, piece) -> Material:
+    """The cloth material of clothes or of a piece; made when it is first asked for. Copies of clothes get copies."""
+    cloth = piece.cloth_material
+    wearer = obj.scale_clothing.rig.name if obj.scale_clothing.rig else obj.name
+    name = f"{wearer} Cloth" if piece == obj.scale_clothing else f"{wearer} {piece.name}"
     if cloth is None or fabrics.node(cloth) is None:
-        cloth = fabrics.make_material(f"{wearer} Cloth", uv_size(obj))
-        fabrics.weave(cloth, settings.fabric)
-        fabrics.dye(cloth, settings.color)
-        settings.cloth_material = cloth
-        obj.color = settings.color
-    elif any(other != obj and other.scale_clothing.cloth_material == cloth for other in bpy.data.objects):
-        shown = obj.data.materials and obj.data.materials[0] == cloth
-        cloth = settings.cloth_material = cloth.copy()
-        cloth.name = f"{wearer} Cloth"
-        if shown:
-            _show(obj, cloth)
+        cloth = fabrics.make_material(name, uv_size(obj))
+        fabrics.weave(cloth, piece.fabric)
+        fabrics.dye(cloth, piece.color)
+        piece.cloth_material = cloth
+        if piece == obj.scale_clothing:
+            obj.color = piece.color
+    elif any(cloth in _cloths(other) for other in bpy.data.objects if other != obj):
+        copy = piece.cloth_material = cloth.copy()
+        copy.name = name
+        for slot, shown in enumerate(obj.data.materials):
+            if shown == cloth:
+                _show(obj, slot, copy)
+        cloth = copy
     return cloth
 
 
-def _show(obj: Object, material: Material) -> None:
-    if obj.data.materials:
-        obj.data.materials[0] = material
-    else:
-        obj.data.materials.append(material)
-    surfaces.set_material(obj, material)
+def _cloths(obj: Object) -> list[Material | None]:
+    settings = obj.scale_clothing
+    return [settings.cloth_material, *(piece.cloth_material for piece in settings.pieces)]
+
+
+def _show(obj: Object, slot: int, material: Material) -> None:
+    shown = obj.data.materials
+    while len(shown) <= slot:
+        shown.append(None)
+    shown[slot] = material
+    if slot == 0:
+        surfaces.set_material(obj, material)

@@ -16,6 +16,7 @@ LOOKS = (
     ("PATCHES", "Patches", "One colour for each patch of the garment"),
     ("COLORS", "Colors", "The colours of the scans that the garment was trained on"),
 )
+REGION = "region"  # the attribute that tells the parts of a garment's mesh
 COLOR = "color"  # the attribute that garments of coloured scans have
 PATCH_COLOR = "patch_color"
 SHARED = (

@@ -7,6 +7,8 @@ import numpy as np
 from bpy.types import Mesh, ShapeKey
 from mathutils import Matrix
 
+MOST_PIECES = 8  # of a garment; a surface in more, as one of patches, is not told apart
+
 
 def make_mesh(name: str, points: np.ndarray, triangles: np.ndarray) -> Mesh:
     """A smooth mesh; without triangles, loose vertices. points [V, 3] float32, triangles [T, 3]."""
@@ -63,6 +65,25 @@ def set_attribute(mesh: Mesh, name: str, kind: str, values: np.ndarray, domain: 
     field = {"FLOAT_VECTOR": "vector", "FLOAT_COLOR": "color", "INT": "value"}[kind]
     dtype = np.int32 if kind == "INT" else np.float32
     attribute.data.foreach_set(field, np.ascontiguousarray(values, dtype).ravel())
+
+
+def set_material_indices(mesh: Mesh, indices: np.ndarray) -> None:  # [T] int
+    mesh.polygons.foreach_set("material_index", np.ascontiguousarray(indices, np.int32))
+
+
+def pieces(triangles: np.ndarray, vertex_count: int) -> np.ndarray:  # [T, 3] -> [T]
+    """The number of the connected piece that each triangle belongs to, in the order of their first vertices; all 0
+    where the surface is in more than MOST_PIECES: those are no pieces of clothes."""
+    label = np.arange(vertex_count)
+    while True:  # the smallest number spreads along edges, and jumps to where that one points
+        smallest = label[triangles].min(1)
+        before = label.copy()
+        np.minimum.at(label, triangles, smallest[:, None])
+        label = label[label]
+        if (label == before).all():
+            break
+    found, number = np.unique(label[triangles[:, 0]], return_inverse=True)
+    return number if len(found) <= MOST_PIECES else np.zeros(len(triangles), int)
 
 
 def set_uv(mesh: Mesh, uv: np.ndarray) -> None:  # [3 T, 2] a corner

@@ -253,6 +253,11 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
             row.prop(settings, "fabric")
             row.operator("scale_clothing.add_fabric_assets", text="", icon="ASSET_MANAGER")
             layout.prop(settings, "color")
+            for piece in settings.pieces:
+                layout.prop(piece, "is_apart", text=f"Own Fabric: {piece.name}")
+                if piece.is_apart:
+                    layout.prop(piece, "fabric")
+                    layout.prop(piece, "color")
         if settings.surface == "POINTS":
             layout.prop(settings, "radius")
         else:

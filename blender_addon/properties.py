@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import (
     BoolProperty,
+    CollectionProperty,
     EnumProperty,
     FloatProperty,
     FloatVectorProperty,
@@ -117,12 +118,12 @@ def _look_changed(self: ClothesSettings, _context: Context) -> None:
     looks.apply(self.id_data)
 
 
-def _fabric_changed(self: ClothesSettings, _context: Context) -> None:
-    looks.weave(self.id_data)
+def _fabric_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
+    looks.weave(self.id_data, self)
 
 
-def _color_changed(self: ClothesSettings, _context: Context) -> None:
-    looks.dye(self.id_data)
+def _color_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
+    looks.dye(self.id_data, self)
 
 
 def _radius_changed(self: ClothesSettings, _context: Context) -> None:
@@ -148,7 +149,43 @@ def _hide_skin_changed(self: ClothesSettings, _context: Context) -> None:
     skin_mask.show(self.id_data, self.hide_skin)
 
 
-class ClothesSettings(PropertyGroup):
+class ClothSettings:
+    """What a cloth is made of."""
+
+    fabric: EnumProperty(
+        name="Fabric",
+        description="What the cloth is woven of. Colour and all else can be changed in the material",
+        items=fabrics.ITEMS,
+        default="COTTON",
+        update=_fabric_changed,
+    )
+    color: FloatVectorProperty(
+        name="Color",
+        description="Colour of the cloth",
+        subtype="COLOR",
+        size=4,
+        min=0.0,
+        max=1.0,
+        default=fabrics.FABRICS[0].color,
+        update=_color_changed,
+    )
+    cloth_material: PointerProperty(
+        name="Cloth Material", description="The material of these clothes as cloth", type=bpy.types.Material
+    )
+
+
+class PieceSettings(ClothSettings, PropertyGroup):
+    """A piece of the clothes that is sewn to no other, as trousers under a tee. The first piece has none of these."""
+
+    is_apart: BoolProperty(
+        name="Own Fabric",
+        description="Make this piece of another fabric than the first",
+        default=False,
+        update=_look_changed,
+    )
+
+
+class ClothesSettings(ClothSettings, PropertyGroup):
     """What makes an object clothes: who wears it, of which garment, as what."""
 
     is_clothes: BoolProperty(default=False, options={"HIDDEN"})
@@ -189,25 +226,8 @@ class ClothesSettings(PropertyGroup):
         default="CLOTH",
         update=_look_changed,
     )
-    fabric: EnumProperty(
-        name="Fabric",
-        description="What the cloth is woven of. Colour and all else can be changed in the material",
-        items=fabrics.ITEMS,
-        default="COTTON",
-        update=_fabric_changed,
-    )
-    color: FloatVectorProperty(
-        name="Color",
-        description="Colour of the cloth",
-        subtype="COLOR",
-        size=4,
-        min=0.0,
-        max=1.0,
-        default=fabrics.FABRICS[0].color,
-        update=_color_changed,
-    )
-    cloth_material: PointerProperty(
-        name="Cloth Material", description="The material of these clothes as cloth", type=bpy.types.Material
+    pieces: CollectionProperty(
+        name="Further Pieces", description="Pieces of the clothes beside the first", type=PieceSettings
     )
     radius: FloatProperty(
         name="Radius",
@@ -220,7 +240,7 @@ class ClothesSettings(PropertyGroup):
     )
 
 
-CLASSES = (SceneSettings, ClothesSettings)
+CLASSES = (SceneSettings, PieceSettings, ClothesSettings)
 
 
 def register() -> None:

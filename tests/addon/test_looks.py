@@ -40,6 +40,36 @@ def test_a_fabric_sets_the_materials_inputs(dressed, fabric):
     np.testing.assert_allclose(shown(dressed).diffuse_color, fabric.color, atol=1e-6)
 
 
+def test_pieces_can_be_of_different_fabrics(character, scene):
+    """Tee and trousers hang on nothing but the body."""
+    obj = clothes.dress(bpy.context, character, "tee-trousers", "MESH", "CLOTHES")
+    settings = obj.scale_clothing
+    assert [piece.name for piece in settings.pieces] == ["Hips, legs"]
+    index, region = np.empty(len(obj.data.polygons), np.int32), np.empty(len(obj.data.vertices), np.int32)
+    obj.data.polygons.foreach_get("material_index", index)
+    obj.data.attributes["region"].data.foreach_get("value", region)
+    corners = np.array([list(face.vertices) for face in obj.data.polygons])
+    np.testing.assert_array_equal(region[corners] >= 2, np.repeat(index[:, None] == 1, 3, 1))
+    assert obj.data.materials[:] == [settings.cloth_material] * 2
+    (trousers,) = settings.pieces
+    trousers.is_apart, trousers.fabric = True, "DENIM"
+    assert obj.data.materials[:] == [settings.cloth_material, trousers.cloth_material]
+    assert inputs(obj)["Twill"] == 0.0 and fabrics.node(trousers.cloth_material).inputs["Twill"].default_value == 1.0
+    settings.look = "PATCHES"
+    assert obj.data.materials[:] == [materials.look("PATCHES", points=False)] * 2
+    settings.look = "CLOTH"
+    clothes.dress(bpy.context, character, "tee-trousers", "MESH_X4", "CLOTHES")
+    assert obj.data.materials[:] == [settings.cloth_material, settings.pieces[0].cloth_material]
+    assert settings.pieces[0].fabric == "DENIM"
+    copy = obj.copy()
+    copy.data = obj.data.copy()
+    scene.collection.objects.link(copy)
+    copy.scale_clothing.pieces[0].color = (1.0, 0.0, 0.0, 1.0)
+    assert copy.data.materials[1] != obj.data.materials[1] and copy.data.materials[0] == obj.data.materials[0]
+    clothes.dress(bpy.context, character, "dress", "MESH", "CLOTHES")
+    assert not settings.pieces and len(obj.data.materials) == 1
+
+
 def test_a_picked_colour_outlives_another_fabric(dressed):
     settings = dressed.scale_clothing
     settings.color = (0.5, 0.1, 0.1, 1.0)
