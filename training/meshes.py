@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.whole_files import told
 from training.surface_distance import vertex_normals
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb")
@@ -56,7 +57,9 @@ def read_obj(path: Path) -> Mesh:
         triangles = np.array(corners, np.int64).reshape(-1, 3)
         if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
             raise ValueError("its faces point outside its vertices")
-    except (OSError, ValueError, IndexError) as error:
+    except OSError as error:
+        raise MeshError(told(error)) from error
+    except (ValueError, IndexError) as error:
         raise MeshError(f"{path.name} cannot be read as an .obj ({error}); export it again.") from error
     mapped = len(uv_corners) == len(corners) > 0
     colored = bool(rows) and all(len(row) >= 6 for row in rows)
