@@ -49,6 +49,6 @@ def pixel_colors(model: Decoder, prepared: Prepared, pixels: Tensor) -> Tensor: 
     for start in range(0, len(queries), ROWS):
         rows = slice(start, start + ROWS)
         features = gather_sum(pixels, queries.taps[rows], queries.tap_weights[rows])
-        parts.append(model.mlp.colors(features, prepared.place.first[rows], prepared.place.fifth[rows]))
+        parts.append(model.mlp.colors(features, prepared.place[rows]))
     colors = torch.cat(parts, 1)
     return colors if prepared.binding is None else prepared.binding.means(colors)

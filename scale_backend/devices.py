@@ -111,13 +111,18 @@ def processor_name() -> str:
 def matrix_units() -> list[str]:
     """What this CPU has for wide or low-precision arithmetic: avx2, avx512, avx512_bf16, amx_bf16, neon_bf16 ..."""
     if platform.system() == "Linux":
-        flags = next((value.split() for key, value in _cpuinfo() if key in ("flags", "Features")), [])
+        flags = cpu_flags()
         named = {"avx2": "avx2", "avx512f": "avx512", "avx512_bf16": "avx512_bf16", "amx_bf16": "amx_bf16",
                  "bf16": "neon_bf16"}  # fmt: skip
         return [name for flag, name in named.items() if flag in flags]
     import torch
 
     return [torch.backends.cpu.get_cpu_capability().lower()]
+
+
+def cpu_flags() -> list[str]:
+    """The CPU's features as Linux names them; elsewhere none."""
+    return next((value.split() for key, value in _cpuinfo() if key in ("flags", "Features")), [])
 
 
 def _cpuinfo() -> list[tuple[str, str]]:

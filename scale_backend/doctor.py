@@ -32,12 +32,14 @@ REQUIRED = {
 }
 OPTIONAL = {
     "numba": ("numba>=0.59", "decoding on a CPU, networks with softplus about twice as fast"),
+    "llvmlite": ("llvmlite>=0.45", "decoding on a CPU with matrix tiles (Intel AMX), about three times as fast"),
     "pymeshlab": ("pymeshlab>=2023.12", "the surface 'poisson', making tracked surfaces"),
     "xatlas": ("xatlas>=0.0.9", "UVs of tracked surfaces, when they are made"),
     "trimesh": ("trimesh>=4.0", "training"),
     "yaml": ("pyyaml>=6", "training"),
     "PIL": ("pillow>=10", "pictures of a training's results"),
     "tensorboard": ("tensorboard>=2.16", "training"),
+    "av": ("av>=13", "films of a training's results"),
     "bpy": ("bpy==4.5.15", "simulating training data, tests (Python 3.11 alone)"),
     "smplx": ("smplx>=0.1.28", "tests of the skinning; its licence is non-commercial"),
     "pytorch3d": ("pytorch3d", "a faster nearest-neighbour search in training on a GPU; built from source"),
@@ -80,7 +82,7 @@ def examine(device: str = "auto", threads: int = 0) -> dict:
 def _examine_torch(device: str, threads: int) -> dict:
     """Version, devices, threads; a torch that is missing or broken is a finding, not an error."""
     nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": [],
-               "precisions": [], "softplus": ""}  # fmt: skip
+               "precisions": [], "softplus": "", "tiles": False}  # fmt: skip
     try:
         import torch
     except Exception as error:  # a broken build fails to load in many ways: missing libraries, wrong numpy
@@ -93,6 +95,7 @@ def _examine_torch(device: str, threads: int) -> dict:
         build = f"ROCm {torch.version.hip}"
     else:
         build = "Metal" if torch.backends.mps.is_built() else "CPU only"
+    from scale_backend import amx
     from scale_backend.kernels import softplus_jit
     from scale_backend.precision import fast_precisions
 
@@ -111,6 +114,7 @@ def _examine_torch(device: str, threads: int) -> dict:
         "units": devices.matrix_units(),
         "precisions": list(fast_precisions(chosen["device"])),
         "softplus": "torch" if softplus_jit() is None else "numba",
+        "tiles": amx.available(),
     }
 
 
@@ -211,7 +215,8 @@ def describe(report: dict) -> str:
     if torch["version"]:
         lines.append(f"threads   {report['threads']}; the CPU has {', '.join(report['units']) or 'no wide units'}")
         lines.append(f"precision {', else '.join(report['precisions'])}: the first that a garment does not suffer from")
-        lines.append(f"softplus  computed by {report['softplus']}")
+        tiles = "; on matrix tiles by llvmlite" if report["tiles"] else ""
+        lines.append(f"softplus  computed by {report['softplus']}{tiles}")
     for package in report["packages"]:
         state = package["version"] or f"missing; {package['install']}"
         kind = "" if package["required"] else "optional, "

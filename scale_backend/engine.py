@@ -24,6 +24,7 @@ from scale_backend.positional_map import surface_points
 from scale_backend.precision import candidates, is_equal, trial_poses
 from scale_backend.queries import Queries, patch_queries, vertex_queries
 from scale_backend.surfaces import Binding, Surface
+from scale_backend.tile_mlp import TileMLP, mlp_of
 
 TRIAL_POINTS = 4096  # at most, when a precision is tried
 MAX_REPLAYS = 8  # CUDA graphs a decoder keeps; each holds the memory of its batch
@@ -34,7 +35,7 @@ class Prepared:
     """A surface kind made ready: its queries, what they add to the network's layers, its topology."""
 
     queries: Queries
-    place: Place
+    place: Place | Tensor  # as the decoder's MLP has it
     topology: dict[str, np.ndarray]
     rings: VertexRings | None  # of a mesh, whose normals are its own; None: the network's normals
     binding: Binding | None  # of vertices to decoded points; None: the points are the vertices
@@ -76,10 +77,10 @@ class Decoder:
         self.mlp = self._choose_mlp(precision)
 
     @torch.inference_mode()
-    def _choose_mlp(self, asked: str) -> FoldedMLP:
+    def _choose_mlp(self, asked: str) -> FoldedMLP | TileMLP:
         """The MLP in the fastest of the asked precisions that changes nothing one could see."""
         *fast, last = candidates(asked, self.device)
-        exact = FoldedMLP(self.network, last)
+        exact = mlp_of(self.network, last)
         if not fast:
             return exact
         if self.mode == "patch":
@@ -89,14 +90,14 @@ class Decoder:
         queries = queries[torch.arange(0, len(queries), -(-len(queries) // TRIAL_POINTS))]
         poses = trial_poses(self.body.joint_count).to(self.device)
 
-        def decoded(mlp: FoldedMLP) -> Tensor:
+        def decoded(mlp: FoldedMLP | TileMLP) -> Tensor:
             self.mlp = mlp
             prepared = self._ready(Surface(queries, {}))
             translation = -self.body.mean_joints[:1].expand(len(poses), 3)
             return self._decode_normalised(poses, translation, None, prepared, False)[0]
 
         expected = decoded(exact)
-        tried = (FoldedMLP(self.network, precision) for precision in fast)
+        tried = (mlp_of(self.network, precision) for precision in fast)
         return next((mlp for mlp in tried if is_equal(decoded(mlp), expected)), exact)
 
     @property

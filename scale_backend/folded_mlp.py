@@ -22,6 +22,9 @@ class Place:
     first: Tensor  # [M, H]
     fifth: Tensor  # [M, H]
 
+    def __getitem__(self, rows: slice) -> Place:
+        return Place(self.first[rows], self.fifth[rows])
+
 
 class FoldedMLP:
     """Features of queries to residuals and normals, and to colours where the network has them."""
@@ -65,23 +68,22 @@ class FoldedMLP:
     def __call__(
         self,
         features: Tensor,  # [F, R, C]
-        first: Tensor,  # [R, H] the places' share
-        fifth: Tensor,  # [R, H]
+        place: Place,  # of the R queries
         with_normals: bool = True,
     ) -> tuple[Tensor, Tensor | None]:  # [F, R, 3], [F, R, 3] or None
         """Residuals and, where asked for, normals, in the local frame."""
-        h = self._shared(features, first, fifth)
+        h = self._shared(features, place)
         residual = self._branch(h, self.residual).view(*features.shape[:2], 3)
         if not with_normals:
             return residual, None
         return residual, self._branch(h, self.normal).view(*features.shape[:2], 3)
 
-    def colors(self, features: Tensor, first: Tensor, fifth: Tensor) -> Tensor:  # as in a call -> [F, R, 3] in 0..1
-        h = self._branch(self._shared(features, first, fifth), self.color)
+    def colors(self, features: Tensor, place: Place) -> Tensor:  # as in a call -> [F, R, 3] in 0..1
+        h = self._branch(self._shared(features, place), self.color)
         return h.float().sigmoid().view(*features.shape[:2], 3)
 
-    def _shared(self, features: Tensor, first: Tensor, fifth: Tensor) -> Tensor:  # [F, R, H], or [R, H] of one frame
-        x = features.to(self.precision.dtype)
+    def _shared(self, features: Tensor, place: Place) -> Tensor:  # [F, R, H], or [R, H] of one frame
+        x, first, fifth = features.to(self.precision.dtype), place.first, place.fifth
         if len(x) > 1:
             first, fifth = first.expand(len(x), -1, -1), fifth.expand(len(x), -1, -1)
         else:

@@ -106,9 +106,9 @@ def _decode_queries(
     def tile(piece: tuple[slice, slice]) -> None:
         chosen, rows = piece
         features = gather_sum(pixels[chosen], queries.taps[rows], queries.tap_weights[rows])
-        residual, normal = model.mlp(features, prepared.place.first[rows], prepared.place.fifth[rows], with_normals)
+        residual, normal = model.mlp(features, prepared.place[rows], with_normals)
         if model.mode == "patch":
-            local = frames[chosen][:, queries.patch[rows]]
+            local = frames[chosen].index_select(1, queries.patch[rows])
         else:
             local = surface_points(frames[chosen], queries.corners[rows], queries.weights[rows]).unflatten(-1, (3, 3))
         points[chosen, rows] = articulate(base[chosen, rows], local, residual)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scale_backend import amx
 from scale_backend.devices import matrix_units
 from scale_backend.rotations import matrix_from_axis_angle
 
@@ -27,6 +28,7 @@ class Precision:
     name: str
     dtype: torch.dtype  # of the trunk and the branches
     exact_residual: bool = False  # the residual's branch in float32: its rounding weighs most
+    split: bool = False  # float32 as the sum of two bfloat16, where the CPU has matrix tiles
 
 
 PRECISIONS = {
@@ -35,6 +37,7 @@ PRECISIONS = {
         Precision("float32", torch.float32),
         Precision("mixed", torch.bfloat16, exact_residual=True),
         Precision("bfloat16", torch.bfloat16),
+        Precision("split", torch.float32, split=True),
         Precision("float16", torch.float16),
     )
 }
@@ -53,6 +56,8 @@ def fast_precisions(device: str) -> tuple[str, ...]:
     """What `auto` tries on a device, by the units it has."""
     if device == "cuda":
         return ("float16", "float32")
+    if device == "cpu" and amx.available():
+        return ("bfloat16", "split", "float32")
     if device == "cpu" and {"amx_bf16", "avx512_bf16"} & set(matrix_units()):
         return ("bfloat16", "mixed", "float32")
     return ("float32",)

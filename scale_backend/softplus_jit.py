@@ -11,27 +11,18 @@ import math
 import numba
 import numpy as np
 import torch
-from numpy.polynomial import Polynomial
-from numpy.polynomial.chebyshev import Chebyshev
 from torch import Tensor
+
+from scale_backend.polynomials import fitted, log1p_ratio
 
 single, integer = np.float32, np.int32
 LOG2_E = single(math.log2(math.e))
 LOWEST = single(-30)  # exp2 of less counts as exp2 of this: below 1e-9
 
 
-def _polynomial(function, low: float, high: float, degree: int) -> list[np.float32]:
-    fitted = Chebyshev.interpolate(function, degree, domain=[low, high])
-    return [single(c) for c in fitted.convert(kind=Polynomial).coef]
-
-
-def _log1p_ratio(a: np.ndarray) -> np.ndarray:
-    return np.log1p(a) / a
-
-
 # exp2 on [-1/2, 1/2] and log1p(a) / a on (0, 1]: to 1e-4 for bfloat16, to 2e-7 for float32
-SHORT_EXP2, SHORT_LOG1P = _polynomial(np.exp2, -0.5, 0.5, 3), _polynomial(_log1p_ratio, 1e-12, 1, 4)
-LONG_EXP2, LONG_LOG1P = _polynomial(np.exp2, -0.5, 0.5, 5), _polynomial(_log1p_ratio, 1e-12, 1, 8)
+SHORT_EXP2, SHORT_LOG1P = fitted(np.exp2, -0.5, 0.5, 3), fitted(log1p_ratio, 1e-12, 1, 4)
+LONG_EXP2, LONG_LOG1P = fitted(np.exp2, -0.5, 0.5, 5), fitted(log1p_ratio, 1e-12, 1, 8)
 S0, S1, S2, S3 = SHORT_EXP2
 T0, T1, T2, T3, T4 = SHORT_LOG1P
 E0, E1, E2, E3, E4, E5 = LONG_EXP2

@@ -53,10 +53,10 @@ def test_folding_changes_nothing(mode, activation):
     for name, tolerance in (("float32", 2e-5), ("mixed", 1e-3), ("bfloat16", 1e-3)):  # of residuals of about 0.01
         mlp = FoldedMLP(folded, PRECISIONS[name])
         place = mlp.place(uv, pq)
-        decoded = mlp(rows, place.first, place.fifth)
+        decoded = mlp(rows, place)
         for ours, plain in zip(decoded, network.decode(rows, uv, pq), strict=True):
             assert (ours - plain).abs().max() < tolerance
-        alone = mlp(rows[:1], place.first, place.fifth)
+        alone = mlp(rows[:1], place)
         assert (alone[0] - decoded[0][:1]).abs().max() < tolerance
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from scale_backend import kernels
+from scale_backend import amx, kernels
 from scale_backend.assets import asset_folder, find_motion
 from scale_backend.body import load_body
 from scale_backend.convolutions import MatrixUNet
@@ -123,12 +123,19 @@ def test_garments_that_ship_keep_their_shape(file):
     assert angle.mean() < 2
 
 
-def test_a_garment_that_suffers_is_decoded_exactly():
-    """Residuals of metres: no 16-bit format keeps those to a fifth of a millimetre."""
+@pytest.mark.parametrize("tiles", [True, False])
+def test_a_garment_that_suffers_is_decoded_exactly(monkeypatch, tiles):
+    """Residuals of metres: no 16-bit format keeps those to a fifth of a millimetre; pairs of them do."""
+    if not tiles:
+        monkeypatch.setattr(amx, "available", lambda: False)
     garment = make_garment("garment")
     wild = replace(garment, network=random_network(garment.network.settings, size=3.0))
     decoder = Decoder(wild, load_body("neutral"), precision="auto")
-    assert decoder.precision == candidates("auto", torch.device("cpu"))[-1].name == "float32"
+    assert decoder.precision == ("split" if amx.available() else "float32")
+    assert candidates("auto", torch.device("cpu"))[-1].name == "float32"
+    rotations = poses(4)
+    points, exact = decoder.decode(rotations)[0], Decoder(wild, load_body("neutral")).decode(rotations)[0]
+    assert (points - exact).abs().max() < 0.0001  # the bar of float32
 
 
 def test_equality_is_judged_by_the_bars():

@@ -21,6 +21,7 @@ from tests.making import make_garment
 
 STANDARD = {"unet_width": 32, "hidden": 256}
 BATCH = 16
+BARS = {"float32": ("3 x", ""), "bfloat16": ("10 x, 18 ms", "15 x")}  # one frame, and a frame of a batch
 
 
 def random_poses(frames: int) -> Tensor:  # [F, 24, 3, 3]
@@ -64,7 +65,7 @@ def rows(repeats: int) -> list[Row]:
     ]
     for precision in dict.fromkeys([*reversed(fast_precisions("cpu")), "float32"]):
         fast = engine(garment, precision)
-        bars = ("3 x", "") if precision == "float32" else ("10 x, 18 ms", "15 x")
+        bars = BARS.get(precision, ("", ""))
         for name, poses, bar, before, count in (
             ("one frame", single, bars[0], one, repeats),
             (f"a frame of a batch of {BATCH}", batch, bars[1], many, max(2, repeats // 4)),
