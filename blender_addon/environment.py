@@ -40,7 +40,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 # where each step begins, as a share of the whole
-CREATE, PIP, PACKAGES, UNPACK, WHEEL, CHECK = 0.0, 0.04, 0.08, 0.75, 0.92, 0.95
+CREATE, PIP, PACKAGES, UNPACK, FASTER, WHEEL, CHECK = 0.0, 0.04, 0.08, 0.7, 0.86, 0.93, 0.95
 CAUSES = (
     (r"No space left on device|There is not enough space",
      "the disk is full; free some 3 GB, or choose another folder, and try again"),
@@ -67,6 +67,7 @@ class Plan:
     wheel: Path | None = None  # the add-on's own
     wheels: Path | None = None  # a folder of wheels, to be used instead of the network
     requirements: tuple[str, ...] = tuple(needed[0] for needed in doctor.REQUIRED.values())
+    faster: tuple[str, ...] = tuple(doctor.OPTIONAL[name][0] for name in ("numba", "llvmlite"))
     creator: str = field(default=sys.executable)
 
     @property
@@ -97,7 +98,7 @@ def is_current(plan: Plan) -> bool:
 
 def _stamp(plan: Plan) -> str:
     wheel = hashlib.sha256(plan.wheel.read_bytes()).hexdigest() if plan.wheel else "none"
-    return "\n".join((*plan.requirements, f"wheel {wheel}", ""))
+    return "\n".join((*plan.requirements, *plan.faster, f"wheel {wheel}", ""))
 
 
 def index_options(plan: Plan) -> list[str]:
@@ -183,7 +184,12 @@ class SetUp:
             self._call(self._pip("install", "--upgrade", "pip", *self._quick()))
         self._begin("Fetching packages", PACKAGES)
         raw = ["--progress-bar", "raw"] if self._pip_version() >= (24, 1) else []
-        self._call(self._pip("install", *raw, *self._reachable_options(), *plan.requirements), self._show_pip)
+        where = [*raw, *self._reachable_options()]
+        self._call(self._pip("install", *where, *plan.requirements), self._show_pip)
+        self._begin("Fetching what makes it faster", FASTER)
+        wishes = ["--only-binary", ":all:", *plan.faster, *plan.requirements]
+        with contextlib.suppress(AddonError):  # no wheel for this Python: slower, not broken
+            self._call(self._pip("install", *where, *wishes), self._show_pip)
         if plan.wheel is not None:
             self._begin("Installing the backend", WHEEL)
             self._changes()
