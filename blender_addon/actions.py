@@ -6,13 +6,17 @@ import bpy
 import numpy as np
 from bpy.types import FCurve, Object
 
+OURS = "scale_clothing"  # marks the actions that were made from motions
 LINEAR = 1  # value of the interpolation enum, as foreach_set wants it
 
 
 def new_action(target: Object, name: str):
-    """Give an object a new action; returns the collection to which F-curves are added."""
+    """Give an object a new action; returns the collection to which F-curves are added. One of the user's is kept."""
     action = bpy.data.actions.new(name)
+    action[OURS] = True
     data = target.animation_data or target.animation_data_create()
+    if data.action is not None and not data.action.get(OURS) and data.action.library is None:
+        data.action.use_fake_user = True  # the user's own: it stays in the file, to be chosen again
     if not hasattr(action, "layers"):
         data.action = action
         return action.fcurves

@@ -161,7 +161,8 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
             self.finish(context)
             return {"CANCELLED"}
         if event.type != "TIMER":
-            return {"RUNNING_MODAL"} if _run.progress.moves_frames else {"PASS_THROUGH"}
+            waits = _run.progress.moves_frames and not _is_over_sidebar(context, event)
+            return {"RUNNING_MODAL"} if waits else {"PASS_THROUGH"}
         ended = self.advance()
         if ended:
             self.finish(context)
@@ -192,6 +193,18 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         clear_status()
         _forget_run()
         messages.redraw_panels()
+
+
+def _is_over_sidebar(context: Context, event: Event) -> bool:
+    """There the bake's own button has to work, also while the scene goes through its frames."""
+    return any(
+        region.type == "UI"
+        and 0 <= event.mouse_x - region.x < region.width
+        and 0 <= event.mouse_y - region.y < region.height
+        for area in context.window.screen.areas
+        if area.type == "VIEW_3D"
+        for region in area.regions
+    )
 
 
 def _forget_run() -> None:

@@ -89,10 +89,20 @@ def rig_in_context(context: Context) -> Object | None:
     chosen = context.scene.scale_clothing.rig
     if chosen is not None and chosen.name in context.scene.objects:
         return chosen
+    return _selected_rig(context)
+
+
+def _selected_rig(context: Context) -> Object | None:
     active = context.active_object
     if active is not None and active.type == "MESH" and active.scale_clothing.is_clothes:
         return active.scale_clothing.rig
     return rig.rig_of(active)
+
+
+def other_selected(context: Context) -> Object | None:
+    """The character that is selected while another one is chosen in the panel."""
+    chosen, selected = rig_in_context(context), _selected_rig(context)
+    return selected if selected is not None and selected != chosen and rig.is_rig(selected) else None
 
 
 def is_baked(obj: Object) -> bool:

@@ -46,6 +46,24 @@ class SCALE_CLOTHING_OT_add_character(SentenceOperator, Operator):
         return f"Added '{added.name}'"
 
 
+class SCALE_CLOTHING_OT_use_selected(Operator):
+    bl_idname = "scale_clothing.use_selected"
+    bl_label = "Use Selected"
+    bl_description = "Let the panel be about the selected character instead of the one that is chosen here"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if clothes.other_selected(context) is None:
+            cls.poll_message_set("Select another character, or something that it wears")
+            return False
+        return True
+
+    def execute(self, context: Context) -> set[str]:
+        context.scene.scale_clothing.rig = clothes.other_selected(context)
+        return {"FINISHED"}
+
+
 class SCALE_CLOTHING_OT_fit_bones(SentenceOperator, Operator):
     bl_idname = "scale_clothing.fit_bones"
     bl_label = "Fit Bones to Shape"
@@ -172,6 +190,7 @@ def add_menu(self, _context: Context) -> None:
 
 CLASSES = (
     SCALE_CLOTHING_OT_add_character,
+    SCALE_CLOTHING_OT_use_selected,
     SCALE_CLOTHING_OT_fit_bones,
     SCALE_CLOTHING_OT_generate,
     SCALE_CLOTHING_OT_update,

@@ -144,6 +144,9 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
         layout.operator("scale_clothing.add_character", icon="OUTLINER_OB_ARMATURE")
         layout.prop(chosen, "rig", icon="ARMATURE_DATA")
         target = clothes.rig_in_context(context)
+        other = clothes.other_selected(context)
+        if other is not None:
+            layout.operator("scale_clothing.use_selected", text=f"Use '{other.name}'", icon="RESTRICT_SELECT_OFF")
         if chosen.rig is None and target is not None:
             layout.label(text=f"Selected: {target.name}", icon="RESTRICT_SELECT_OFF")
         if target is not None and not rig.is_rig(target):

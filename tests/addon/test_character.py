@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from blender_addon import actions, meshes, motion, rig
+from blender_addon import actions, clothes, meshes, motion, rig
 from scale_backend import joints
 from scale_backend.body import load_body, pose_vertices
 from scale_backend.motion import Motion, matrices_from_axis_angle, save_motion
@@ -124,3 +124,24 @@ def test_a_file_that_is_no_motion(character, tmp_path):
     with pytest.raises(RuntimeError, match=r"bad\.npz could not be read as a motion"):
         bpy.ops.scale_clothing.import_motion(filepath=str(tmp_path / "bad.npz"))
     assert character.animation_data is None
+
+
+def test_an_action_of_the_users_own_is_kept(character):
+    """One that came from a motion is not: it can be applied again."""
+    bone = character.pose.bones["left_hip"]
+    bone.keyframe_insert("rotation_quaternion", frame=1)
+    own = character.animation_data.action
+    bpy.ops.scale_clothing.apply_motion(motion="walk")
+    first = character.animation_data.action
+    bpy.ops.scale_clothing.apply_motion(motion="dance")
+    assert own.use_fake_user and not first.use_fake_user and character.animation_data.action != first
+
+
+def test_a_selected_character_can_be_taken(character, scene):
+    bpy.ops.scale_clothing.add_character()
+    second = scene.scale_clothing.rig
+    assert second != character and not bpy.ops.scale_clothing.use_selected.poll()
+    bpy.context.view_layer.objects.active = character.children[0]
+    assert clothes.rig_in_context(bpy.context) == second and clothes.other_selected(bpy.context) == character
+    bpy.ops.scale_clothing.use_selected()
+    assert scene.scale_clothing.rig == character and not bpy.ops.scale_clothing.use_selected.poll()
