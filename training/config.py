@@ -76,6 +76,9 @@ class Recipe:
     """Frames a step."""
     points: int = 1500
     """Correspondence: surface points a frame and step, in small neighbourhoods."""
+    subdivisions: int = 2
+    """Correspondence: points are taken at the mesh's vertices and at those of finer ones, up to so many subdivisions,
+    on a smooth surface through the simulated vertices. 2 is mesh-x16; 0: the vertices alone."""
     grid_points: int = 16
     """Chamfer: of each patch's points, how many a step."""
     scan_points: int = 40_000
@@ -132,6 +135,8 @@ class Recipe:
             if getattr(self, key) not in allowed:
                 names = ", ".join(a for a in allowed if a)
                 raise ConfigError(f"{key} must be one of {names}, not '{getattr(self, key)}'.")
+        if not 0 <= self.subdivisions <= 2:
+            raise ConfigError(f"subdivisions must be 0, 1 or 2, not {self.subdivisions}.")
         for key in ("steps", "batch", "points", "grid_points", "scan_points", "normal_every", "learning_rate",
                     "validate_every", "checkpoint_every", "data_spacing"):  # fmt: skip
             if getattr(self, key) <= 0:
@@ -190,7 +195,7 @@ def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"The recipe {path} cannot be read ({error.strerror}); name another.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path.name} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -17,7 +17,8 @@ from training.dataset import batch_indices
 from training.distributed import Team
 from training.losses import weighted_sum
 
-NORM_FRAMES = 128  # frames the batch norms of the finished network are measured on
+# frames the batch norms of the finished network are measured on; corresponding places are few a step, and cost little
+NORM_FRAMES = {"corresponding": 512, "chamfer": 128}
 
 
 class Trainer:
@@ -126,8 +127,9 @@ class Trainer:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative mean
         network.train()
-        batch = min(self.recipe.batch, len(self.data))
-        for number in range(max(1, min(NORM_FRAMES, len(self.data)) // batch)):
+        batch, kind = min(self.recipe.batch, len(self.data)), self.recipe.supervision_kind
+        frames = NORM_FRAMES[kind] if kind == "corresponding" else min(NORM_FRAMES[kind], len(self.data))
+        for number in range(max(1, frames // batch)):
             chosen = batch_indices(len(self.data), batch, number, self.recipe.seed + 1).to(self.device)
             self.data.terms(network, chosen, number)
         for norm in norms:

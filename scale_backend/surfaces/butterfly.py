@@ -29,11 +29,16 @@ class Stencils:
 
 def butterfly(triangles: Tensor, count: int, rounds: int) -> Stencils:  # [T, 3] of `count` vertices
     """Stencils of the vertices that `subdivide` makes, in its order."""
-    matrix, faces = sparse.identity(count, format="csr"), triangles
+    return _padded(butterfly_matrix(triangles, count, rounds))
+
+
+def butterfly_matrix(triangles: Tensor, count: int, rounds: int) -> sparse.csr_matrix:  # [V, count]
+    """The same as a matrix."""
+    matrix, faces = sparse.identity(count, format="csr"), triangles.cpu()
     for _ in range(rounds):
-        matrix = _round(faces.numpy(), matrix.shape[0]) @ matrix
+        matrix = (_round(faces.numpy(), matrix.shape[0]) @ matrix).tocsr()
         faces = split_edges(faces)
-    return _padded(matrix.tocsr())
+    return matrix
 
 
 def _round(faces: np.ndarray, count: int) -> sparse.csr_matrix:  # [new V, count]
