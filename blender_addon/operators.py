@@ -115,7 +115,8 @@ class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
         with waiting(context):
             obj = clothes.dress(context, target, self.key, chosen.surface, chosen.part)
         live.watch()
-        return f"'{target.name}' wears {len(obj.data.vertices):,} points of '{garments.entry(self.key).title}'"
+        size = f"{len(obj.data.vertices):,} {'vertices' if len(obj.data.polygons) else 'points'}"
+        return f"'{target.name}' wears '{garments.entry(self.key).title}', {size}"
 
 
 class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):

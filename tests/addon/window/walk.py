@@ -23,7 +23,7 @@ PACKAGE, FOLDER, *SET_UP = sys.argv[sys.argv.index("--") + 1 :]
 PICTURES = Path(FOLDER)
 MODULE = "bl_ext.user_default.scale_clothing"
 VIEW, SIDEBAR = ("VIEW_3D", "WINDOW"), ("VIEW_3D", "UI")
-LAST_FRAME = 80
+LAST_FRAME = 240
 
 
 def picture(name: str) -> None:
