@@ -29,8 +29,6 @@ class CheckSettings:
 
 def run(settings: CheckSettings) -> dict[str, int]:
     """Frames by split. Raises ValueError that counts the faults; they are printed before."""
-    from tqdm import tqdm
-
     folder = settings.folder
     if (folder / "garment.npz").is_file():
         frames, faults = check_raw(folder)
@@ -40,7 +38,7 @@ def run(settings: CheckSettings) -> dict[str, int]:
         if not sum(frames.values()):
             raise PackedFrameError(f"{folder} holds neither raw frames (garment.npz) nor packed ones (train/*.npz); "
                                    "make them with scale-train simulate or pack.")  # fmt: skip
-        faults = check_packed([path for found in paths.values() for path in tqdm(found, unit="frame")])
+        faults = check_packed([path for found in paths.values() for path in found])
     faults += [f"there are no frames of the split '{split}'" for split in ("train", "val") if not frames.get(split)]
     print(", ".join(f"{count} frames in '{split}'" for split, count in frames.items()))
     for fault in faults:
@@ -72,8 +70,10 @@ def check_raw(folder: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def check_packed(paths: list[Path]) -> list[str]:
+    from tqdm import tqdm
+
     faults, sizes, bodies, names = [], Counter(), Counter(), Counter()
-    for path in paths:
+    for path in tqdm(paths, desc="checking", unit="frame"):
         try:
             size = map_size_of(path)
             frame = read_packed(path, size)

@@ -129,10 +129,11 @@ def pack_pairs(settings: PackSettings) -> int:
         raise RawFramesError(f"The body '{body.name}' has no UVs; import it with its UV template.")
     layout = rasterise(body.uv, body.uv_triangles, settings.map_size)
     work = partial(pack_pair, PairPacker(body, layout, settings.points, settings.out))
-    with ProcessPoolExecutor(max(1, settings.processes), get_context("spawn")) as pool:
-        answers = pool.map(work, new) if settings.processes > 1 else map(work, new)
+    # one thread each, in a single process too: a fit is thousands of small steps, and threads wait for each other
+    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(max(1, settings.processes), get_context("spawn"), **one_thread) as pool:
         try:
-            reasons = list(tqdm(answers, total=len(new), desc="pairs", unit="pair"))
+            reasons = list(tqdm(pool.map(work, new), total=len(new), desc="pairs", unit="pair"))
         except BrokenProcessPool as error:
             raise RuntimeError("A process that packed was ended from outside, perhaps for want of memory; try again "
                                "with fewer --processes: what is packed stays.") from error  # fmt: skip

@@ -39,6 +39,7 @@ class Run:
         self.picture: np.ndarray | None = None
         self.writer = None
         self.mean_loss: float | None = None
+        self.validated: int | None = None  # the last step that was
 
     def begin(self, trainer) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -67,6 +68,7 @@ class Run:
     def validate(self, trainer, bar=None) -> Garment:
         """Measure the averaged network on the held-out split, and write the garment as it is now; with early stopping
         only if it is better than all before."""
+        self.validated = trainer.step
         network = trainer.finished_network()
         cloth = trainer.data.cloth_flags(network)
         garment = self.garment(network, cloth, trainer)
@@ -113,7 +115,7 @@ class Run:
         if self.exhausted(trainer):
             print(f"Stopped early at step {trainer.step}: {trainer.stale} validations in a row without progress. The "
                   f"garment is that of step {trainer.best_step}, held-out {trainer.best:.2f} mm.")  # fmt: skip
-        else:
+        elif self.validated != trainer.step:
             self.validate(trainer)
         self.writer.close()
         return self.path

@@ -187,6 +187,12 @@ def test_the_garment_carries_its_card(trained, capsys):
     assert told["licence"] == "CC-BY-4.0" and told["training"]["card"] == card
 
 
+def test_the_last_step_is_validated_once(project):
+    (project / "even.yaml").write_text(CONFIG.replace("epochs: 30", "epochs: 4").replace("patience: 3\n", ""))
+    assert train(project, "even", recipe="even.yaml") == 0
+    assert [row["step"] for row in held_out(project / "even")] == [1, 2, 3, 4]
+
+
 def test_every_key_of_the_config_above_is_the_releases_or_ours(project):
     recipe = read_recipe(project / "shirt.yaml")
     assert recipe.patience == 3 and recipe.mirror is False  # augmentation is off unless asked for
