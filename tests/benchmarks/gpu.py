@@ -10,9 +10,8 @@ from scale_backend.body import load_body
 from scale_backend.decoding import decode_batches
 from scale_backend.engine import Decoder
 from scale_backend.network import NetworkSettings
-from tests.benchmarks.decoding import STANDARD, differences, engine, plain, random_poses
+from tests.benchmarks.decoding import STANDARD, differences, engine, plain, random_poses, standard_garment
 from tests.benchmarks.report import Row, seconds
-from tests.making import make_garment
 
 BATCH = 64
 
@@ -20,7 +19,7 @@ BATCH = 64
 def rows(repeats: int) -> list[Row]:
     if not torch.cuda.is_available():
         return []
-    garment = make_garment("body", **STANDARD)
+    garment = standard_garment()
     single, batch = random_poses(1), random_poses(BATCH)
     decode = plain(garment)
     expected = decode(batch[:8])
