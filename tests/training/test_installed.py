@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("LICENSE", "README.md", "pyproject.toml", "scale_backend", "training", "assets")
 # the README's commands; its recipe with a size that is tried in seconds
 COMMANDS = """
+scale-train recipe dress
 scale-train pack raw/ --out packed/ --processes 1
 scale-train check packed/
 scale-train train recipe.yaml
@@ -61,9 +62,11 @@ def test_the_readmes_way_from_scans_to_pictures(scripts, tmp_path):
         assert f"{program} {arguments[0]}" in readme
         done = subprocess.run([scripts / program, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stderr)
+        assert arguments[0] != "pack" or "pairs: 100%" in done.stderr
     assert load_garment(tmp_path / "runs" / "shirt" / "shirt.safetensors").training["steps"] == 2
     results = tmp_path / "results" / "shirt"
     assert len(list(results.glob("*.ply"))) == 2 and len(list(results.rglob("*.png"))) == 2
+    assert sorted(path.name for path in results.rglob("*.mp4")) == ["normals.mp4", "patches.mp4"]
     assert len(list((tmp_path / "frames").glob("*.ply"))) == 1
     where = subprocess.run([scripts / "python", "-c", "import training; print(training.__file__)"], cwd=tmp_path,
                            capture_output=True, text=True)  # fmt: skip

@@ -18,6 +18,7 @@ from training.dataset import read_groundwork
 from training.pack import PackSettings
 from training.pack import run as pack
 from training.packed_frames import PackedFrameError, read_packed, write_packed
+from training.packed_poses import pose_packed
 from training.scans import read_scans
 from training.train import with_colors
 from training.trainer import Trainer
@@ -113,6 +114,14 @@ def test_shards_hold_the_frames_and_are_read_from_disk(folders, tmp_path, monkey
         points, normals = data.scans.scan(number)
         assert np.array_equal(points.numpy(), frame.points) and np.array_equal(normals.numpy(), frame.normals)
         assert data.names[number] == frame.name
+    ready = {name: np.load(tmp_path / "scans" / f"{name}.npy") for name in ("maps", "base", "frames")}
+    fresh = pose_packed(groundwork, [read_packed(path) for path in files])
+    for name, values in ready.items():
+        assert np.array_equal(values, getattr(fresh, name).numpy())
+        mapped = getattr(data.posed, name)
+        assert np.array_equal(values, mapped.numpy())
+        mapped.zero_()  # in memory alone
+        assert np.array_equal(values, np.load(tmp_path / "scans" / f"{name}.npy"))
     written = (tmp_path / "scans" / "rows-0000.npy").stat().st_mtime_ns
     read_scans(groundwork, recipe, tmp_path)
     assert (tmp_path / "scans" / "rows-0000.npy").stat().st_mtime_ns == written
