@@ -122,7 +122,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         layout.prop(self, "target")
         layout.prop(self, "start")
         layout.prop(self, "up_axis")
-        layout.prop(self, "frame_rate", text="Frame Rate" if self.frame_rate else "Frame Rate (0: File's)")
+        layout.prop(self, "frame_rate")
         column = layout.column(heading="Adjust")
         column.prop(self, "set_range", text="Scene Range")
         column.prop(self, "on_floor")
