@@ -16,6 +16,7 @@ from scale_backend.frame_files import write_whole
 from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.network import MAP_SIZES
 from scale_backend.positional_map import UVLayout, positional_map, rasterise
+from training.child_processes import compute_alone
 from training.clothed_body import ClothedBody, clothed_body, sample_scan
 from training.packed_frames import PackedFrame, map_size_of, write_packed
 from training.pairs import PairPacker, find_pairs, pack_pair
@@ -130,8 +131,7 @@ def pack_pairs(settings: PackSettings) -> int:
     layout = rasterise(body.uv, body.uv_triangles, settings.map_size)
     work = partial(pack_pair, PairPacker(body, layout, settings.points, settings.out))
     # one thread each, in a single process too: a fit is thousands of small steps, and threads wait for each other
-    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(max(1, settings.processes), get_context("spawn"), **one_thread) as pool:
+    with ProcessPoolExecutor(max(1, settings.processes), get_context("spawn"), compute_alone) as pool:
         try:
             reasons = list(tqdm(pool.map(work, new), total=len(new), desc="pairs", unit="pair"))
         except BrokenProcessPool as error:

@@ -6,14 +6,13 @@ import json
 import multiprocessing
 import os
 import queue
-import threading
 from collections import Counter
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ..child_processes import follow_parent
 from ..raw_frames import RawFrames, read_garment, write_chunk
 from .garment_parts import GarmentMesh
 from .garments import find_recipe, make_scene
@@ -93,19 +92,9 @@ def _next(done: multiprocessing.Queue, workers: list) -> tuple[str, str]:
         return result
 
 
-def leave_with_parent() -> None:
-    """End this process when the one that started it has ended, however that came about."""
-
-    def watch() -> None:
-        wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _worker(folder: Path, todo: multiprocessing.Queue, done: multiprocessing.Queue) -> None:
     """Take chunks until there are none; report each pose, or the error that ends the process."""
-    leave_with_parent()
+    follow_parent()
     try:
         body = load_skinned_body()
         garment = GarmentMesh.from_raw(read_garment(folder))
