@@ -119,12 +119,13 @@ def pack_pairs(settings: PackSettings) -> int:
     if not settings.raw.exists():
         raise RawFramesError(f"There is no {settings.raw}; name a folder or a clothed file.")
     pairs, rejected = find_pairs(settings.raw, settings.minimal, settings.split)
-    pairs = [pair for pair in pairs if pair.split in settings.splits]
+    by_split = ([pair for pair in pairs if pair.split == split] for split in settings.splits)
+    pairs = [pair for some in by_split for pair in some[: settings.limit]]
     if not pairs and not rejected:
         raise RawFramesError(f"{settings.raw} holds neither frames of scale-train simulate nor pairs NAME_clothed.obj, "
                              f"NAME_minimal.obj of the splits {', '.join(settings.splits)}; bring some, or name "
                              "another folder.")  # fmt: skip
-    new = [pair for pair in pairs if not (settings.out / pair.split / f"{pair.name}.npz").exists()][: settings.limit]
+    new = [pair for pair in pairs if not (settings.out / pair.split / f"{pair.name}.npz").exists()]
     body = load_body(settings.body)
     if body.uv is None:
         raise RawFramesError(f"The body '{body.name}' has no UVs; import it with its UV template.")

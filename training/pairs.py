@@ -49,14 +49,18 @@ def find_pairs(source: Path, body: Path | None = None, split: str = "train") -> 
         name = source.stem.removesuffix(CLOTHED)
         body = body or _partner(source)
         return ([Pair(name, split, source, body)], {}) if body else ([], {name: f"there is no {name}{MINIMAL}.obj"})
-    pairs, rejected = [], {}
+    pairs, rejected, taken = [], {}, set()
     for scan in sorted(p for p in source.rglob(f"*{CLOTHED}.*") if p.suffix in SUFFIXES):
         name, inside = scan.stem.removesuffix(CLOTHED), scan.relative_to(source).parts
         found = _partner(scan)
+        pair_split = next((part for part in inside if part in SPLITS), split)
         if found is None:
             rejected[name] = f"there is no {name}{MINIMAL}.obj beside it"
+        elif (pair_split, name) in taken:
+            rejected["/".join(inside)] = f"another pair of the split '{pair_split}' has this name too; rename one"
         else:
-            pairs.append(Pair(name, next((part for part in inside if part in SPLITS), split), scan, found))
+            taken.add((pair_split, name))
+            pairs.append(Pair(name, pair_split, scan, found))
     return pairs, rejected
 
 

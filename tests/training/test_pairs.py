@@ -64,6 +64,7 @@ def packed(tmp_path_factory):
     vertices = posed(0)[0]
     write_pair(folder / "raw" / "train", "shirt_walk.00001", 1)
     write_pair(folder / "raw" / "test", "shirt_walk.00002", 2)
+    write_pair(folder / "raw" / "train" / "tuesday", "shirt_walk.00001", 3)
     broken = vertices.copy()
     broken[7] = np.nan
     write_pair(folder / "raw", "nan", scan=broken)
@@ -87,7 +88,7 @@ def test_what_is_rejected_and_why(packed):
     assert status == 0 and report["packed"] == 2
     said = {"nan": "no finite numbers", "apart": "m apart", "millimetres": "both in metres", "empty": "scan is empty",
             "shuffled": "no pose of 'neutral'", "alone": "there is no alone_minimal",
-            "topology": "50 vertices"}  # fmt: skip
+            "topology": "50 vertices", "train/tuesday/shirt_walk.00001_clothed.obj": "has this name too"}  # fmt: skip
     assert report["rejected"].keys() == said.keys()
     assert all(text in report["rejected"][name] for name, text in said.items())
 
@@ -111,6 +112,17 @@ def test_packed_pairs_pass_the_check_but_for_a_missing_split(packed, capsys):
     folder, _ = packed
     assert main(["check", str(folder / "packed")]) == 1
     assert capsys.readouterr().out.count("fault:") == 1
+
+
+def test_a_limit_is_one_for_each_split(tmp_path):
+    for number, split in enumerate(("train", "train", "val", "test")):
+        write_pair(tmp_path / "raw" / split, f"shirt_walk.{number:05d}", number)
+    arguments = ["pack", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--points", "100"]
+    assert main([*arguments, "--limit", "1", "--splits", "train", "val"]) == 0
+    assert sorted(path.parent.name for path in (tmp_path / "out").glob("*/*.npz")) == ["train", "val"]
+    assert main(arguments) == 0
+    report = json.loads((tmp_path / "out" / "pack-report.json").read_text())
+    assert report == {"packed": 2, "there already": 2, "rejected": {}}
 
 
 def test_mistakes_are_one_sentence(tmp_path, capsys):
