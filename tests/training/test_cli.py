@@ -55,6 +55,13 @@ def test_help_says_what_is_wanted(capsys):
         assert ended.value.code == 0 and name in printed and " STR" not in printed.splitlines()[0]
 
 
+def test_a_reader_who_has_seen_enough_is_no_mistake():
+    command = [sys.executable, "-m", "training.cli", "train", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(60) == 141
+
+
 def test_usage_needs_no_torch():
     check = "import sys, training.cli; training.cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True).returncode == 0
