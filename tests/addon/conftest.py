@@ -19,6 +19,23 @@ import bpy  # noqa: E402
 import blender_addon  # noqa: E402
 from tests.making import write_garment  # noqa: E402
 
+_status = 0
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    global _status
+    _status = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """End without the bpy module's own end: in 4.5 it waits for ever for its thread that closes sound devices where
+    anything keeps the module alive."""
+    USER_FOLDER.cleanup()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_status)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def registered():
