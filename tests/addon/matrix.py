@@ -48,7 +48,8 @@ def generate(package: str, folder: Path) -> None:
         assert len(first) > 100 and np.isfinite(first).all(), f"{garment}: {len(first)} points"
         assert moved > 0.01, f"{garment} did not follow the pose"
         assert bool(len(clothes.data.polygons)) == (surface == "MESH")
-        print(f"{garment}: {len(first)} points as {surface.lower()}, moved up to {moved:.2f} m", flush=True)
+        count = f"{len(first)} {'points' if surface == 'POINTS' else 'vertices'}"
+        print(f"{garment}: {count} as {surface.lower()}, moved up to {moved:.2f} m", flush=True)
 
     scene.frame_end = 5
     bpy.ops.scale_clothing.bake()
