@@ -33,13 +33,13 @@ def gather_sum(
     return summed.view(frames, len(index), channels)
 
 
-def incidence(triangles: Tensor, vertex_count: int) -> Tensor:  # [T, 3] -> [V, K]
-    """The triangles round each vertex, padded with -1 to the largest number."""
+def incidence(triangles: Tensor, vertex_count: int) -> Tensor:  # [T, C] -> [V, K]
+    """The triangles, or other rows of vertices, round each vertex, padded with -1 to the largest number."""
     flat = triangles.flatten()
     order = flat.argsort(stable=True)
     counts = flat.bincount(minlength=vertex_count)
     starts = counts.cumsum(0) - counts
     column = torch.arange(len(flat), device=flat.device) - starts[flat[order]]
     table = torch.full((vertex_count, int(counts.max())), -1, device=flat.device)
-    table[flat[order], column] = order // 3
+    table[flat[order], column] = order // triangles.shape[1]
     return table

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scale_backend.carrier import Carrier
 from scale_backend.network import NetworkSettings, patch_grid
 from scale_backend.positional_map import UVLayout, rasterise
+
+GUTTER = 2  # pixels round the map that a cubic mix may reach
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Queries:
 
     corners: Tensor  # [M, K] the carrier's vertices round it: those of the triangle asked in, or more of them
     weights: Tensor  # [M, K] their shares in its place: barycentrics; rows sum to 1
-    taps: Tensor  # [M, K] pixels (row-major) whose features are mixed: K = 1 in patch mode, 4 in continuous mode
+    taps: Tensor  # [M, K] pixels (row-major) whose features are mixed: K = 1 in patch mode, 16 in continuous mode
     tap_weights: Tensor  # [M, K], rows sum to 1
     uv: Tensor  # [M, 2] as the network sees it: (row, column) / (size - 1)
     pq: Tensor  # [M, 2]
@@ -38,19 +41,6 @@ class Queries:
 
     def __getitem__(self, chosen: Tensor) -> Queries:
         return replace(self, **{k: v[chosen] for k, v in self.__dict__.items()})
-
-
-def join(first: Queries, second: Queries) -> Queries:
-    """One behind the other."""
-
-    def joined(name: str) -> Tensor:
-        a, b = getattr(first, name), getattr(second, name)
-        if name in ("corners", "weights"):
-            width = max(a.shape[1], b.shape[1])
-            a, b = (torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (a, b))
-        return torch.cat([a, b])
-
-    return Queries(**{name: joined(name) for name in first.__dict__})
 
 
 def patch_numbers(layout: UVLayout) -> Tensor:  # [H W] the number of each valid pixel, -1 on background
@@ -95,30 +85,23 @@ def surface_queries(
     triangle: Tensor,  # [M] triangle asked in
     weights: Tensor,  # [M, 3] barycentrics
 ) -> Queries:
-    """Queries at points of the surface. Features mix the four nearest pixel centres, of the same UV island only."""
+    """Queries at points of the surface. Features are a cubic mix (Catmull and Rom 1974) of the sixteen pixels round
+    the point, without a kink where pixels meet; outside the point's UV island its nearest pixel stands in."""
     size = layout.size
     island = islands(carrier.uv_triangles, len(carrier.uv))
     index = layout.triangle_index.flatten()
     pixel_island = torch.where(index >= 0, island[index.clamp_min(0)], -1)
+    gutters = _gutters(pixel_island.reshape(size, size), int(island.max()) + 1)
     uv = torch.einsum("mkc,mk->mc", carrier.uv[carrier.uv_triangles[triangle]], weights)
     row, column = (1 - uv[:, 1]) * size - 0.5, uv[:, 0] * size - 0.5
-    row0, column0 = row.floor(), column.floor()
-    taps, tap_weights = [], []
-    for d_row in (0, 1):
-        for d_column in (0, 1):
-            r, c = row0 + d_row, column0 + d_column
-            weight = (1 - (row - r).abs()) * (1 - (column - c).abs())
-            pixel = (r.clamp(0, size - 1) * size + c.clamp(0, size - 1)).long()
-            # outside the map's border the clamped pixel stands in; outside the island nothing may
-            taps.append(pixel)
-            tap_weights.append(weight * (pixel_island[pixel] == island[triangle]))
-    taps, tap_weights = torch.stack(taps, 1), torch.stack(tap_weights, 1).clamp_min(0)
-    orphans = tap_weights.sum(1) < 1e-4  # an island too thin to hold a pixel centre here: its nearest pixel
-    if orphans.any():
-        taps[orphans], tap_weights[orphans] = _nearest_pixels(
-            row[orphans], column[orphans], island[triangle][orphans], pixel_island, size
-        )
-    tap_weights = tap_weights / tap_weights.sum(1, keepdim=True)
+    steps = torch.arange(-1, 3)
+    rows, columns = (x.floor().long()[:, None] + steps for x in (row, column))  # [M, 4]
+    taps = gutters[
+        island[triangle][:, None, None],
+        (rows + GUTTER).clamp(0, size + 2 * GUTTER - 1)[:, :, None],
+        (columns + GUTTER).clamp(0, size + 2 * GUTTER - 1)[:, None],
+    ].flatten(1)
+    tap_weights = (_cubic(row - row.floor())[:, :, None] * _cubic(column - column.floor())[:, None]).flatten(1)
     main = taps.gather(1, tap_weights.argmax(1, keepdim=True))[:, 0]
     return Queries(
         corners=carrier.triangles[triangle],
@@ -133,14 +116,27 @@ def surface_queries(
     )
 
 
-def _nearest_pixels(row: Tensor, column: Tensor, island: Tensor, pixel_island: Tensor, size: int):
-    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    distance = (rows.flatten() - row[:, None]) ** 2 + (columns.flatten() - column[:, None]) ** 2
-    # of an island that owns no pixel at all: any valid pixel
-    own = pixel_island == island[:, None]
-    own = torch.where(own.any(1, keepdim=True), own, pixel_island >= 0)
-    nearest = distance.masked_fill(~own, torch.inf).argmin(1)
-    return nearest[:, None].expand(-1, 4), torch.tensor([1.0, 0, 0, 0]).expand(len(row), 4)
+def _cubic(t: Tensor) -> Tensor:  # [M] in [0, 1) -> [M, 4] weights of the pixels at -1, 0, 1, 2
+    powers = torch.stack([torch.ones_like(t), t, t * t, t**3], -1)
+    basis = torch.tensor([[0.0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
+    return powers @ basis.to(t)
+
+
+def _gutters(pixel_island: Tensor, count: int) -> Tensor:  # [H, W] -> [islands, H + 2 GUTTER, W + 2 GUTTER]
+    """For each island the pixel that stands for each place of the map and round it: its own nearest one.
+
+    For an island that owns no pixel, any valid one.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    size = pixel_island.shape[1]
+    padded = np.pad(pixel_island.numpy(), GUTTER, constant_values=-1)
+    tables = []
+    for number in range(count):
+        own = padded == number if (padded == number).any() else padded >= 0
+        row, column = distance_transform_edt(~own, return_distances=False, return_indices=True)
+        tables.append((row - GUTTER) * size + column - GUTTER)
+    return torch.from_numpy(np.stack(tables)).long()
 
 
 def vertex_queries(carrier: Carrier, layout: UVLayout) -> Queries:

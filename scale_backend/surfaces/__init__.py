@@ -1,7 +1,7 @@
 """Surfaces the scene gets. One interface: `build` gives the queries to decode and the topology that stays."""
 
 from scale_backend.surfaces.kinds import build
-from scale_backend.surfaces.seams import Weld
+from scale_backend.surfaces.seams import Seams
 from scale_backend.surfaces.surface import Binding, Surface
 
-__all__ = ["Binding", "Surface", "Weld", "build"]
+__all__ = ["Binding", "Seams", "Surface", "build"]

@@ -10,10 +10,11 @@ from scale_backend.carrier import Carrier
 from scale_backend.garment import Garment
 from scale_backend.garment_header import REFINEMENTS, GarmentError
 from scale_backend.gathering import gather_sum
-from scale_backend.queries import Queries, grid_queries, join, patch_queries, surface_queries, vertex_queries
+from scale_backend.positional_map import surface_points
+from scale_backend.queries import Queries, grid_queries, patch_queries
 from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.patches import patch_triangles
-from scale_backend.surfaces.seams import cut_at_seams, smooth_queries, weld
+from scale_backend.surfaces.seams import cut_at_seams, join_charts, smooth_queries
 from scale_backend.surfaces.smoothing import surface_smoothing
 from scale_backend.surfaces.subdivision import subdivide
 from scale_backend.surfaces.surface import Binding, RestDecoder, Surface
@@ -63,20 +64,17 @@ def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
     Refined, each triangle is split in four `rounds` times, and the new vertices are decoded like the old ones, from
     places on a smooth surface through the carrier.
     """
-    if not rounds:
-        queries = vertex_queries(carrier, garment.layout)
-        triangles, uv = carrier.triangles, carrier.uv[carrier.uv_triangles]
-        return Surface(queries, _topology(queries, carrier, _faces(triangles), _loops(uv)), own_normals=True)
     fine = subdivide(carrier.triangles, rounds)
+    cut = cut_at_seams(fine, carrier.uv_triangles)
     stencils = butterfly(carrier.triangles, len(carrier.template), rounds)
-    coarse, cut = (cut_at_seams(m, carrier.uv_triangles) for m in (subdivide(carrier.triangles, 0), fine))
-    queries = smooth_queries(carrier, garment.layout, cut, stencils)[: len(stencils.index)]
+    queries = smooth_queries(carrier, garment.layout, cut, stencils)
+    whole = queries[: len(stencils.index)]
+    rest = surface_points(carrier.template[None], whole.corners, whole.weights)[0]
+    edge = (rest[fine.triangles[:, 0]] - rest[fine.triangles[:, 1]]).norm(dim=1).mean() * 2**rounds
     uv = torch.einsum("tkc,tlk->tlc", carrier.uv[carrier.uv_triangles[fine.origin]], fine.weights)
-    topology = _topology(queries, carrier, _faces(fine.triangles), _loops(uv))
-    seams = weld(coarse, cut, stencils)
-    if seams is not None:
-        copies = coarse.triangle[len(carrier.template) :], coarse.weights[len(carrier.template) :]
-        queries = join(queries, surface_queries(carrier, garment.layout, *copies))
+    triangles = fine.triangles.numpy().astype(np.int32)
+    topology = _topology(whole, carrier, triangles, uv.flatten(0, 1).numpy())
+    seams = join_charts(rest, cut, stencils, float(edge))
     return Surface(queries, topology, own_normals=True, binding=seams)
 
 
@@ -121,14 +119,6 @@ def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  
     u = (pixel % size + (column + 0.5) / side) / size
     v = 1 - (pixel // size + (row + 0.5) / side) / size
     return torch.stack([u, v], 1)[triangles.flatten()].numpy().astype(np.float32)
-
-
-def _faces(triangles: Tensor) -> np.ndarray:
-    return triangles.numpy().astype(np.int32)
-
-
-def _loops(uv: Tensor) -> np.ndarray:  # [T, 3, 2] -> [3 T, 2]
-    return uv.flatten(0, 1).numpy()
 
 
 def _topology(queries: Queries, carrier: Carrier, triangles: np.ndarray, uv: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Seams: where the charts of a UV layout meet on the surface.
 
 The network sees places in the UV layout, and a vertex on a seam has one in each chart that meets there: the answers
-differ a little. The vertex takes that of its first chart, and the other charts are moved to meet it.
+differ a little, in height and in slope.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from scale_backend.carrier import Carrier
-from scale_backend.gathering import gather_sum
+from scale_backend.gathering import gather_sum, incidence
 from scale_backend.positional_map import UVLayout
 from scale_backend.queries import Queries, islands, surface_queries
 from scale_backend.surfaces.butterfly import Stencils
 from scale_backend.surfaces.subdivision import Subdivided
+
+REACH = 1.5  # coarse edges
 
 
 @dataclass(frozen=True)
@@ -67,45 +69,56 @@ def smooth_queries(carrier: Carrier, layout: UVLayout, mesh: ChartVertices, sten
 
 
 @dataclass(frozen=True)
-class Weld:
-    """Decoded points are V vertices, and behind them C copies of seam vertices as their other charts have them."""
+class Seams:
+    """From a mesh cut along its seams to a whole one. A vertex on a seam is the mean of its charts' answers. Finer
+    meshes, which would show a crease there, are led across: near a seam their vertices lie on the smooth surface
+    through the rest mesh's decoded vertices, wholly on the seam and less away from it."""
 
-    copied: Tensor  # [C] the vertex of each copy
-    moved: Tensor  # [W] vertices near seams
-    index: Tensor  # [W, K] copies that they follow
+    count: int  # V vertices of the whole mesh
+    seam: Tensor  # [S] vertices
+    charts: Tensor  # [S, C] what each is the mean of, among the M of the cut mesh
+    chart_weights: Tensor  # [S, C]
+    near: Tensor  # [W] vertices of a finer mesh; none for the rest mesh
+    share: Tensor  # [W, 1] of the smooth surface in their place: 1 on the seam, 0 at REACH
+    index: Tensor  # [W, K] vertices of the rest mesh
     weights: Tensor  # [W, K]
-    count: int  # V
 
-    def to(self, device: str | torch.device) -> Weld:
-        tensors = (self.copied, self.moved, self.index, self.weights)
-        return Weld(*(value.to(device) for value in tensors), self.count)
+    def to(self, device: str | torch.device) -> Seams:
+        return replace(self, **{k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor)})
 
-    def means(self, values: Tensor) -> Tensor:  # [F, V + C, D] -> [F, V, D]
+    def means(self, values: Tensor) -> Tensor:  # [F, M, C] -> [F, V, C]
         """What decoded points have, at the vertices."""
-        return values[:, : self.count]
+        return self.vertices(values)
 
-    def vertices(self, points: Tensor) -> Tensor:  # [F, V + C, 3] -> [F, V, 3]
-        """A chart's own vertices move as its copies must to meet the seam; smoothly, and less with each edge."""
-        gap = points[:, self.copied] - points[:, self.count :]
-        welded = points[:, : self.count].clone()
-        welded[:, self.moved] += gather_sum(gap, self.index, self.weights)
-        return welded
+    def vertices(self, points: Tensor) -> Tensor:  # [F, M, C] -> [F, V, C]
+        whole = points[:, : self.count].clone()
+        whole[:, self.seam] = gather_sum(points, self.charts, self.chart_weights)
+        if len(self.near):
+            smooth = gather_sum(whole, self.index, self.weights)
+            whole[:, self.near] = torch.lerp(whole[:, self.near], smooth, self.share)
+        return whole
 
 
-def weld(coarse: ChartVertices, fine: ChartVertices, stencils: Stencils) -> Weld | None:
-    """For a subdivided mesh whose vertices are `stencils` of the coarse one's. Coarse vertices stay where they are.
+def join_charts(rest: Tensor, mesh: ChartVertices, stencils: Stencils, edge: float) -> Seams | None:
+    """`rest` [V, 3] are the whole mesh's vertices, `stencils` theirs on the rest mesh's, whose edges are `edge` metres
+    long. None where no charts meet."""
+    from scipy.spatial import cKDTree
 
-    None where the charts do not meet.
-    """
-    coarse_count, count = int(coarse.vertex.max()) + 1, int(fine.vertex.max()) + 1
-    copies = torch.arange(coarse_count, len(coarse.vertex))
-    charts = int(coarse.island.max()) + 1
-    copy_of = torch.full((coarse_count * charts,), -1)
-    copy_of[coarse.vertex[copies] * charts + coarse.island[copies]] = torch.arange(len(copies))
-    followed = copy_of[stencils.index * charts + fine.island[:count, None]]  # [V, K] copies in the vertex's own chart
-    weights = stencils.weights * (followed >= 0)
-    weights[:coarse_count] = 0
-    moved = (weights != 0).any(1).nonzero()[:, 0]
-    if not len(moved):
+    count = len(rest)
+    seam, number = mesh.vertex[count:].unique(return_inverse=True)
+    if not len(seam):
         return None
-    return Weld(coarse.vertex[copies], moved, followed[moved].clamp_min(0), weights[moved], count)
+    every = torch.arange(len(mesh.vertex))
+    owner = torch.cat([torch.arange(len(seam)), number])
+    row = torch.cat([seam, every[count:]])
+    charts = incidence(owner[:, None], len(seam))  # [S, C] into `row`
+    chart_weights = (charts >= 0).float()
+    chart_weights /= chart_weights.sum(1, keepdim=True)
+    reach = REACH * edge
+    distance = torch.from_numpy(cKDTree(rest[seam].numpy()).query(rest.numpy(), distance_upper_bound=reach)[0])
+    bridged = (distance < reach) & (stencils.weights.abs().max(1).values < 1)  # not the rest mesh's own vertices
+    near = bridged.nonzero()[:, 0]
+    away = (distance[near] / reach).float()[:, None]
+    share = 1 - away * away * (3 - 2 * away)
+    return Seams(count, seam, row[charts.clamp_min(0)], chart_weights, near, share, stencils.index[near],
+                 stencils.weights[near])  # fmt: skip

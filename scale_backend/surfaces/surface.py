@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scale_backend.gathering import gather_sum
 from scale_backend.queries import Queries
-from scale_backend.surfaces.seams import Weld
+from scale_backend.surfaces.seams import Seams
 from scale_backend.surfaces.smoothing import Smoothing
 
 RestDecoder = Callable[[Queries], tuple[Tensor, Tensor]]  # points and unit normals [M, 3] in the rest pose
@@ -43,4 +43,4 @@ class Surface:
     queries: Queries
     topology: dict[str, np.ndarray]  # see Decoder.topology
     own_normals: bool = False  # of the mesh itself; else those the network gives
-    binding: Binding | Weld | None = None  # None: the decoded points are the vertices
+    binding: Binding | Seams | None = None  # None: the decoded points are the vertices
