@@ -35,10 +35,11 @@ class ImportCheckpoint:
     """The network (..._model.pt)."""
     latent: Annotated[Positional[Path], arg(metavar="LATENT.pt")]
     """The latent code, saved beside it (..._latent_vecs.pt)."""
-    body: str
-    """The body of its frames: a file made by import-body, or the name of one that ships."""
     out: Path
     """The garment to write (.safetensors)."""
+    body: str = ""
+    """The body of its frames: a file made by import-body, or the name of one that ships. Without it, the body in this
+    folder, beside the garment, or among those that ship, that has the template's triangles."""
     template: Path | None = None
     """The UV template (.obj) it was trained with; the body's own UVs without it."""
     valid_pixels: Path | None = None
@@ -60,11 +61,12 @@ class ImportCheckpoint:
 
     def run(self) -> int:
         from scale_backend.import_checkpoint import PatchCoordinates, import_checkpoint
-        from scale_backend.released_layout import read_body
+        from scale_backend.released_layout import find_body_of, read_body
 
+        body = self.body or find_body_of(self.template, (Path(), self.out.parent))
         coordinates = PatchCoordinates(self.points_per_patch, self.pq_include_end, self.pq_min, self.pq_max)
         garment = import_checkpoint(
-            self.model, self.latent, read_body(self.body, self.template), self.out, self.valid_pixels, self.face_ids,
+            self.model, self.latent, read_body(body, self.template), self.out, self.valid_pixels, self.face_ids,
             coordinates, self.latent_index, self.licence,
         )  # fmt: skip
         patches, settings = int(garment.layout.mask.sum()), garment.network.settings

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from scale_backend.assets import asset_folder
 from scale_backend.body import Body, load_body
 from scale_backend.foreign_file import ForeignFileError, check_size
 from scale_backend.positional_map import UVLayout, place_pixels, rasterise
@@ -30,6 +33,38 @@ def read_body(path: str | Path, template: Path | None) -> Body:
     layout = read_uv_template(template)
     layout.check_triangles(body.triangles.numpy(), len(body.template), body.name)
     return replace(body, uv=torch.from_numpy(layout.uv), uv_triangles=torch.from_numpy(layout.uv_triangles))
+
+
+def find_body_of(template: Path | None, folders: Iterable[Path]) -> Path:
+    """The one body in some folders, or else among those that ship, that has a UV template's triangles.
+
+    Raises ForeignFileError, OSError.
+    """
+    if template is None:
+        raise ForeignFileError("Which body the checkpoint's frames have is not known; name it with --body.")
+    layout = read_uv_template(template)
+    for group in (folders, [asset_folder() / "bodies"]):
+        files = sorted({file.resolve() for folder in group for file in folder.glob("*.npz")})
+        fitting = [file for file in files if layout.fits(_triangles(file))]
+        if len(fitting) > 1:
+            names = ", ".join(file.name for file in fitting)
+            raise ForeignFileError(
+                f"Several bodies have the triangles of {template.name}: {names}; choose with --body."
+            )
+        if fitting:
+            return fitting[0]
+    raise ForeignFileError(
+        f"No body here has the triangles of {template.name}; make one with scale-backend import-body FILE --template "
+        f"{template.name} --out BODY.npz, or name it with --body."
+    )
+
+
+def _triangles(file: Path) -> np.ndarray:  # [T, 3]; none in a file that is no body
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["f"] if "f" in arrays.files else np.zeros((0, 3), np.int64)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return np.zeros((0, 3), np.int64)
 
 
 def read_layout(body: Body, size: int, valid_pixels: Path | None, face_ids: Path | None) -> UVLayout:

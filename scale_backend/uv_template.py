@@ -22,6 +22,10 @@ class UVTemplate:
     uv: np.ndarray  # [U, 2] float32; a vertex on a seam has several
     uv_triangles: np.ndarray  # [T, 3] int64 into uv
 
+    def fits(self, triangles: np.ndarray) -> bool:  # [T, 3]
+        """Whether these are the template's."""
+        return np.array_equal(triangles, self.triangles)
+
     def check_triangles(self, triangles: np.ndarray, vertex_count: int, body: str) -> None:  # [T, 3]
         """Raises ForeignFileError where the template is another body's."""
         if vertex_count != self.vertex_count or len(triangles) != len(self.triangles):

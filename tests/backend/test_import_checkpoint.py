@@ -1,6 +1,7 @@
 """Checkpoints as the research release saves them, with random weights: decoded like the plain reference, or refused."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -85,6 +86,35 @@ def test_the_release_as_it_is(tmp_path, body):
     for name, value in garment.network.state_dict().items():
         assert torch.equal(value, state[name]), name  # not rounded to 16 bits
     assert_equal_to_reference(garment, state, body, valid=torch.from_numpy(valid))
+
+
+def test_the_body_is_found_by_its_template(tmp_path, monkeypatch, body, capsys):
+    """The command without --body: the imported body in the folder, before those that ship; or a question."""
+    monkeypatch.chdir(tmp_path)
+    model, latent, state = write_checkpoint(tmp_path, NetworkSettings(unet_width=4, hidden=32))
+    template = write_obj(tmp_path / "uv.obj", body)
+    arguments = ["import-checkpoint", str(model), str(latent), "--template", str(template), "--out", "demo.safetensors"]
+    assert main(arguments) == 0  # no body here: the one that ships
+    assert load_garment(tmp_path / "demo.safetensors").body_name == "neutral"
+    np.savez(tmp_path / "unrelated.npz", a=np.zeros(3))
+    (tmp_path / "broken.npz").write_bytes(b"no zip")
+    shutil.copy(find_body("neutral"), tmp_path / "mine.npz")
+    assert main(arguments) == 0
+    garment = load_garment(tmp_path / "demo.safetensors")
+    assert garment.body_name == "mine"
+    assert_equal_to_reference(garment, state, body, frames=1)
+
+    shutil.copy(find_body("neutral"), tmp_path / "yours.npz")
+    assert main(arguments) == 2
+    assert "Several bodies have the triangles of uv.obj: mine.npz, yours.npz" in capsys.readouterr().err
+    lines = template.read_text().splitlines()
+    template.write_text("\n".join(lines[:-1]))  # a face less: another body's
+    assert main(arguments) == 2
+    assert (
+        "No body here has the triangles of uv.obj; make one with scale-backend import-body" in capsys.readouterr().err
+    )
+    assert main(["import-checkpoint", str(model), str(latent), "--out", "demo.safetensors"]) == 2
+    assert "name it with --body" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("size", "options"), [
