@@ -19,7 +19,7 @@ import bpy  # noqa: E402
 import blender_addon  # noqa: E402
 from tests.making import write_garment  # noqa: E402
 
-_status = 0
+_status = 1  # of a run that never came to its end
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:
