@@ -100,5 +100,5 @@ def test_a_file_that_is_no_body_says_what_it_lacks(tmp_path):
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"half\.npz could not be read"):
         load_body(path)
-    with pytest.raises(FileNotFoundError, match="there are: neutral"):
+    with pytest.raises(FileNotFoundError, match="or a name: neutral"):
         load_body("nobody")
