@@ -189,11 +189,6 @@ def test_info_prints_the_files_own_words(garment):
     assert done.returncode == 0 and json.loads(done.stdout)["title"] == "Test garment"
 
 
-def heed_interrupts() -> None:
-    """A test run in a shell's background inherits an ignored SIGINT; the program under test must not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @posix_only
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_leaves_whole_frames(garment, tmp_path, number, code):
@@ -203,7 +198,7 @@ def test_stopping_leaves_whole_frames(garment, tmp_path, number, code):
     )
     out = tmp_path / "out"
     arguments = command("decode", garment, "--motion", motion, "--out", out, "--device", "cpu", "--surface", "points")
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=environment(), preexec_fn=heed_interrupts) as process:
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, env=environment()) as process:
         deadline = time.monotonic() + 30
         while not list(out.glob("*.ply")) and time.monotonic() < deadline:
             time.sleep(0.02)
