@@ -32,7 +32,7 @@ class Settings:
     """Of the held-out dance, evenly spaced."""
     out: Path = ROOT / "out" / "bench" / "surfaces.json"
     pictures: Path | None = None
-    """A folder for pictures (front, side, back of three frames), rendered by Blender's Workbench."""
+    """A folder for a picture of each kind (front, side, back of three frames), rendered by Blender's Workbench."""
     threads: int = 0
 
 
@@ -132,9 +132,10 @@ def measure(name: str, settings: Settings) -> Iterator[dict]:
         constant = kind != "poisson"
         jitter = second_difference(np.stack([frame.points for frame in frames])) / steady if constant else None
         yield {"garment": path.stem, "kind": kind} | tally.row() | {"jitter": jitter, "ms a frame": milliseconds}
-        if settings.pictures is not None and len(frames[0].triangles):
-            for number in {0, len(frames) // 2, len(frames) - 1}:
-                render(frames[number], settings.pictures / f"{path.stem}-{kind}-{number}.png")
+        if settings.pictures is not None:
+            numbers = sorted({len(frames) * k // 6 for k in (1, 3, 5)})  # not the ends: the dance ends as it began
+            chosen = [frames[number] for number in numbers]
+            render(chosen, settings.pictures / f"{path.stem}-{kind}.png")
 
 
 def decode(decoder, kind: str, rotations, translation) -> tuple[list[Frame], float]:
@@ -201,12 +202,13 @@ def second_difference(points: np.ndarray) -> float:  # [F, V, 3] -> metres; nan 
     return float(np.linalg.norm(points[2:] - 2 * points[1:-1] + points[:-2], axis=-1).mean())
 
 
-def render(frame: Frame, path: Path) -> None:
+def render(frames: list[Frame], path: Path) -> None:
     """In a process of its own: Blender's module does not load beside pymeshlab."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        content = Path(folder) / "frame.npz"
-        np.savez(content, points=frame.points, triangles=frame.triangles)
+        content = Path(folder) / "frames.npz"
+        arrays = {f"{part}{number}": array for number, one in enumerate(frames) for part, array in vars(one).items()}
+        np.savez(content, **arrays)
         subprocess.run([sys.executable, "-m", "tests.benchmarks.surface_views", content, path], check=True, cwd=ROOT)
 
 
