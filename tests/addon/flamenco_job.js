@@ -11,6 +11,19 @@ globalThis.author = {
     }),
     Command: (name, parameters) => ({ name, parameters }),
 };
+// Frames as Flamenco writes them: neighbours as 3-8, but two of them as 3,4.
+function ranges(numbers) {
+    const found = [];
+    for (const number of numbers) {
+        const last = found[found.length - 1];
+        if (last && number === last[1] + 1) {
+            last[1] = number;
+        } else {
+            found.push([number, number]);
+        }
+    }
+    return found.map(([a, b]) => (a === b ? `${a}` : b === a + 1 ? `${a},${b}` : `${a}-${b}`)).join(",");
+}
 globalThis.frameChunker = (frames, size) => {
     const numbers = frames.split(",").flatMap((part) => {
         const [first, last] = part.split("-").map(Number);
@@ -18,8 +31,7 @@ globalThis.frameChunker = (frames, size) => {
     });
     const chunks = [];
     for (let begin = 0; begin < numbers.length; begin += size) {
-        const chunk = numbers.slice(begin, begin + size);
-        chunks.push(chunk.length > 1 ? `${chunk[0]}-${chunk[chunk.length - 1]}` : `${chunk[0]}`);
+        chunks.push(ranges(numbers.slice(begin, begin + size)));
     }
     return chunks;
 };
