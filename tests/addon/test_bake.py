@@ -12,6 +12,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from PIL import Image
 
 from blender_addon import backend, bake, clothes, live, meshes, pc2, sampling
 from scale_backend.client import BackendError
@@ -73,6 +74,36 @@ def test_an_own_range(moving, scene, bake_folder):
     bpy.ops.scale_clothing.bake(use_range=True, first=10, last=12)
     header = pc2.read_header(cache(moving, bake_folder))
     assert (header.start, header.frames) == (10.0, 3)
+
+
+def covered(scene: bpy.types.Scene, path: Path) -> np.ndarray:  # [H, W] how much of each pixel clothes cover
+    scene.render.filepath = str(path)
+    bpy.ops.render.render(write_still=True)
+    with Image.open(path) as picture:
+        return np.asarray(picture.getchannel("A"), float) / 255
+
+
+def test_motion_blurs_live_clothes_as_baked_ones(moving, character, scene, bake_folder, tmp_path):
+    """Blender looks between the frames while it renders."""
+    for part in character.children:
+        part.hide_render = part != moving
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    camera.data.type, camera.data.ortho_scale = "ORTHO", 2.5
+    camera.location, camera.rotation_euler = (0, -5, 1), (np.pi / 2, 0, 0)
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    scene.render.engine, scene.render.film_transparent = "CYCLES", True
+    scene.cycles.samples, scene.cycles.use_denoising = 16, False
+    scene.render.resolution_x = scene.render.resolution_y = 64
+    scene.render.use_motion_blur, scene.render.motion_blur_shutter = True, 1.0
+    scene.frame_set(9)
+    alive = covered(scene, tmp_path / "live.png")
+    bpy.ops.scale_clothing.bake(samples=4)
+    baked = covered(scene, tmp_path / "baked.png")
+    scene.render.use_motion_blur = False
+    sharp = covered(scene, tmp_path / "sharp.png")
+    assert np.abs(alive - baked).mean() < 0.1 * np.abs(alive - sharp).mean()
+    assert alive.max() == 1 and np.abs(alive - sharp).max() > 0.3
 
 
 def test_clearing_returns_to_the_pose(moving, scene, bake_folder):
