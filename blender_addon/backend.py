@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def status() -> Status:
         return Status(FAILED, "Failed")
     if not preferences.is_set_up():
         return Status(NOT_SET_UP, "Not set up")
-    return Status(NOT_STARTED, "Not started")
+    return Status(NOT_STARTED, "Backend starts when it is needed")
 
 
 def _device_name(info: dict) -> str:
@@ -215,12 +216,6 @@ def open_garment(entry: garments.Entry, launch: Launch | None = None) -> OpenGar
     return _opened[key]
 
 
-def is_open(entry: garments.Entry) -> bool:
-    """Whether a garment is ready to be decoded without a wait. Raises AddonError."""
-    backend = _backend
-    return backend is not None and backend.alive and _opening_key(backend, entry) in _opened
-
-
 def _opening_key(backend: Backend, entry: garments.Entry) -> tuple:
     try:
         changed = entry.path.stat().st_mtime_ns
@@ -236,6 +231,10 @@ def doctor() -> dict:
 def register() -> None:
     global _is_shut
     _is_shut = False
+    # Python on its own ignores the signal, inside Blender it does not: writing to a backend that has died would end
+    # Blender, without a word. It stays ignored: when the add-on is disabled a thread may still be writing
+    if hasattr(signal, "SIGPIPE") and signal.getsignal(signal.SIGPIPE) == signal.SIG_DFL:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def unregister() -> None:

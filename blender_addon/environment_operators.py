@@ -15,6 +15,7 @@ from . import backend, environment, live, messages, preferences
 from .operator_kinds import Awaiting, Beside, SentenceOperator, clear_status
 
 TICK = 0.3  # seconds between two looks at the set-up
+REPORT_WIDTH = 700  # pixels
 
 
 def is_idle(cls: type) -> bool:
@@ -142,10 +143,15 @@ class SCALE_CLOTHING_OT_check_backend(Beside, SentenceOperator, Operator):
     bl_description = "Start the backend if it is not running, and show what it found on this computer"
     bl_options = {"REGISTER"}
     awaited = "Asking the backend"
+    in_sidebar = False  # the preferences show the report by themselves
 
     @classmethod
     def poll(cls, _context: Context) -> bool:
         return is_idle(cls)
+
+    def invoke(self, context: Context, event: Event) -> set[str]:
+        self.in_sidebar = context.area is not None and context.area.type == "VIEW_3D"
+        return super().invoke(context, event)
 
     def begin(self, _context: Context) -> Callable[[], dict]:
         launch = backend.launch()
@@ -153,6 +159,8 @@ class SCALE_CLOTHING_OT_check_backend(Beside, SentenceOperator, Operator):
 
     def use(self, _context: Context, report: dict) -> str:
         messages.keep_report(report)
+        if self.in_sidebar and not bpy.app.background:
+            bpy.ops.scale_clothing.show_report("INVOKE_DEFAULT")
         return backend.status().text
 
 
@@ -190,6 +198,28 @@ class SCALE_CLOTHING_OT_show_log(SentenceOperator, Operator):
         bpy.ops.wm.path_open(filepath=str(log))
 
 
+class SCALE_CLOTHING_OT_show_report(Operator):
+    bl_idname = "scale_clothing.show_report"
+    bl_label = "Show Report"
+    bl_description = "Show what the backend found on this computer when it was last checked"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, _context: Context) -> bool:
+        return bool(messages.report())
+
+    def invoke(self, context: Context, _event: Event) -> set[str]:
+        return context.window_manager.invoke_popup(self, width=REPORT_WIDTH)
+
+    def draw(self, _context: Context) -> None:
+        from . import panel
+
+        panel.draw_report(self.layout, REPORT_WIDTH - panel.MARGIN)
+
+    def execute(self, _context: Context) -> set[str]:
+        return {"FINISHED"}
+
+
 class SCALE_CLOTHING_OT_copy_report(Operator):
     bl_idname = "scale_clothing.copy_report"
     bl_label = "Copy Report"
@@ -220,5 +250,6 @@ CLASSES = (
     SCALE_CLOTHING_OT_check_backend,
     SCALE_CLOTHING_OT_restart_backend,
     SCALE_CLOTHING_OT_show_log,
+    SCALE_CLOTHING_OT_show_report,
     SCALE_CLOTHING_OT_copy_report,
 )

@@ -19,14 +19,14 @@ def draw_choice(layout: UILayout, context: Context, garment: garments.Entry) -> 
     row.operator("scale_clothing.add_garment", text="", icon="ADD")
     if garment.summary is None:
         if chosen.garment != garments.NONE:
-            panel.draw_sentence(layout, context, garment.problem, "ERROR", margin=60.0)
+            panel.draw_sentence(layout, context, garment.problem, "ERROR")
         return
     target = clothes.rig_in_context(context)
     worn = clothes.in_context(context)
     to_bones = worn is None or worn.scale_clothing.fit_to_rig
     warning = proportions.warning(target, garment, to_bones) if target is not None else ""
     if warning:
-        panel.draw_sentence(layout.box(), context, warning, "ERROR", margin=60.0)
+        panel.draw_sentence(layout.box(), context, warning, "ERROR", panel.BOX_MARGIN)
     header, body = layout.panel("SCALE_CLOTHING_garment_info", default_closed=True)
     header.label(text="About This Garment")
     if body is not None:
@@ -39,14 +39,14 @@ def draw_info(layout: UILayout, context: Context, garment: garments.Entry) -> No
 
     summary = garment.summary
     if summary.get("description"):
-        panel.draw_sentence(layout, context, summary["description"], "BLANK1", margin=60.0)
+        panel.draw_sentence(layout, context, summary["description"], "BLANK1")
     column = layout.column(align=True)
     for name, value in facts(summary):
         halves = column.split(factor=0.36)
         label = halves.row()
         label.alignment = "RIGHT"
         label.label(text=name)
-        width = 0.6 * context.region.width / context.preferences.system.ui_scale - 50 if context.region else 200
+        width = 0.64 * context.region.width / context.preferences.system.ui_scale - 48 if context.region else 200
         lines = halves.column(align=True)
         for line in messages.wrapped(value, width):
             lines.label(text=line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 
 
 class AddonError(RuntimeError):
@@ -41,9 +41,22 @@ def report() -> dict:
     return _report
 
 
-def wrapped(sentence: str, width: float) -> list[str]:
-    """Lines of a sentence for a panel `width` pixels wide; Blender's labels do not wrap."""
-    return textwrap.wrap(sentence, max(int(width / 7.0), 16)) or [""]
+def wrapped(text: str, width: float) -> list[str]:
+    """Lines of a text for a panel that has `width` pixels for it, at a UI scale of 1; Blender's labels do not wrap.
+
+    A word that is wider stands alone. Spaces inside a line stay.
+    """
+    import blf
+    import bpy
+
+    blf.size(0, bpy.context.preferences.ui_styles[0].widget.points)
+    lines: list[str] = []
+    for word in re.findall(r"\s*\S+", text):
+        if lines and blf.dimensions(0, lines[-1] + word)[0] <= width:
+            lines[-1] += word
+        else:
+            lines.append(word.lstrip() if lines else word)
+    return lines or [""]
 
 
 def redraw_panels() -> None:

@@ -31,6 +31,9 @@ STATUS_ICONS = {
     backend.FAILED: "ERROR",
 }
 
+# pixels of a sidebar's width that a text beside an icon cannot have: alone, in a box, and for a button at its right
+MARGIN, BOX_MARGIN, BUTTON = 84.0, 98.0, 28.0
+
 
 def draw_status(layout: UILayout) -> None:
     """How the backend is, and the button that mends or checks it."""
@@ -70,7 +73,7 @@ def draw_set_up(layout: UILayout) -> None:
         row.operator("scale_clothing.show_log", icon="TEXT")
 
 
-def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: str, margin: float = 60.0) -> None:
+def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: str, margin: float = MARGIN) -> None:
     """A text, whole: labels do not wrap by themselves. margin: pixels of the panel's width that it cannot have."""
     scale = context.preferences.system.ui_scale
     lines = messages.wrapped(sentence, context.region.width / scale - margin if context.region else 300)
@@ -80,26 +83,28 @@ def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: str, 
 
 
 def draw_error(layout: UILayout, context: Context) -> None:
-    """The last error."""
-    sentence = messages.last_error()
+    """The last error; where it was dismissed, why there is no backend."""
+    sentence = messages.last_error() or backend.failure()
     if not sentence:
         return
     row = layout.box().row()
     column = row.column()
     column.alert = True
-    draw_sentence(column, context, sentence, "ERROR")
-    row.operator("scale_clothing.dismiss_error", text="", icon="X", emboss=False)
+    draw_sentence(column, context, sentence, "ERROR", BOX_MARGIN + BUTTON)
+    if messages.last_error():
+        row.operator("scale_clothing.dismiss_error", text="", icon="X", emboss=False)
 
 
-def draw_report(layout: UILayout) -> None:
-    """What the backend's doctor found."""
+def draw_report(layout: UILayout, width: float) -> None:
+    """What the backend's doctor found, in lines of so many pixels."""
     if not messages.report():
         return
     box = layout.box()
     box.operator("scale_clothing.copy_report", icon="COPYDOWN")
     column = box.column(align=True)
     for line in doctor.describe(messages.report()).splitlines():
-        column.label(text=line)
+        for part in messages.wrapped(line, width):
+            column.label(text=part)
 
 
 class SidebarPanel:
@@ -122,7 +127,7 @@ class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
 
     def draw(self, context: Context) -> None:
         state = backend.status()
-        draw_sentence(self.layout, context, state.text, STATUS_ICONS[state.kind], margin=40.0)
+        draw_sentence(self.layout, context, state.text, STATUS_ICONS[state.kind])
         if backend.status().kind in (backend.NOT_SET_UP, backend.SETTING_UP, backend.FAILED):
             preferences_button(self.layout)
         draw_error(self.layout, context)
@@ -227,10 +232,10 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         live = column.row()
         live.enabled = not clothes.is_baked(worn)
         live.prop(settings, "live")
-        column.prop(settings, "push_out")
-        fit = column.row()
-        fit.active = not clothes.is_baked(worn)
-        fit.prop(settings, "fit_to_rig", text=f"Fit to Rig{proportions.fit_told(worn)}")
+        shape = column.column()
+        shape.active = not clothes.is_baked(worn)
+        shape.prop(settings, "push_out")
+        shape.prop(settings, "fit_to_rig", text=f"Fit to Rig{proportions.fit_told(worn)}")
         column.prop(settings, "hide_skin")
 
 

@@ -85,13 +85,13 @@ class ScaleClothingPreferences(AddonPreferences):
         panel.draw_set_up(box)
         box.prop(self, "environment_folder", placeholder=str(default_folder()))
         box.prop(self, "wheels", placeholder="from the network")
-        layout.prop(self, "backend_python")
+        layout.prop(self, "backend_python", placeholder="the one that is set up above")
         if not self.backend_python and os.environ.get(PYTHON_VARIABLE):
             layout.label(text=f"From {PYTHON_VARIABLE}: {os.environ[PYTHON_VARIABLE]}")
         layout.prop(self, "device")
         layout.prop(self, "threads")
-        layout.prop(self, "garments")
-        panel.draw_report(layout)
+        layout.prop(self, "garments", placeholder=str(paths.user_folder("garments")))
+        panel.draw_report(layout, context.region.width / context.preferences.system.ui_scale - panel.MARGIN)
 
 
 def current() -> ScaleClothingPreferences | None:

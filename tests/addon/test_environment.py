@@ -19,6 +19,7 @@ import pytest
 import build_addon
 from blender_addon import backend, environment, folder_lock, messages, preferences
 from blender_addon.paths import backend_modules
+from scale_backend import doctor
 
 
 def plan_in(folder: Path) -> environment.Plan:
@@ -79,6 +80,15 @@ def test_set_up_cancelled_failed_continued_and_used(dressed, own_folder, tmp_pat
 
     plan.wheel.write_bytes(plan.wheel.read_bytes() + b"\0")  # an update of the add-on brings another wheel
     assert not environment.is_current(plan) and environment.is_set_up(plan.folder)
+
+
+def test_what_the_backend_found_is_told(scene, monkeypatch):
+    monkeypatch.setattr(messages, "_report", {})
+    assert not bpy.ops.scale_clothing.copy_report.poll() and not bpy.ops.scale_clothing.show_report.poll()
+    assert bpy.ops.scale_clothing.check_backend() == {"FINISHED"}
+    told = doctor.describe(messages.report())
+    assert os.environ[preferences.PYTHON_VARIABLE] in told and told.endswith("Ready to decode.")
+    assert bpy.ops.scale_clothing.copy_report.poll() and bpy.ops.scale_clothing.show_report.poll()
 
 
 def test_without_permission_to_use_the_network(own_folder):

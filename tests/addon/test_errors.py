@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
+import sys
 import venv
 from pathlib import Path
 
+import blf
 import bpy
 import pytest
 
@@ -80,6 +84,9 @@ def test_no_python_is_set(character, scene, garment_files, no_backend, monkeypat
     scene.scale_clothing.garment = garment_files["skirt"]
     fails(r"No backend is set up: open Edit > Preferences")
     assert backend.status().kind == backend.FAILED
+    why = messages.last_error()
+    bpy.ops.scale_clothing.dismiss_error()
+    assert messages.last_error() == "" and backend.failure() == why  # as long as it is so the panel says why
 
 
 def test_a_python_that_is_not_there(character, scene, garment_files, no_backend, monkeypatch):
@@ -111,6 +118,41 @@ def test_a_backend_that_died_is_started_again(dressed):
     assert backend.status().kind != backend.READY
     assert bpy.ops.scale_clothing.update() == {"FINISHED"}
     assert backend.status().kind == backend.READY
+
+
+OUTLIVING = """
+import os, signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as Blender leaves it, and Python on its own does not
+import bpy, blender_addon
+from blender_addon import backend
+blender_addon.register()
+bpy.ops.scale_clothing.add_character()
+bpy.context.scene.scale_clothing.garment = sys.argv[1]
+python, os.environ["SCALE_BACKEND_PYTHON"] = os.environ["SCALE_BACKEND_PYTHON"], "/bin/false"
+try:
+    bpy.ops.scale_clothing.generate()
+except RuntimeError as error:
+    assert "stopped before it was ready" in str(error), error
+os.environ["SCALE_BACKEND_PYTHON"] = python
+bpy.ops.scale_clothing.generate()
+running = backend.get()
+running._process.child.kill()
+running._process.child.wait()
+try:
+    running.doctor()
+except backend.BackendError as error:
+    assert "start it again" in str(error), error
+blender_addon.unregister()
+print("outlived them")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="Windows has no such signal")
+def test_blender_outlives_backends_that_go(garment_files):
+    """What is written to a process that has gone must not end Blender."""
+    run = [sys.executable, "-c", OUTLIVING, garment_files["skirt"]]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0 and done.stdout.endswith("outlived them\n"), (done.returncode, done.stderr)
 
 
 def test_live_update_stops_with_a_sentence(dressed, scene):
@@ -150,9 +192,13 @@ def test_success_clears_the_message(character, scene, garment_files):
 
 
 def test_long_sentences_wrap():
-    lines = messages.wrapped("word " * 40, 210)
-    assert len(lines) > 5 and max(map(len, lines)) <= 30
-    assert messages.wrapped("", 100) == [""]
+    """By what the words measure on the screen; in this width the sidebar cut the sentence's second line by a letter."""
+    sentence = "'Armature' is no SMPL rig; choose an SMPL, SMPL-H or SMPL-X armature or add the sample character."
+    lines = messages.wrapped(sentence, 165)
+    assert " ".join(lines) == sentence and len(lines) > 3
+    assert max(blf.dimensions(0, line)[0] for line in lines) <= 165
+    assert len(messages.wrapped(sentence, 500)) == 2 and messages.wrapped("", 100) == [""]
+    assert messages.wrapped("python    3.13  " + "/very" * 40, 165) == ["python    3.13", "/very" * 40]
 
 
 def test_broken_garments_are_listed_with_their_problem(scene, garment_files):

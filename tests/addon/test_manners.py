@@ -17,8 +17,9 @@ from scale_backend.client import BackendError
 OPERATORS = [cls for cls in blender_addon.CLASSES if issubclass(cls, bpy.types.Operator)]
 LEAVE_THE_SCENE = {  # and so need no undo
     "scale_clothing.set_up_backend", "scale_clothing.cancel_set_up", "scale_clothing.check_backend",
-    "scale_clothing.restart_backend", "scale_clothing.show_log", "scale_clothing.copy_report",
-    "scale_clothing.dismiss_error", "scale_clothing.stop_bake", "scale_clothing.replace_bake",
+    "scale_clothing.restart_backend", "scale_clothing.show_log", "scale_clothing.show_report",
+    "scale_clothing.copy_report", "scale_clothing.dismiss_error", "scale_clothing.stop_bake",
+    "scale_clothing.replace_bake",
     "scale_clothing.add_garment", "scale_clothing.remove_garment", "scale_clothing.open_garments",
 }  # fmt: skip
 
