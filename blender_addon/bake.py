@@ -95,6 +95,11 @@ def size(worn: Sequence[Object], settings: BakeSettings) -> int:
     return sum(bake_formats.size(settings.format, obj.data, count) for obj in worn)
 
 
+def megabytes(size: int) -> str:
+    """As read by people: 0.4 MB, 12 MB, 1,200 MB."""
+    return f"{max(size / 1e6, 0.1):.1f} MB" if size < 9.95e6 else f"{size / 1e6:,.0f} MB"
+
+
 def bake(
     scene: Scene, worn: Sequence[Object], settings: BakeSettings, patience: float | None = None
 ) -> Iterator[Progress]:
@@ -178,7 +183,7 @@ def _check_folder(folder: Path, size: int) -> None:
         ) from error
     if size + KEPT_FREE > free:
         raise DiskError(
-            f"The bake needs {size / 1e6:.0f} MB and {folder} has {free / 1e6:.0f} MB free; "
+            f"The bake needs {megabytes(size)} and {folder} has {megabytes(free)} free; "
             "make room or choose another folder."
         )
 

@@ -27,8 +27,8 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
             column.prop(chosen, "bake_everyone")
         settings = bake_operators.panel_settings(context)
         worn = bake_operators.chosen_clothes(context, chosen.bake_everyone)
-        size = bake.size(worn, settings) / 1e6
-        column.label(text=f"Frames {settings.first}–{settings.last}, {size:,.0f} MB", icon="TIME")
+        size = bake.megabytes(bake.size(worn, settings))
+        column.label(text=f"Frames {settings.first}–{settings.last}, {size}", icon="TIME")
         if running is not None:
             row = layout.row(align=True)
             row.progress(factor=running.share, text=running.text)

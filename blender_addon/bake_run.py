@@ -19,8 +19,9 @@ class Run:
 
     def __init__(self, worn: Sequence[Object], settings: bake.BakeSettings, steps: Iterator[bake.Progress]):
         names = f"'{worn[0].name}'" if len(worn) == 1 else f"{len(worn)} characters' clothes"
-        megabytes = bake.size(worn, settings) / 1e6
-        self._what = f"{settings.sampling.count} samples of {names}, {megabytes:,.0f} MB"
+        count, unit = settings.sampling.count, "frame" if settings.sampling.interval.denominator == 1 else "sample"
+        size = bake.megabytes(bake.size(worn, settings))
+        self._what = f"{count:,} {unit}{'' if count == 1 else 's'} of {names}, {size}"
         self.steps = steps
         self.progress = bake.Progress(0, 1, "Starting")
         self.stopped = ""  # why, once it is

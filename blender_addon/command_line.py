@@ -176,7 +176,7 @@ def run_bake(options: argparse.Namespace, interruption: Interruption) -> None:
         )  # fmt: skip
         names = ", ".join(f"'{obj.name}'" for obj in worn)
         folder_path = bake.bake_path(worn[0], settings).parent
-        say(f"bake {first}-{last} of {names}: {bake.size(worn, settings) / 1e6:.1f} MB to {folder_path}")
+        say(f"bake {first}-{last} of {names}: {bake.megabytes(bake.size(worn, settings))} to {folder_path}")
         follow(bake.bake(scene, worn, settings), interruption)
         if interruption.signal:
             return
