@@ -1,6 +1,7 @@
 """Cloth that ends up inside the body is moved to just outside it.
 
-The nearest posed body vertex decides: its tangent plane is the skin. One pass, a few milliseconds a frame.
+The skin is a smooth surface through the nearest posed body vertices, whose normal turns evenly between theirs: one
+vertex's tangent plane would leave a facet in fine cloth. One pass, a few milliseconds a frame.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from scale_backend.body import Body
 
 MARGIN = 0.004  # metres between skin and cloth
 REACH = 0.05  # metres; cloth further from the skin is either well outside, or so deep that pushing would tear it
+AROUND = 8  # vertices that the skin is laid through; the furthest of them counts no more
+SLACK = 0.002  # metres; the smooth skin lies no further from the nearest vertex's tangent plane
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,46 @@ def posed_skin(vertices: Tensor, rings: VertexRings, with_trees: bool = True) ->
 
 def push_out(points: Tensor, skin: Skin, margin: float = MARGIN) -> Tensor:  # [F, M, 3] -> [F, M, 3]
     """The points, those under the skin moved out to the margin along the skin's normal."""
+    if skin.trees is None:
+        return torch.stack([_lifted(*frame, margin) for frame in zip(points, skin.vertices, skin.normals, strict=True)])
     nearest, near = nearest_vertices(points, skin, REACH)
     nearest = nearest[..., None].expand(-1, -1, 3)
     plane, normal = skin.vertices.gather(1, nearest), skin.normals.gather(1, nearest)
-    height = ((points - plane) * normal).sum(-1, keepdim=True)
-    lift = torch.where(near[..., None], (margin - height).clamp_min(0), torch.zeros_like(height))
-    return points + lift * normal
+    low = near & (((points - plane) * normal).sum(-1) < margin + SLACK)
+    pushed = points.clone()
+    for frame, tree in enumerate(skin.trees):
+        rows = low[frame].nonzero()[:, 0]
+        if len(rows):
+            asked = points[frame, rows]
+            distance, index = tree.query(asked.detach().numpy(), min(AROUND, tree.n))
+            around = torch.from_numpy(distance.reshape(len(rows), -1)).float(), torch.from_numpy(index).flatten()
+            pushed[frame, rows] = _lift(asked, *around, skin.vertices[frame], skin.normals[frame], margin)
+    return pushed
+
+
+def _lifted(points: Tensor, vertices: Tensor, normals: Tensor, margin: float) -> Tensor:  # [M, 3], [C, 3], [C, 3]
+    """All of them by all distances, without reading anything back."""
+    around = torch.cdist(points, vertices).topk(min(AROUND, len(vertices)), largest=False)
+    lifted = _lift(points, around.values, around.indices.flatten(), vertices, normals, margin)
+    return torch.where(around.values[:, :1] < REACH, lifted, points)
+
+
+def _lift(
+    points: Tensor,  # [N, 3]
+    distance: Tensor,  # [N, K] to the nearest vertices, the nearest first
+    index: Tensor,  # [N K] of them
+    vertices: Tensor,  # [C, 3]
+    normals: Tensor,  # [C, 3] unit
+    margin: float,
+) -> Tensor:  # [N, 3]
+    place, turned = (x[index].unflatten(0, distance.shape) for x in (vertices, normals))
+    weights = (1 - distance / distance[:, -1:].clamp_min(1e-9)).square() + 1e-9
+    weights = weights * (turned * turned[:, :1]).sum(-1).clamp_min(0)  # those that face elsewhere are of another limb
+    weights = (weights / weights.sum(1, keepdim=True))[..., None]
+    normal = torch.nn.functional.normalize((weights * turned).sum(1), dim=-1)
+    # between two normals the skin bends away from both tangent planes, and lies half-way
+    height = (weights * (points[:, None] - place) * (turned + normal[:, None]) / 2).sum((1, 2))
+    return points + (margin - height).clamp_min(0)[:, None] * normal
 
 
 def nearest_vertices(

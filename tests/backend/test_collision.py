@@ -24,6 +24,20 @@ def test_points_leave_the_body_and_others_stay():
     assert touched[:, 0].abs().max() < 0.4  # no arms in a skirt's collider
 
 
+def test_pushed_cloth_shows_no_facets():
+    """On a coarse sphere: a tangent plane for each of its 642 vertices would leave points up to 0.8 mm further out."""
+    sphere = trimesh.creation.icosphere(3, 0.2)
+    vertices = torch.tensor(sphere.vertices, dtype=torch.float32)[None]
+    rings = vertex_rings(torch.tensor(sphere.faces).long(), vertices.shape[1])
+    direction = torch.nn.functional.normalize(torch.randn(2000, 3, generator=torch.manual_seed(0)), dim=-1)
+    inside = 0.198 * direction[None]
+    pushed = push_out(inside, posed_skin(vertices, rings))
+    assert (pushed[0].norm(dim=-1) - 0.2 - MARGIN).abs().max() < 1e-4
+    assert torch.nn.functional.cosine_similarity(pushed[0], direction, dim=-1).min() > 0.99995
+    plain = push_out(inside, posed_skin(vertices, rings, with_trees=False))
+    assert (pushed - plain).abs().max() < 1e-6
+
+
 def test_nearest_equals_brute_force():
     torch.manual_seed(0)
     points, vertices = torch.randn(2, 50, 3), torch.randn(2, 30, 3)
