@@ -30,9 +30,13 @@ REQUIRED = {
     "tyro": ("tyro>=0.9", "the command line"),
     "tqdm": ("tqdm>=4.66", "the command line"),
 }
+VECTORS = {16: "AVX-512", 8: "AVX2"}  # by their number of floats
 OPTIONAL = {
     "numba": ("numba>=0.59", "decoding on a CPU, networks with softplus about twice as fast"),
-    "llvmlite": ("llvmlite>=0.45", "decoding on a CPU with matrix tiles (Intel AMX), about three times as fast"),
+    "llvmlite": (
+        "llvmlite>=0.45",
+        "decoding on a CPU, faster; about three times as fast on matrix tiles (Intel AMX)",
+    ),
     "pymeshlab": ("pymeshlab>=2023.12", "the surface 'poisson', making tracked surfaces"),
     "xatlas": ("xatlas>=0.0.9", "UVs of tracked surfaces, when they are made"),
     "trimesh": ("trimesh>=4.0", "training"),
@@ -82,7 +86,7 @@ def examine(device: str = "auto", threads: int = 0) -> dict:
 def _examine_torch(device: str, threads: int) -> dict:
     """Version, devices, threads; a torch that is missing or broken is a finding, not an error."""
     nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": [],
-               "precisions": [], "softplus": "", "tiles": False}  # fmt: skip
+               "precisions": [], "softplus": "", "layers": []}  # fmt: skip
     try:
         import torch
     except Exception as error:  # a broken build fails to load in many ways: missing libraries, wrong numpy
@@ -95,10 +99,11 @@ def _examine_torch(device: str, threads: int) -> dict:
         build = f"ROCm {torch.version.hip}"
     else:
         build = "Metal" if torch.backends.mps.is_built() else "CPU only"
-    from scale_backend import amx
+    from scale_backend import amx, llvm_jit
     from scale_backend.kernels import softplus_jit
     from scale_backend.precision import fast_precisions
 
+    lanes = llvm_jit.vector_lanes()
     try:
         choice = devices.choose_device(device)
         chosen = {"device": choice.kind, "name": choice.name, "reason": choice.reason}
@@ -114,7 +119,7 @@ def _examine_torch(device: str, threads: int) -> dict:
         "units": devices.matrix_units(),
         "precisions": list(fast_precisions(chosen["device"])),
         "softplus": "torch" if softplus_jit() is None else "numba",
-        "tiles": amx.available(),
+        "layers": ["matrix tiles"] * amx.available() + [VECTORS[lanes]] * bool(lanes),
     }
 
 
@@ -215,8 +220,9 @@ def describe(report: dict) -> str:
     if torch["version"]:
         lines.append(f"threads   {report['threads']}; the CPU has {', '.join(report['units']) or 'no wide units'}")
         lines.append(f"precision {', else '.join(report['precisions'])}: the first that a garment does not suffer from")
-        tiles = "; on matrix tiles by llvmlite" if report["tiles"] else ""
-        lines.append(f"softplus  computed by {report['softplus']}{tiles}")
+        own = " and ".join(report["layers"])
+        lines.append(f"layers    {f'by code of our own for {own}' if own else 'by torch'}; elsewhere softplus by "
+                     f"{report['softplus']}")  # fmt: skip
     for package in report["packages"]:
         state = package["version"] or f"missing; {package['install']}"
         kind = "" if package["required"] else "optional, "

@@ -15,16 +15,16 @@ from scale_backend.collision import garment_collider
 from scale_backend.convolutions import MatrixUNet
 from scale_backend.cores import Cores, shared_cores
 from scale_backend.cuda_graph import Function, Replay, to_host
-from scale_backend.folded_mlp import FoldedMLP, Place
+from scale_backend.folded_mlp import Place
 from scale_backend.folding import fold
 from scale_backend.frames import decode_frames
 from scale_backend.garment import Garment
 from scale_backend.gathering import gather_sum
+from scale_backend.mlp import InferenceMLP, mlp_of
 from scale_backend.positional_map import surface_points
 from scale_backend.precision import candidates, is_equal, trial_poses
 from scale_backend.queries import Queries, patch_queries, vertex_queries
 from scale_backend.surfaces import Binding, Surface
-from scale_backend.tile_mlp import TileMLP, mlp_of
 
 TRIAL_POINTS = 4096  # at most, when a precision is tried
 MAX_REPLAYS = 8  # CUDA graphs a decoder keeps; each holds the memory of its batch
@@ -77,7 +77,7 @@ class Decoder:
         self.mlp = self._choose_mlp(precision)
 
     @torch.inference_mode()
-    def _choose_mlp(self, asked: str) -> FoldedMLP | TileMLP:
+    def _choose_mlp(self, asked: str) -> InferenceMLP:
         """The MLP in the fastest of the asked precisions that changes nothing one could see."""
         *fast, last = candidates(asked, self.device)
         exact = mlp_of(self.network, last)
@@ -90,7 +90,7 @@ class Decoder:
         queries = queries[torch.arange(0, len(queries), -(-len(queries) // TRIAL_POINTS))]
         poses = trial_poses(self.body.joint_count).to(self.device)
 
-        def decoded(mlp: FoldedMLP | TileMLP) -> Tensor:
+        def decoded(mlp: InferenceMLP) -> Tensor:
             self.mlp = mlp
             prepared = self._ready(Surface(queries, {}))
             translation = -self.body.mean_joints[:1].expand(len(poses), 3)

@@ -29,6 +29,8 @@ class Place:
 class FoldedMLP:
     """Features of queries to residuals and normals, and to colours where the network has them."""
 
+    tile = 2048  # rows at a time: 2 MiB of bfloat16 at 256 channels, in and out: a core's second cache
+
     def __init__(self, network: FoldedNetwork, precision: Precision):
         self.settings, self.precision = network.settings, precision
         dtype = precision.dtype

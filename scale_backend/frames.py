@@ -23,7 +23,6 @@ from scale_backend.positional_map import surface_points
 if TYPE_CHECKING:
     from scale_backend.engine import Decoder, Prepared
 
-TILE = 2048  # rows; 2 MiB of activations in bfloat16 at 256 channels, in and out: a core's second cache
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
 
 
@@ -137,7 +136,7 @@ def _push_out(model: Decoder, points: Tensor, hurdle: Skin) -> Tensor:  # [F, V,
 def _pieces(model: Decoder, frames: int, rows: int) -> list[tuple[slice, slice]]:
     """Frames and rows that are worked on together."""
     if model.tiled:
-        return [(slice(f, f + 1), tile) for f in range(frames) for tile in model.cores.tiles(rows, TILE)]
+        return [(slice(f, f + 1), tile) for f in range(frames) for tile in model.cores.tiles(rows, model.mlp.tile)]
     step = max(1, GPU_ROWS // rows)
     return [(slice(f, f + step), slice(None)) for f in range(0, frames, step)]
 

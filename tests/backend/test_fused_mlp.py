@@ -1,16 +1,21 @@
-"""The MLP on matrix tiles against the network it stands for. Where the CPU has no tiles its code is only compiled."""
+"""The MLP as code of our own against the network it stands for. What the CPU has no units for is only compiled."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from scale_backend import amx, amx_code
+from scale_backend import amx, amx_code, llvm_jit, vector_code
+from scale_backend.amx_code import TileChain
 from scale_backend.folded_mlp import FoldedMLP
 from scale_backend.folding import FoldedNetwork, fold
+from scale_backend.llvm_code import ACTIVATIONS
+from scale_backend.mlp import InferenceMLP, mlp_of
 from scale_backend.network import NetworkSettings
 from scale_backend.precision import PRECISIONS, fast_precisions
-from scale_backend.tile_mlp import TileMLP, mlp_of, pack
+from scale_backend.tile_mlp import TileMLP, pack
+from scale_backend.vector_code import VectorChain
+from scale_backend.vector_mlp import VectorMLP
 from tests.making import random_network
 
 NETWORKS = {
@@ -21,7 +26,18 @@ NETWORKS = {
     "sines": NetworkSettings(unet_width=8, hidden=64, uv_frequencies=4),
     "odd": NetworkSettings(unet_width=8, hidden=64, features=20, colors=True),
 }
+LARGE = (-1e6, -200.0, -20.0, 0.0, 20.0, 200.0, 1e6)
+LANES = llvm_jit.vector_lanes()
 needs_tiles = pytest.mark.skipif(not amx.available(), reason="this CPU has no matrix tiles")
+
+
+@pytest.fixture(params=[16, 8])
+def lanes(request, monkeypatch) -> int:
+    """As on a CPU with AVX-512, or with AVX2 alone."""
+    if request.param > LANES:
+        pytest.skip(f"this CPU has no vectors of {request.param} floats")
+    monkeypatch.setattr(llvm_jit, "vector_lanes", lambda: request.param)
+    return request.param
 
 
 def network(name: str) -> FoldedNetwork:
@@ -35,7 +51,7 @@ def queries(folded: FoldedNetwork, rows: int) -> tuple[torch.Tensor, torch.Tenso
     return features, uv, pq
 
 
-def decoded(mlp: TileMLP | FoldedMLP, features: torch.Tensor, uv: torch.Tensor, pq: torch.Tensor) -> list[torch.Tensor]:
+def decoded(mlp: InferenceMLP, features: torch.Tensor, uv: torch.Tensor, pq: torch.Tensor) -> list[torch.Tensor]:
     place = mlp.place(uv, pq)
     colors = [mlp.colors(features, place)] if mlp.settings.colors else []
     return [*mlp(features, place), *colors]
@@ -60,11 +76,25 @@ def test_tiles_give_what_the_layers_give(name, rows):
         assert (nearly - expected).abs().max() < 1e-4 * size  # 16 bits, nine layers
 
 
-@needs_tiles
-@pytest.mark.parametrize("precision", ["bfloat16", "split"])
+@pytest.mark.parametrize("rows", [5, 96, 165])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_vectors_give_what_the_layers_give(name, rows, lanes):
+    folded = network(name)
+    mlp = mlp_of(folded, PRECISIONS["float32"])
+    assert isinstance(mlp, VectorMLP)
+    asked = queries(folded, rows)
+    ours, exact = (decoded(one, *asked) for one in (mlp, FoldedMLP(folded, PRECISIONS["float32"])))
+    for one, expected in zip(ours, exact, strict=True):
+        assert one.shape == expected.shape
+        assert (one - expected).abs().max() < 2e-5 * expected.abs().mean()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "split", "float32"])
 def test_a_row_is_the_same_to_the_bit_in_any_company(precision):
     folded = network("plain")
     mlp = mlp_of(folded, PRECISIONS[precision])
+    if isinstance(mlp, FoldedMLP):
+        pytest.skip("this CPU has no units for it")
     features, uv, pq = queries(folded, 100)
     place = mlp.place(uv, pq)
     together, normals = mlp(features, place)
@@ -77,17 +107,39 @@ def test_a_row_is_the_same_to_the_bit_in_any_company(precision):
 
 
 @needs_tiles
-@pytest.mark.parametrize("value", [-1e6, -200.0, -20.0, 0.0, 20.0, 200.0, 1e6])
+@pytest.mark.parametrize("value", LARGE)
 @pytest.mark.parametrize("name", ["plain", "silu", "relu"])
-def test_activations_bear_large_numbers(name, value):
+def test_activations_on_tiles_bear_large_numbers(name, value):
     folded = network(name)
+    for precision, tolerance in (("bfloat16", 0.05), ("split", 2e-4)):
+        assert error_with_large_features(folded, precision, value) <= tolerance
+
+
+@pytest.mark.parametrize("value", LARGE)
+@pytest.mark.parametrize("name", ["plain", "silu", "relu"])
+def test_activations_in_vectors_bear_large_numbers(name, value, lanes):
+    assert error_with_large_features(network(name), "float32", value) <= 2e-5
+
+
+def error_with_large_features(folded: FoldedNetwork, precision: str, value: float) -> float:
     features, uv, pq = queries(folded, 3)
     features[:] = value
-    for precision, tolerance in (("bfloat16", 0.05), ("split", 2e-4)):
-        ours = decoded(mlp_of(folded, PRECISIONS[precision]), features, uv, pq)
-        exact = decoded(FoldedMLP(folded, PRECISIONS["float32"]), features, uv, pq)
-        for one, expected in zip(ours, exact, strict=True):
-            assert (one - expected).abs().max() <= tolerance * expected.abs().max()
+    mlp = mlp_of(folded, PRECISIONS[precision])
+    assert not isinstance(mlp, FoldedMLP)
+    ours = decoded(mlp, features, uv, pq)
+    exact = decoded(FoldedMLP(folded, PRECISIONS["float32"]), features, uv, pq)
+    return max(
+        float((one - expected).abs().max() / expected.abs().max()) for one, expected in zip(ours, exact, strict=True)
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_what_is_no_number_stays_none(activation, lanes):
+    folded = fold(random_network(NetworkSettings(unet_width=8, hidden=64, activation=activation)))
+    features, uv, pq = queries(folded, 12)
+    features[0, 5, 7] = float("nan")
+    for points in decoded(mlp_of(folded, PRECISIONS["float32"]), features, uv, pq):
+        assert points[0, 5].isnan().all() and points[0, :5].isfinite().all() and points[0, 6:].isfinite().all()
 
 
 def test_weights_are_laid_out_as_the_tiles_read_them():
@@ -100,34 +152,45 @@ def test_weights_are_laid_out_as_the_tiles_read_them():
     assert torch.equal(upper, -lower) and torch.equal(upper.flatten(), pack(weight))
 
 
-@pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("activation", amx_code.ACTIVATIONS)
-def test_the_code_compiles_everywhere(activation, split):
-    llvm = pytest.importorskip("llvmlite.binding")
-    if llvm.llvm_version_info[0] < amx.OLDEST_LLVM:
-        pytest.skip("an old LLVM")
-    chain = amx_code.Chain(64, 32, 128, activation, 3, 2, split)
-    module = llvm.parse_assembly(amx_code.module(chain))
+CODES = [
+    *(TileChain(64, 32, 128, name, 3, 2, split) for name in ACTIVATIONS for split in (False, True)),
+    *(VectorChain(64, 4, 192, name, 3, 2, lanes, 6, 32) for name in ACTIVATIONS for lanes in (16, 8)),
+]
+
+
+@pytest.mark.skipif(not llvm_jit.available(), reason="no llvmlite, or an old one")
+@pytest.mark.parametrize("chain", CODES, ids=str)
+def test_the_code_compiles_everywhere(chain):
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly((amx_code if isinstance(chain, TileChain) else vector_code).module(chain))
     module.verify()
     assert {f.name for f in module.functions if not f.is_declaration} == {"first", "hidden", "fifth", "output", "chain"}
 
 
-def test_without_tiles_the_layers_do_it(monkeypatch):
+def test_without_units_the_layers_do_it(monkeypatch):
     monkeypatch.setattr(amx, "available", lambda: False)
+    monkeypatch.setattr(llvm_jit, "vector_lanes", lambda: 0)
     folded = network("plain")
     assert "split" not in fast_precisions("cpu")
-    for name in ("bfloat16", "split"):
-        assert isinstance(mlp_of(folded, PRECISIONS[name]), FoldedMLP)
     asked = queries(folded, 40)
     exact = decoded(FoldedMLP(folded, PRECISIONS["float32"]), *asked)
-    assert all(
-        torch.equal(a, b) for a, b in zip(decoded(mlp_of(folded, PRECISIONS["split"]), *asked), exact, strict=True)
-    )
+    for name in ("bfloat16", "split", "float32"):
+        mlp = mlp_of(folded, PRECISIONS[name])
+        assert isinstance(mlp, FoldedMLP)
+        if name != "bfloat16":
+            assert all(torch.equal(a, b) for a, b in zip(decoded(mlp, *asked), exact, strict=True))
+
+
+def test_what_the_code_has_not_is_left_to_the_layers():
+    odd = fold(random_network(replace(NETWORKS["plain"], hidden=40)))
+    for precision in PRECISIONS.values():
+        assert isinstance(mlp_of(odd, precision), FoldedMLP)
+    for name in ("mixed", "float16"):
+        assert isinstance(mlp_of(network("plain"), PRECISIONS[name]), FoldedMLP)
 
 
 @needs_tiles
-def test_what_the_code_has_not_is_left_to_the_layers():
-    odd = fold(random_network(replace(NETWORKS["plain"], hidden=40)))
-    assert isinstance(mlp_of(odd, PRECISIONS["bfloat16"]), FoldedMLP)
-    for name in ("float32", "mixed", "float16"):
-        assert isinstance(mlp_of(network("plain"), PRECISIONS[name]), FoldedMLP)
+def test_tiles_take_what_is_rounded():
+    for name in ("bfloat16", "split"):
+        assert isinstance(mlp_of(network("plain"), PRECISIONS[name]), TileMLP)

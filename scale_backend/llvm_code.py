@@ -1,0 +1,195 @@
+"""What the MLP's codes for LLVM have in common: named values, numbers a vector at a time, the order of the layers."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from scale_backend.polynomials import fitted, log1p_ratio
+
+LOG2_E = 1.4426950408889634
+FLOOR = 9  # VREDUCEPS: what is left above the next lower whole number, quietly
+ROUNDING = 1.5 * 2**23  # added to a float32 it leaves the nearest whole number in the lowest bits
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The MLP that a code computes."""
+
+    features: int
+    place: int  # channels of what depends on the place alone
+    hidden: int
+    activation: str
+    trunk: int  # layers between the first and the fifth
+    branches: int  # of two hidden layers and an output of up to 3 channels
+
+    def run(
+        self,
+        buffers: tuple[str, str, str],
+        layer: Callable[[str, int, str, str], None],  # name, inputs, the hidden ones, where to
+        output: Callable[[str, int], None],  # the hidden ones, number of the branch
+    ) -> None:
+        """All layers in their order."""
+        one, other, shared = buffers
+        layer("first", self.features + self.place, other, one)
+        for _ in range(self.trunk):
+            layer("hidden", self.hidden, one, other)
+            one, other = other, one
+        layer("fifth", self.features + self.place + self.hidden, one, shared)
+        for branch in range(self.branches):
+            layer("hidden", self.hidden, shared, one)
+            layer("hidden", self.hidden, one, other)
+            output(other, branch)
+
+
+class Code:
+    """The lines of a function for vectors of 16 or 8 floats (AVX-512, AVX2). Each value has a name of its own."""
+
+    def __init__(self, lanes: int = 16):
+        self.lanes, self.floats, self.suffix = lanes, f"<{lanes} x float>", f"v{lanes}f32"
+        self.lines: list[str] = []
+        self.names = (f"%v{k}" for k in count())
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(f"  {line}")
+
+    def let(self, value: str) -> str:
+        name = next(self.names)
+        self(f"{name} = {value}")
+        return name
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+
+    def at(self, pointer: str, offset: str | int) -> str:
+        return self.let(f"getelementptr i8, ptr {pointer}, i64 {offset}") if offset else pointer
+
+    def times(self, value: str, factor: int) -> str:
+        return self.let(f"mul i64 {value}, {factor}")
+
+    def load(self, pointer: str) -> str:
+        return self.let(f"load {self.floats}, ptr {pointer}, align 4")
+
+    def store(self, value: str, pointer: str) -> None:
+        self(f"store {self.floats} {value}, ptr {pointer}, align 4")
+
+    def spread(self, pointer: str) -> str:
+        """One number in all lanes."""
+        one = self.let(f"insertelement {self.floats} poison, float {self.let(f'load float, ptr {pointer}')}, i64 0")
+        return self.let(f"shufflevector {self.floats} {one}, {self.floats} poison, <{self.lanes} x i32> splat (i32 0)")
+
+    def add(self, a: str, b: str) -> str:
+        return self.let(f"fadd {self.floats} {a}, {b}")
+
+    def subtract(self, a: str, b: str) -> str:
+        return self.let(f"fsub {self.floats} {a}, {b}")
+
+    def multiply(self, a: str, b: str) -> str:
+        return self.let(f"fmul {self.floats} {a}, {b}")
+
+    def fused(self, a: str, b: str, c: str) -> str:
+        """a b + c"""
+        return self.let(self.fused_call(a, b, c))
+
+    def fused_call(self, a: str, b: str, c: str) -> str:
+        return f"call {self.floats} @llvm.fma.{self.suffix}({self.floats} {a}, {self.floats} {b}, {self.floats} {c})"
+
+    def size(self, x: str) -> str:
+        return self.let(f"call {self.floats} @llvm.fabs.{self.suffix}({self.floats} {x})")
+
+    def greater(self, a: str, b: str) -> str:
+        return self._chosen("ogt", a, b)
+
+    def lesser(self, a: str, b: str) -> str:
+        return self._chosen("olt", a, b)
+
+    def _chosen(self, comparison: str, a: str, b: str) -> str:
+        """b where one of them is no number, as VMAXPS and VMINPS have it."""
+        chosen = self.let(f"fcmp {comparison} {self.floats} {a}, {b}")
+        return self.let(f"select <{self.lanes} x i1> {chosen}, {self.floats} {a}, {self.floats} {b}")
+
+    def polynomial(self, coefficients: list[np.float32], x: str) -> str:
+        *lower, value = [splat(c) for c in coefficients]
+        for coefficient in reversed(lower):
+            value = self.fused(value, x, coefficient)
+        return value
+
+    def exp2(self, power: str, degree: int) -> str:  # of powers below 126
+        floats = self.floats
+        if self.lanes == 16:
+            unit, last = "@llvm.x86.avx512.mask", f"{floats} undef, i16 -1, i32 4"
+            rest = self.let(f"call {floats} {unit}.reduce.ps.512({floats} {power}, i32 {FLOOR}, {last})")
+            value = self.polynomial(fitted(np.exp2, 0, 1, degree), rest)
+            return self.let(f"call {floats} {unit}.scalef.ps.512({floats} {value}, {floats} {power}, {last})")
+        power = self.greater(splat(-126), power)
+        shifted = self.add(power, splat(ROUNDING))
+        rest = self.subtract(power, self.subtract(shifted, splat(ROUNDING)))
+        value = self.polynomial(fitted(np.exp2, -0.5, 0.5, degree), rest)
+        whole = f"<{self.lanes} x i32>"  # the whole number goes into the exponent
+        exponent = self.let(f"shl {whole} {self.let(f'bitcast {floats} {shifted} to {whole}')}, splat (i32 23)")
+        scaled = self.let(f"add {whole} {self.let(f'bitcast {floats} {value} to {whole}')}, {exponent}")
+        return self.let(f"bitcast {whole} {scaled} to {floats}")
+
+    def function(self, body: str) -> str:
+        return f"define {body} #0 {{\nentry:\n" + "\n".join(self.lines) + "\n  ret void\n}\n"
+
+
+def splat(number: float) -> str:
+    bits = struct.unpack("<Q", struct.pack("<d", float(np.float32(number))))[0]
+    return f"splat (float 0x{bits:016X})"
+
+
+ZERO, ONE = splat(0), splat(1)
+
+
+def _degrees(exact: bool) -> tuple[int, int]:
+    """Of exp2 and of log1p: as exact as the numbers that are kept."""
+    return (5, 8) if exact else (3, 4)
+
+
+def _softplus(code: Code, x: str, exact: bool) -> str:
+    """max(x, 0) + log1p(exp(-|x|))"""
+    e = code.exp2(code.multiply(code.size(x), splat(-LOG2_E)), _degrees(exact)[0])
+    ratio = code.polynomial(fitted(log1p_ratio, 1e-12, 1, _degrees(exact)[1]), e)
+    return code.fused(e, ratio, code.greater(x, ZERO))
+
+
+def _silu(code: Code, x: str, exact: bool) -> str:
+    """x / (1 + exp(-x))"""
+    power = code.lesser(splat(125), code.multiply(x, splat(-LOG2_E)))
+    below = code.add(code.exp2(power, _degrees(exact)[0]), ONE)
+    if code.lanes == 8:
+        return code.let(f"fdiv {code.floats} {x}, {below}")
+    floats = code.floats
+    inverse = code.let(f"call {floats} @llvm.x86.avx512.rcp14.ps.512({floats} {below}, {floats} undef, i16 -1)")
+    if exact:  # a step of Newton's: from 14 bits to all
+        minus = code.let(f"fneg {floats} {below}")
+        inverse = code.fused(inverse, code.fused(minus, inverse, ONE), inverse)
+    return code.multiply(x, inverse)
+
+
+ACTIVATIONS: dict[str, Callable[[Code, str, bool], str]] = {
+    "softplus": _softplus,
+    "silu": _silu,
+    "relu": lambda code, x, _exact: code.greater(ZERO, x),
+}
+
+
+def declarations(lanes: int) -> str:
+    """Of what the functions above call, and of the units that they may use."""
+    floats, suffix = f"<{lanes} x float>", f"v{lanes}f32"
+    lines = [
+        f"declare {floats} @llvm.fma.{suffix}({floats}, {floats}, {floats})",
+        f"declare {floats} @llvm.fabs.{suffix}({floats})",
+    ]
+    if lanes == 16:
+        lines += [
+            f"declare {floats} @llvm.x86.avx512.rcp14.ps.512({floats}, {floats}, i16)",
+            f"declare {floats} @llvm.x86.avx512.mask.reduce.ps.512({floats}, i32 immarg, {floats}, i16, i32 immarg)",
+            f"declare {floats} @llvm.x86.avx512.mask.scalef.ps.512({floats}, {floats}, {floats}, i16, i32 immarg)",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""Code for LLVM made ready to run by llvmlite, a wheel that brings LLVM with it: no compiler on the user's machine."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from scale_backend import amx_code, vector_code
+from scale_backend.amx_code import TileChain
+from scale_backend.vector_code import VectorChain
+
+OLDEST_LLVM = 20  # which knows `splat`
+NEEDED = {16: {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}, 8: {"avx2", "fma"}}
+
+compiling = threading.Lock()
+
+
+@functools.cache
+def available() -> bool:
+    """Whether there is an llvmlite that is new enough."""
+    if find_spec("llvmlite") is None:
+        return False
+    try:
+        import llvmlite.binding as llvm
+
+        return llvm.llvm_version_info[0] >= OLDEST_LLVM
+    except (ImportError, OSError, AttributeError):  # a broken one
+        return False
+
+
+@functools.cache
+def vector_lanes() -> int:
+    """How many floats a vector has for which there is code: 16 (AVX-512), 8 (AVX2) or, without code, 0."""
+    if platform.machine() not in ("x86_64", "AMD64") or not available():
+        return 0
+    import llvmlite.binding as llvm
+
+    features = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    return next((lanes for lanes, needed in NEEDED.items() if features >= needed), 0)
+
+
+def compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
+    """The code of a chain as a function of six addresses and a count. It computes without Python's lock."""
+    with compiling:
+        return _compiled(chain)
+
+
+@functools.cache
+def _compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    tiles = isinstance(chain, TileChain)
+    module = llvm.parse_assembly((amx_code if tiles else vector_code).module(chain))
+    module.verify()
+    cpu = "sapphirerapids" if tiles else llvm.get_host_cpu_name()
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, opt=2)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6, ctypes.c_int64)(engine.get_function_address("chain"))
+    function.engine = engine  # which owns the code
+    return function

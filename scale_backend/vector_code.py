@@ -1,0 +1,189 @@
+"""LLVM code of the whole MLP in float32 on a CPU's vector units (AVX-512, AVX2): some rows at a time through a layer.
+
+A product keeps its sums of a few rows and columns in registers: each number that is read serves several fused
+multiply-adds, and the activation follows before the sums are stored. Activations of a block of rows stay in the second
+cache with a layer's weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scale_backend.llvm_code import ACTIVATIONS, Chain, Code, declarations
+
+# lanes: rows and vectors of columns whose sums fit into the registers, with what is multiplied; the best first
+REGISTERS = {16: ((6, 4), (12, 2)), 8: ((6, 2),)}
+BLOCK = 384  # rows
+OUTPUTS = 16  # columns of a branch's output; the first three count
+UNITS = {16: "+avx512f,+avx512bw,+avx512dq,+avx512vl,+fma", 8: "+avx2,+fma"}
+
+
+@dataclass(frozen=True)
+class VectorChain(Chain):
+    """Channels are even."""
+
+    lanes: int
+    rows: int  # of a group: all that are computed together
+    columns: int  # that are computed together: multiples of the lanes, and the hidden ones of these
+
+    @property
+    def buffer(self) -> int:
+        """Bytes of a block's activations."""
+        return 4 * BLOCK * self.hidden
+
+    @property
+    def scratch(self) -> int:
+        """Bytes a thread needs."""
+        return 3 * self.buffer
+
+
+def registers(lanes: int, hidden: int) -> tuple[int, int] | None:
+    """Rows and columns of sums that are kept at a time; None where no number of columns divides the hidden ones."""
+    fitting = ((rows, vectors * lanes) for rows, vectors in REGISTERS.get(lanes, ()) if hidden % (vectors * lanes) == 0)
+    return next(fitting, None)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows of numbers that lie without gaps."""
+
+    pointer: str
+    channels: int
+
+
+def module(chain: VectorChain) -> str:
+    """The code: void chain(x, place, weights, biases, out, scratch, groups).
+
+    x [R, features], place [R, place] and out [R, branches, 16], whose first 3 columns count, with R groups of rows;
+    weights and biases as `vector_mlp.VectorMLP` lays them out. All float32.
+    """
+    x, place, h = Inputs("%x", chain.features), Inputs("%place", chain.place), Inputs("%h", chain.hidden)
+    vectors = chain.columns // chain.lanes
+    functions = [
+        _layer(chain, "first", [x, place], vectors, chain.activation),
+        _layer(chain, "hidden", [h], vectors, chain.activation),
+        _layer(chain, "fifth", [x, place, h], vectors, chain.activation),
+        _layer(chain, "output", [h], OUTPUTS // chain.lanes, None),
+        _driver(chain),
+    ]
+    units = f'"prefer-vector-width"="512" "target-features"="{UNITS[chain.lanes]}"'
+    return "\n".join([declarations(chain.lanes), *functions, f"attributes #0 = {{ nounwind {units} }}\n"])
+
+
+def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, activation: str | None) -> str:
+    """void name(x, place, h, weights, bias, out, groups): some vectors of columns after the other, for all rows."""
+    code = Code(chain.lanes)
+    is_output = activation is None
+    columns = vectors * chain.lanes
+    row_bytes = 4 * (OUTPUTS * chain.branches if is_output else chain.hidden)  # of what goes out
+    panels = 1 if is_output else chain.hidden // columns
+    depth = sum(source.channels for source in inputs)
+
+    code("br label %panel")
+    code.label("panel")
+    code("%p = phi i64 [0, %entry], [%next_p, %panel_end]")
+    weights = code.at("%weights", code.times("%p", 4 * depth * columns))
+    bias, out = (code.at(pointer, code.times("%p", 4 * columns)) for pointer in ("%bias", "%out"))
+    code("br label %group")
+    code.label("group")
+    code("%g = phi i64 [0, %panel], [%next_g, %group_end]")
+    start = [code.load(code.at(bias, 4 * chain.lanes * v)) for v in range(vectors)]
+    sums, before, read = [start] * chain.rows, "group", 0
+    for source in inputs:
+        sums, before = _multiply(code, chain, source, weights, read, sums, before)
+        read += source.channels
+    here = code.at(out, code.times("%g", chain.rows * row_bytes))
+    for row, values in enumerate(sums):
+        for v, value in enumerate(values):
+            if activation is not None:
+                value = ACTIVATIONS[activation](code, value, True)
+            code.store(value, code.at(here, row * row_bytes + 4 * chain.lanes * v))
+    _again(code, "g", "%groups", "group", "panel_end")
+    code.label("panel_end")
+    _again(code, "p", str(panels), "panel", "end", inner=False)
+    code.label("end")
+    return code.function(f"internal void @{name}(ptr noalias %x, ptr noalias %place, ptr noalias %h, ptr noalias "
+                         "%weights, ptr noalias %bias, ptr noalias %out, i64 %groups)")  # fmt: skip
+
+
+def _again(code: Code, counter: str, limit: str, body: str, after: str, inner: bool = True) -> None:
+    """The end of a loop that counts up to a limit."""
+    if inner:
+        code(f"br label %{body}_end")
+        code.label(f"{body}_end")
+    code(f"%next_{counter} = add i64 %{counter}, 1")
+    code(f"%more_{counter} = icmp ult i64 %next_{counter}, {limit}")
+    code(f"br i1 %more_{counter}, label %{body}, label %{after}")
+
+
+def _multiply(
+    code: Code, chain: VectorChain, source: Inputs, weights: str, read: int, sums: list[list[str]], before: str
+) -> tuple[list[list[str]], str]:
+    """Sums of a group of rows after some inputs, and the label that they are known at."""
+    name, vectors = source.pointer[1:], len(sums[0])
+    columns, unrolled = vectors * chain.lanes, 2 if source.channels % 4 else 4
+    rows = code.at(source.pointer, code.times("%g", 4 * chain.rows * source.channels))
+    weights = code.at(weights, 4 * read * columns)
+    cells = [(row, v) for row in range(chain.rows) for v in range(vectors)]
+    code(f"br label %{name}_loop")
+    code.label(f"{name}_loop")
+    code(f"%k_{name} = phi i64 [0, %{before}], [%next_{name}, %{name}_loop]")
+    for row, v in cells:
+        code(f"%{name}_{row}_{v} = phi {code.floats} [{sums[row][v]}, %{before}], "
+             f"[%new_{name}_{row}_{v}, %{name}_loop]")  # fmt: skip
+    sums = [[f"%{name}_{row}_{v}" for v in range(vectors)] for row in range(chain.rows)]
+    numbers = code.at(rows, code.times(f"%k_{name}", 4))
+    weights = code.at(weights, code.times(f"%k_{name}", 4 * columns))
+    for k in range(unrolled):
+        factors = [code.load(code.at(weights, 4 * (k * columns + v * chain.lanes))) for v in range(vectors)]
+        for row in range(chain.rows):
+            number = code.spread(code.at(numbers, 4 * (row * source.channels + k)))
+            for v in range(vectors):
+                product = code.fused_call(number, factors[v], sums[row][v])
+                if k < unrolled - 1:
+                    sums[row][v] = code.let(product)
+                else:
+                    code(f"%new_{name}_{row}_{v} = {product}")
+    code(f"%next_{name} = add i64 %k_{name}, {unrolled}")
+    code(f"%more_{name} = icmp ult i64 %next_{name}, {source.channels}")
+    code(f"br i1 %more_{name}, label %{name}_loop, label %{name}_end")
+    code.label(f"{name}_end")
+    return [[f"%new_{name}_{row}_{v}" for v in range(vectors)] for row in range(chain.rows)], f"{name}_end"
+
+
+def _driver(chain: VectorChain) -> str:
+    """All layers, a block of rows after the other."""
+    code = Code(chain.lanes)
+    groups = BLOCK // chain.rows
+    code("br label %loop")
+    code.label("loop")
+    code("%first = phi i64 [0, %entry], [%next, %loop]")
+    code("%left = sub i64 %groups, %first")
+    code(f"%last = icmp ult i64 %left, {groups}")
+    code(f"%count = select i1 %last, i64 %left, i64 {groups}")
+    x, place, out = (
+        code.at(pointer, code.times("%first", 4 * chain.rows * channels))
+        for pointer, channels in (("%x", chain.features), ("%place", chain.place),
+                                  ("%out", OUTPUTS * chain.branches))
+    )  # fmt: skip
+    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(3))
+    weights_read = biases_read = 0
+
+    def call(name: str, inputs: int, h: str, into: str, columns: int) -> None:
+        nonlocal weights_read, biases_read
+        weights, bias = code.at("%weights", 4 * weights_read), code.at("%biases", 4 * biases_read)
+        weights_read, biases_read = weights_read + inputs * columns, biases_read + columns
+        code(f"call void @{name}(ptr {x}, ptr {place}, ptr {h}, ptr {weights}, ptr {bias}, ptr {into}, i64 %count)")
+
+    chain.run(
+        buffers,
+        lambda name, inputs, h, into: call(name, inputs, h, into, chain.hidden),
+        lambda h, branch: call("output", chain.hidden, h, code.at(out, 4 * OUTPUTS * branch), OUTPUTS),
+    )
+    code(f"%next = add i64 %first, {groups}")
+    code("%more = icmp ult i64 %next, %groups")
+    code("br i1 %more, label %loop, label %end")
+    code.label("end")
+    return code.function(
+        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, i64 %groups)"
+    )
