@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def own_folder(tmp_path, monkeypatch) -> Path:
     backend.stop()
 
 
-def test_set_up_cancelled_failed_continued_and_used(dressed, own_folder, tmp_path):
+def test_set_up_cancelled_failed_continued_used_and_updated(dressed, own_folder, tmp_path, monkeypatch):
     backend.stop()
     assert backend.status().kind == backend.NOT_SET_UP
     plan = plan_in(tmp_path)
@@ -78,8 +79,13 @@ def test_set_up_cancelled_failed_continued_and_used(dressed, own_folder, tmp_pat
     assert backend.status().kind == backend.READY
     assert backend.get().doctor()["python"]["executable"] == str(plan.python)
 
-    plan.wheel.write_bytes(plan.wheel.read_bytes() + b"\0")  # an update of the add-on brings another wheel
+    backend.stop()  # an update of the add-on brings another wheel: the next start installs it
+    with zipfile.ZipFile(plan.wheel, "a") as wheel:
+        wheel.writestr("scale_backend/newer.py", "")
     assert not environment.is_current(plan) and environment.is_set_up(plan.folder)
+    monkeypatch.setattr(preferences, "environment_plan", lambda: plan)
+    assert bpy.ops.scale_clothing.update() == {"FINISHED"}
+    assert environment.is_current(plan) and (packages / "scale_backend" / "newer.py").is_file()
 
 
 def test_what_the_backend_found_is_told(scene, monkeypatch):
