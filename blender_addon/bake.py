@@ -96,8 +96,8 @@ def size(worn: Sequence[Object], settings: BakeSettings) -> int:
 
 
 def megabytes(size: int) -> str:
-    """As read by people: 0.4 MB, 12 MB, 1,200 MB."""
-    return f"{max(size / 1e6, 0.1):.1f} MB" if size < 9.95e6 else f"{size / 1e6:,.0f} MB"
+    """As read by people: 0.4 MB, 9 MB, 1,200 MB."""
+    return f"{max(size / 1e6, 0.1):.1f} MB" if size < 9.5e5 else f"{size / 1e6:,.0f} MB"
 
 
 def bake(

@@ -123,7 +123,10 @@ class Process:
             )
         if self.child.returncode == 2 and self.last_lines:  # the backend's own sentence
             return f"The backend cannot start: {self.last_lines[-1]}"
-        return f"The backend stopped before it was ready ({_ending(self.child.returncode)}).{self.told()}"
+        return (
+            f"The backend stopped before it was ready ({_ending(self.child.returncode)}); "
+            f"try again, or choose another Python.{self.told()}"
+        )
 
     def why_died(self) -> str:
         self.wait(1.0)
