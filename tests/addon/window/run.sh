@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|times] [PICTURES]
-#   walk     clicks through everything but the set-up, checks each step, and leaves pictures
-#   set-up   the same from nothing: the backend's environment is made by click, and pip fetches torch
-#   times    measures how long frames take while the animation plays
+# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|mistakes|times] [PICTURES]
+#   walk      clicks through everything but the set-up, checks each step, and leaves pictures
+#   set-up    the same from nothing: the backend's environment is made by click, and pip fetches torch
+#   mistakes  does what users do wrong, and breaks things: each is told, and Blender goes on
+#   times     measures how long frames take while the animation plays
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 zip=$(realpath "$1")
@@ -28,8 +29,9 @@ case $what in
             cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
             cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/certs/ca-certificates.crt"
             gui tests/addon/window/walk.py -- "$zip" "$pictures" set-up ;;
+    mistakes) SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/mistakes.py -- "$zip" "$pictures" ;;
     times)  "$blender" run blender --command extension install-file -r user_default --enable "$zip"
             SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/frame_times.py ;;
-    *)      sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *)      sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 echo "Pictures: $pictures"

@@ -322,22 +322,25 @@ def steps() -> Iterator[float]:
         yield from step()
 
 
-walk = steps()
+def run(walk: Iterator[float]) -> None:
+    """Go through a walk beside Blender's own work, and end Blender."""
+
+    @persistent
+    def advance() -> float | None:
+        try:
+            return next(walk)
+        except StopIteration:
+            print("window test: all steps passed", flush=True)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            picture("failed")
+            code = 1
+        sys.stdout.flush()
+        os._exit(code)
+
+    bpy.app.timers.register(advance, first_interval=3.0, persistent=True)
 
 
-@persistent
-def advance() -> float | None:
-    try:
-        return next(walk)
-    except StopIteration:
-        print("window test: all steps passed", flush=True)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-        picture("failed")
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
-
-
-bpy.app.timers.register(advance, first_interval=3.0, persistent=True)
+if __name__ == "__main__":
+    run(steps())
