@@ -20,7 +20,7 @@ from scale_backend.gathering import gather_sum
 REACH = 5.0  # edges' length; standard deviation of the weights is half of it
 NEIGHBOURS = 80
 BEND = 0.7  # cosine; neighbours that face elsewhere are round a corner, or another layer
-HEIGHT_ROUNDS = 2  # of averaging heights with those of the ring
+HEIGHT_ROUNDS = 4  # of averaging heights with those of the ring
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def smoothed(vertices: torch.Tensor, rest: torch.Tensor, triangles: torch.Tensor
         smooth = weights.float() @ places
         across = normals(smooth)
         height = ((places - smooth) * across).sum(1)
-        for _ in range(2):
+        for _ in range(4):
             around = [sorted({b for e in edges for b in e if v in e} - {v}) for v in range(count)]
             height = 0.5 * height + 0.5 * torch.stack([height[r].mean() for r in around])
         moved.append(smooth + across * height[:, None])
