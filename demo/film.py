@@ -45,11 +45,16 @@ def write_contact_sheet(frames: list[Path], path: Path, count: int = 12, columns
     for frame in chosen:
         with Image.open(frame) as picture:
             pictures.append(picture.convert("RGB"))
+    sheet(pictures, columns).save(path)
+
+
+def sheet(pictures: list[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size in rows."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     width, height = pictures[0].size
-    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
+    whole = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
     for index, picture in enumerate(pictures):
         row, column = divmod(index, columns)
-        sheet.paste(picture, (column * (width + GAP), row * (height + GAP)))
-    sheet.save(path)
+        whole.paste(picture, (column * (width + GAP), row * (height + GAP)))
+    return whole
