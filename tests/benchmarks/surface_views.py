@@ -18,7 +18,7 @@ from PIL import Image
 VIEWS = {"front": 0, "side": 90, "back": 180}  # degrees about the vertical
 PICTURE = 480  # pixels
 BACKGROUND = (226, 228, 231)
-DISC = 0.008  # metres, radius
+DISC = 0.005  # metres, radius
 BLENDER = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # from SMPL's axes
 
 
