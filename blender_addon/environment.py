@@ -209,7 +209,7 @@ class SetUp:
             self.report = examine_python(self.plan.python, self.plan.module_path, timeout=180.0)
         except BackendStartError as error:
             raise self._failed(str(error)) from error
-        self._log.write(doctor.describe(self.report) + "\n")
+        self._log.write(doctor.describe(self.report, in_blender=True) + "\n")
         if not self.report["ok"]:
             raise self._failed(" ".join(self.report["advice"]) or "something is missing; see the log")
 

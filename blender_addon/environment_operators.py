@@ -231,7 +231,7 @@ class SCALE_CLOTHING_OT_copy_report(Operator):
         return bool(messages.report())
 
     def execute(self, context: Context) -> set[str]:
-        context.window_manager.clipboard = doctor.describe(messages.report())
+        context.window_manager.clipboard = doctor.describe(messages.report(), in_blender=True)
         self.report({"INFO"}, "The report is in the clipboard")
         return {"FINISHED"}
 

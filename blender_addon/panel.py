@@ -102,7 +102,7 @@ def draw_report(layout: UILayout, width: float) -> None:
     box = layout.box()
     box.operator("scale_clothing.copy_report", icon="COPYDOWN")
     column = box.column(align=True)
-    for line in doctor.describe(messages.report()).splitlines():
+    for line in doctor.describe(messages.report(), in_blender=True).splitlines():
         for part in messages.wrapped(line, width):
             column.label(text=part)
 

@@ -202,8 +202,8 @@ def _advice(report: dict) -> list[str]:
     return advice
 
 
-def describe(report: dict) -> str:
-    """The report for people."""
+def describe(report: dict, in_blender: bool = False) -> str:
+    """The report for people. In Blender: without what its add-on does not need, and without assets, which it brings."""
     python, system, torch = report["python"], report["system"], report["torch"]
     lines = [
         f"scale_backend {report['version']}",
@@ -224,12 +224,15 @@ def describe(report: dict) -> str:
         lines.append(f"layers    {f'by code of our own for {own}' if own else 'by torch'}; elsewhere softplus by "
                      f"{report['softplus']}")  # fmt: skip
     for package in report["packages"]:
+        if in_blender and not package["required"] and not package["version"]:
+            continue
         state = package["version"] or f"missing; {package['install']}"
         kind = "" if package["required"] else "optional, "
         lines.append(f"package   {package['name']} {state}  ({kind}{package['needed_for']})")
-    assets = report["assets"]
-    lines.append(f"assets    {assets['folder'] or assets['problem']}")
-    lines += [f"          {kind}: {', '.join(assets[kind]) or 'none'}" for kind in KINDS]
+    if not in_blender:
+        assets = report["assets"]
+        lines.append(f"assets    {assets['folder'] or assets['problem']}")
+        lines += [f"          {kind}: {', '.join(assets[kind]) or 'none'}" for kind in KINDS]
     if report["advice"]:
         lines += ["", "To do:", *(f"- {sentence}" for sentence in report["advice"])]
     lines += ["", "Ready to decode." if report["ok"] else "Not ready to decode."]

@@ -211,7 +211,9 @@ class Session:
             case "doctor":
                 from scale_backend.doctor import examine
 
-                return {"report": examine(self.service.device.kind, self.service.info()["threads"])}, {}
+                report = examine(self.service.device.kind, self.service.info()["threads"])
+                report["chosen"]["reason"] = self.service.device.reason  # of the start: it may have been automatic
+                return {"report": report}, {}
             case "open":
                 body = header.get("body")
                 path = None if body is None else _text(header, "body")

@@ -92,8 +92,10 @@ def test_what_the_backend_found_is_told(scene, monkeypatch):
     monkeypatch.setattr(messages, "_report", {})
     assert not bpy.ops.scale_clothing.copy_report.poll() and not bpy.ops.scale_clothing.show_report.poll()
     assert bpy.ops.scale_clothing.check_backend() == {"FINISHED"}
-    told = doctor.describe(messages.report())
+    told = doctor.describe(messages.report(), in_blender=True)
     assert os.environ[preferences.PYTHON_VARIABLE] in told and told.endswith("Ready to decode.")
+    assert "torch" in told and "missing" not in told and "assets" not in told
+    assert messages.report()["chosen"]["reason"] == backend.get().info["reason"]
     assert bpy.ops.scale_clothing.copy_report.poll() and bpy.ops.scale_clothing.show_report.poll()
 
 
