@@ -66,3 +66,16 @@ def test_unknown_garment_is_one_sentence(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "No garment is called 'cape'" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_pictures_of_the_readme_are_made_anew(tmp_path: Path) -> None:
+    ran = run("-m", "demo.pictures", "--out", str(tmp_path), "--only", "dance", "--samples", "1")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    with Image.open(tmp_path / "dance.jpg") as sheet, Image.open(ROOT / "docs" / "pictures" / "dance.jpg") as shown:
+        assert sheet.size == shown.size
+        apart = [abs(a - b) for a, b in zip(tiny(sheet), tiny(shown), strict=True)]
+    assert sum(apart) / len(apart) < 8
+
+
+def tiny(picture: Image.Image) -> bytes:
+    return picture.convert("L").resize((60, 24)).tobytes()
