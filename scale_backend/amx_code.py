@@ -67,7 +67,7 @@ class TileCode(Code):
 
 
 def module(chain: TileChain) -> str:
-    """The code: void chain(x, place, weights, biases, out, scratch, blocks).
+    """The code: void chain(x, place, weights, biases, out, scratch, _, blocks).
 
     x [32 B, features] and place [32 B, place] bfloat16 (upper parts, then lower ones, if split), weights and float32
     biases as `tile_mlp.TileMLP` lays them out, out [32 B, branches, 16] float32, whose columns 0 to 2 and 3 to 5 belong
@@ -241,7 +241,7 @@ def _driver(chain: TileChain) -> str:
     code.label("end")
     code("call void @llvm.x86.tilerelease()")
     return code.function(
-        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, i64 %blocks)"
+        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, ptr, i64 %blocks)"
     )
 
 

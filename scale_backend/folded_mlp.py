@@ -69,11 +69,14 @@ class FoldedMLP:
 
     def __call__(
         self,
-        features: Tensor,  # [F, R, C]
+        features: Tensor,  # [F, R, C], or [F, K, C] with `of`
         place: Place,  # of the R queries
         with_normals: bool = True,
+        of: Tensor | None = None,  # [R] into K: which features a query has, where many share them
     ) -> tuple[Tensor, Tensor | None]:  # [F, R, 3], [F, R, 3] or None
         """Residuals and, where asked for, normals, in the local frame."""
+        if of is not None:
+            features = features.index_select(1, of)
         h = self._shared(features, place)
         residual = self._branch(h, self.residual).view(*features.shape[:2], 3)
         if not with_normals:

@@ -104,8 +104,11 @@ def _decode_queries(
 
     def tile(piece: tuple[slice, slice]) -> None:
         chosen, rows = piece
-        features = gather_sum(pixels[chosen], queries.taps[rows], queries.tap_weights[rows])
-        residual, normal = model.mlp(features, prepared.place[rows], with_normals)
+        if model.mode == "patch":
+            features, of = pixels[chosen], queries.taps[rows, 0]
+        else:
+            features, of = gather_sum(pixels[chosen], queries.taps[rows], queries.tap_weights[rows]), None
+        residual, normal = model.mlp(features, prepared.place[rows], with_normals, of)
         if model.mode == "patch":
             local = frames[chosen].index_select(1, queries.patch[rows])
         else:

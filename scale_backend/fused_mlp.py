@@ -48,12 +48,16 @@ class FusedMLP:
 
     def __call__(
         self,
-        features: Tensor,  # [F, R, C]
+        features: Tensor,  # [F, R, C], or [F, K, C] with `of`
         place: Tensor,  # [R, E]
         with_normals: bool = True,
+        of: Tensor | None = None,  # [R] into K: which features a query has, where many share them
     ) -> tuple[Tensor, Tensor | None]:  # [F, R, 3], [F, R, 3] or None
         """Residuals and, where asked for, normals, in the local frame."""
-        decoded = self._decode(features, place, 1 + with_normals)
+        if of is None:
+            decoded = self._decode(features, place, 1 + with_normals)
+        else:
+            decoded = self._decode_shared(features, of, place, 1 + with_normals)
         return decoded[:, :, 0], decoded[:, :, 1] if with_normals else None
 
     def colors(self, features: Tensor, place: Tensor) -> Tensor:  # as in a call -> [F, R, 3] in 0..1
@@ -63,14 +67,19 @@ class FusedMLP:
         program = self.programs[ending]
         return torch.stack([self._outputs(self._run(program, self._inputs(x), place)) for x in features])
 
-    def _run(self, program: Program, x: Tensor, place: Tensor) -> Tensor:  # -> [R, B, columns]
+    def _decode_shared(self, features: Tensor, of: Tensor, place: Tensor, ending: int) -> Tensor:
+        return self._decode(features.index_select(1, of), place, ending)
+
+    def _run(self, program: Program, x: Tensor, place: Tensor, table: Tensor | None = None) -> Tensor:
+        """Outputs [R, branches, 16] of rows x [R, ...], which may point into a table."""
         rows, over = len(x), -len(x) % self.group
         out = torch.empty(rows + over, program.chain.branches, 16)
         scratch = torch.empty(program.chain.scratch, dtype=torch.uint8)
 
         def run(first: int, x: Tensor, place: Tensor) -> None:
             arrays = (x, place, program.weights, program.biases, out[first:], scratch)
-            program.function(*(array.data_ptr() for array in arrays), len(x) // self.group)
+            shared = None if table is None else table.data_ptr()
+            program.function(*(array.data_ptr() for array in arrays), shared, len(x) // self.group)
 
         whole = rows - rows % self.group
         if whole:

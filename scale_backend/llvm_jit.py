@@ -44,7 +44,7 @@ def vector_lanes() -> int:
 
 
 def compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
-    """The code of a chain as a function of six addresses and a count. It computes without Python's lock."""
+    """The code of a chain as a function of seven addresses and a count. It computes without Python's lock."""
     with compiling:
         return _compiled(chain)
 
@@ -62,6 +62,7 @@ def _compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, opt=2)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6, ctypes.c_int64)(engine.get_function_address("chain"))
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 7, ctypes.c_int64)
+    function = kind(engine.get_function_address("chain"))
     function.engine = engine  # which owns the code
     return function

@@ -25,6 +25,7 @@ class VectorChain(Chain):
     lanes: int
     rows: int  # of a group: all that are computed together
     columns: int  # that are computed together: multiples of the lanes, and the hidden ones of these
+    shared: bool  # rows share features; what these add to the first and fifth layers comes from a table
 
     @property
     def buffer(self) -> int:
@@ -52,17 +53,19 @@ class Inputs:
 
 
 def module(chain: VectorChain) -> str:
-    """The code: void chain(x, place, weights, biases, out, scratch, groups).
+    """The code: void chain(x, place, weights, biases, out, scratch, table, groups).
 
-    x [R, features], place [R, place] and out [R, branches, 16], whose first 3 columns count, with R groups of rows;
-    weights and biases as `vector_mlp.VectorMLP` lays them out. All float32.
+    x [R, features], or [R] int32 into table [K, 2, hidden] if shared, place [R, place] and out [R, branches, 16], whose
+    first 3 columns count, with R groups of rows; weights and biases as `vector_mlp.VectorMLP` lays them out.
+    Numbers are float32.
     """
-    x, place, h = Inputs("%x", chain.features), Inputs("%place", chain.place), Inputs("%h", chain.hidden)
+    features = [] if chain.shared else [Inputs("%x", chain.features)]
+    place, h = Inputs("%place", chain.place), Inputs("%h", chain.hidden)
     vectors = chain.columns // chain.lanes
     functions = [
-        _layer(chain, "first", [x, place], vectors, chain.activation),
+        _layer(chain, "first", [*features, place], vectors, chain.activation),
         _layer(chain, "hidden", [h], vectors, chain.activation),
-        _layer(chain, "fifth", [x, place, h], vectors, chain.activation),
+        _layer(chain, "fifth", [*features, place, h], vectors, chain.activation),
         _layer(chain, "output", [h], OUTPUTS // chain.lanes, None),
         _driver(chain),
     ]
@@ -87,8 +90,14 @@ def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, ac
     code("br label %group")
     code.label("group")
     code("%g = phi i64 [0, %panel], [%next_g, %group_end]")
-    start = [code.load(code.at(bias, 4 * chain.lanes * v)) for v in range(vectors)]
-    sums, before, read = [start] * chain.rows, "group", 0
+    if chain.shared and name in ("first", "fifth"):  # whose bias is in the table
+        table = code.at("%table", code.times("%p", 4 * columns))
+        rows = [_row_of_table(code, chain, code.at(table, 4 * chain.hidden * (name == "fifth")), row)
+                for row in range(chain.rows)]  # fmt: skip
+    else:
+        rows = [bias] * chain.rows
+    sums = [[code.load(code.at(row, 4 * chain.lanes * v)) for v in range(vectors)] for row in rows]
+    before, read = "group", 0
     for source in inputs:
         sums, before = _multiply(code, chain, source, weights, read, sums, before)
         read += source.channels
@@ -103,7 +112,14 @@ def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, ac
     _again(code, "p", str(panels), "panel", "end", inner=False)
     code.label("end")
     return code.function(f"internal void @{name}(ptr noalias %x, ptr noalias %place, ptr noalias %h, ptr noalias "
-                         "%weights, ptr noalias %bias, ptr noalias %out, i64 %groups)")  # fmt: skip
+                         "%weights, ptr noalias %bias, ptr noalias %out, ptr noalias %table, i64 %groups)")  # fmt: skip
+
+
+def _row_of_table(code: Code, chain: VectorChain, table: str, row: int) -> str:
+    """What the features of a group's row add: a pointer."""
+    number = code.at(code.at("%x", code.times("%g", 4 * chain.rows)), 4 * row)
+    number = code.let(f"zext i32 {code.let(f'load i32, ptr {number}')} to i64")
+    return code.at(table, code.times(number, 8 * chain.hidden))
 
 
 def _again(code: Code, counter: str, limit: str, body: str, after: str, inner: bool = True) -> None:
@@ -163,7 +179,7 @@ def _driver(chain: VectorChain) -> str:
     code(f"%count = select i1 %last, i64 %left, i64 {groups}")
     x, place, out = (
         code.at(pointer, code.times("%first", 4 * chain.rows * channels))
-        for pointer, channels in (("%x", chain.features), ("%place", chain.place),
+        for pointer, channels in (("%x", 1 if chain.shared else chain.features), ("%place", chain.place),
                                   ("%out", OUTPUTS * chain.branches))
     )  # fmt: skip
     buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(3))
@@ -173,11 +189,13 @@ def _driver(chain: VectorChain) -> str:
         nonlocal weights_read, biases_read
         weights, bias = code.at("%weights", 4 * weights_read), code.at("%biases", 4 * biases_read)
         weights_read, biases_read = weights_read + inputs * columns, biases_read + columns
-        code(f"call void @{name}(ptr {x}, ptr {place}, ptr {h}, ptr {weights}, ptr {bias}, ptr {into}, i64 %count)")
+        arrays = ", ".join(f"ptr {array}" for array in (x, place, h, weights, bias, into, "%table"))
+        code(f"call void @{name}({arrays}, i64 %count)")
 
+    seen = {"first": chain.features, "fifth": chain.features} if chain.shared else {}  # in the table
     chain.run(
         buffers,
-        lambda name, inputs, h, into: call(name, inputs, h, into, chain.hidden),
+        lambda name, inputs, h, into: call(name, inputs - seen.get(name, 0), h, into, chain.hidden),
         lambda h, branch: call("output", chain.hidden, h, code.at(out, 4 * OUTPUTS * branch), OUTPUTS),
     )
     code(f"%next = add i64 %first, {groups}")
@@ -185,5 +203,5 @@ def _driver(chain: VectorChain) -> str:
     code("br i1 %more, label %loop, label %end")
     code.label("end")
     return code.function(
-        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, i64 %groups)"
+        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, ptr %table, i64 %groups)"
     )
