@@ -131,6 +131,11 @@ def bake(
         play_cache(obj, bake_path(obj, settings), sampling)
 
 
+def is_changing(obj: Object) -> bool:
+    """Whether clothes have other faces in each frame."""
+    return obj.scale_clothing.surface in garments.CHANGING
+
+
 def _is_there(obj: Object, settings: BakeSettings) -> bool:
     return all(path.exists() for path in results(bake_path(obj, settings), settings))
 
@@ -141,8 +146,11 @@ def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
     if not worn:
         raise AddonError("There are no clothes to bake; generate some first.")
     for obj in worn:
-        if obj.scale_clothing.surface in garments.CHANGING:
-            raise AddonError(f"'{obj.name}' has other faces in each frame and cannot be baked; choose another surface.")
+        if is_changing(obj) and not bake_formats.BY_KEY[settings.format].is_sequence:
+            raise AddonError(
+                f"'{obj.name}' has other faces in each frame and cannot be baked to one file; "
+                "choose PLY or OBJ files, or another surface."
+            )
     if settings.last < settings.first:
         raise AddonError(f"The last frame ({settings.last}) is before the first ({settings.first}); change the range.")
     paths = [bake_path(obj, settings) for obj in worn]
@@ -260,22 +268,18 @@ def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings, p
             each.unlink(missing_ok=True)
         mark.touch()
     missing = [index for index, each in enumerate(files) if not each.exists()]
-    shared = frame_files.topology(take.obj)
-    if missing:
-        done = missing[0]
-        for batch in _decoded(take, sampling, done, missing[-1] + 1, patience):
-            if batch is None:
-                yield done
-                continue
-            samples, points, normals = batch
-            _check_room(path.parent)
-            for place, sample in enumerate(samples):
-                if files[sample].exists():
-                    continue
-                here = take.to_world(points[place], sample), take.turn_to_world(normals[place], sample)
-                _write_whole(files[sample], frame_files.content(path.suffix, *here, shared))
-            done = samples.stop
+    done = missing[0] if missing else 0
+    for frame in _frames(take, sampling, missing, patience):
+        if frame is None:
             yield done
+            continue
+        sample, points, normals, topology = frame
+        if not files[sample].exists():
+            _check_room(path.parent)
+            here = take.to_world(points, sample), take.turn_to_world(normals, sample)
+            _write_whole(files[sample], frame_files.content(path.suffix, *here, topology))
+        done = sample + 1
+        yield done
     if not settings.keep:
         _drop_leftovers(path)
 
@@ -284,6 +288,35 @@ def _write_whole(path: Path, data: bytes) -> None:
     beside = path.with_name(f"{path.name}.part")
     beside.write_bytes(data)
     os.replace(beside, path)
+
+
+def _frames(
+    take: Take, sampling: Sampling, missing: Sequence[int], patience: float | None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, frame_files.Topology] | None]:  # sample, points, normals [M, 3], faces
+    """The samples from the first to the last that is missing; None: the next is not there yet."""
+    if not missing:
+        return
+    first, end = missing[0], missing[-1] + 1
+    if not is_changing(take.obj):
+        shared = frame_files.topology(take.obj)
+        for batch in _decoded(take, sampling, first, end, patience):
+            if batch is None:
+                yield None
+                continue
+            for sample, points, normals in zip(*batch, strict=True):
+                yield sample, points, normals, shared
+        return
+    samples = iter(range(first, end))
+    with ahead(take.decode_meshes(range(first, end)), patience) as stream:
+        for mesh in stream:
+            yield None if mesh is None else (next(samples), *mesh)
+    _all_came(samples)
+
+
+def _all_came(expected: Iterator[int]) -> None:
+    """Raises AddonError where the backend has left some out."""
+    if next(expected, None) is not None:
+        raise AddonError("The backend sent fewer frames than it was asked for; bake again, it goes on from here.")
 
 
 def _decoded(
@@ -308,8 +341,7 @@ def _decoded(
             place = samples.start + sampling.lead - batch * BATCH
             inside = slice(place, place + len(samples))
             yield samples, points[inside], normals[inside]
-    if next(numbers, None) is not None:
-        raise AddonError("The backend sent fewer frames than it was asked for; bake again, it goes on from here.")
+    _all_came(numbers)
 
 
 def _part_path(take: Take, path: Path, settings: BakeSettings) -> Path:

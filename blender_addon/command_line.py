@@ -203,7 +203,7 @@ def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
         say(f"skipped {len(frames) - len(missing)} frames that are in {folder}")
     if not missing:
         return
-    worn = [obj for obj in dressed(options) if not clothes.is_baked(obj)]
+    worn = [obj for obj in dressed(options) if not clothes.is_baked(obj) and not bake.is_changing(obj)]
     scraps = Path(tempfile.mkdtemp(prefix="scale-render-"))
     with batch_render.played(scene, worn, missing, scraps) as baking:
         follow(baking, interruption)

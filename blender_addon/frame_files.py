@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import bpy
 import numpy as np
@@ -14,12 +14,12 @@ from .messages import AddonError
 
 @dataclass(frozen=True)
 class Topology:
-    """What stays from frame to frame."""
+    """How vertices hang together; most clothes keep it from frame to frame."""
 
     triangles: np.ndarray  # [T, 3]; none for points
     patch: np.ndarray  # [M]
-    uv: np.ndarray  # [U, 2]; none without UVs
-    uv_triangles: np.ndarray  # [T, 3] rows of uv
+    uv: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # [U, 2]
+    uv_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))  # [T, 3] rows of uv
 
 
 def topology(obj: bpy.types.Object) -> Topology:
@@ -45,24 +45,24 @@ def content(
     suffix: str,
     points: np.ndarray,  # [M, 3] Blender's axes
     normals: np.ndarray,  # [M, 3]
-    shared: Topology,
+    topology: Topology,
 ) -> bytes:
     if suffix == ".ply":
-        return ply_bytes(points, normals, shared.triangles, shared.patch)
-    return obj_bytes(points, normals, shared)
+        return ply_bytes(points, normals, topology.triangles, topology.patch)
+    return obj_bytes(points, normals, topology)
 
 
-def obj_bytes(points: np.ndarray, normals: np.ndarray, shared: Topology) -> bytes:
+def obj_bytes(points: np.ndarray, normals: np.ndarray, topology: Topology) -> bytes:
     """Y up, as is usual for .obj files and as Blender reads them."""
     lines = ["# scale_clothing; metres"]
     lines += ["v {:.7g} {:.7g} {:.7g}".format(*row) for row in _y_up(points)]
-    lines += ["vt {:.7g} {:.7g}".format(*row) for row in shared.uv.tolist()]
+    lines += ["vt {:.7g} {:.7g}".format(*row) for row in topology.uv.tolist()]
     lines += ["vn {:.5f} {:.5f} {:.5f}".format(*row) for row in _y_up(normals)]
-    corner = "{}/{}/{}" if len(shared.uv) else "{}//{}"
+    corner = "{}/{}/{}" if len(topology.uv) else "{}//{}"
     face = f"f {corner} {corner} {corner}"
-    if len(shared.triangles):
-        vertex = shared.triangles + 1
-        columns = [vertex, shared.uv_triangles + 1, vertex] if len(shared.uv) else [vertex, vertex]
+    if len(topology.triangles):
+        vertex = topology.triangles + 1
+        columns = [vertex, topology.uv_triangles + 1, vertex] if len(topology.uv) else [vertex, vertex]
         lines += [face.format(*row) for row in np.stack(columns, -1).reshape(len(vertex), -1).tolist()]
     return "\n".join([*lines, ""]).encode()
 

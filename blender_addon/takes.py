@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import bpy
@@ -12,6 +12,7 @@ import numpy as np
 from bpy.types import Depsgraph, Object, Scene
 
 from . import backend, clothes, fitting, garments, rig
+from .frame_files import Topology
 from .messages import AddonError
 from .sampling import BATCH, Sampling
 
@@ -70,19 +71,44 @@ class Take:
         What it needs of Blender is read at once; what it gives may be taken from any thread.
         """
         settings = self.obj.scale_clothing
-        shapes = np.stack(self.shapes)
-        changing = (shapes != shapes[0]).any()
         stream = backend.get().decode_stream(
             self.garment.id,
-            sampling.filled(np.stack(self.rotations), batches),
-            sampling.filled(np.stack(self.translations), batches),
-            shape=sampling.filled(shapes, batches) if changing else shapes[0] if shapes[0].any() else None,
+            *self._poses(lambda values: sampling.filled(values, batches)),
             surface=garments.WIRE_NAMES[settings.surface],
             part=garments.WIRE_NAMES[settings.part],
             push_out=settings.push_out,
             batch=BATCH,
         )
         return self._in_armature(stream, len(self.obj.data.vertices), self.obj.name)
+
+    def decode_meshes(self, samples: range) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
+        """Points, normals [M, 3] and faces of each sample, for clothes that have other faces in each. As `decode`."""
+        settings = self.obj.scale_clothing
+        stream = backend.get().decode_meshes(
+            self.garment.id,
+            *self._poses(lambda values: values[samples.start : samples.stop]),
+            part=garments.WIRE_NAMES[settings.part],
+            push_out=settings.push_out,
+        )
+        return self._meshes_in_armature(stream)
+
+    def _meshes_in_armature(
+        self, stream: Iterator[tuple[int, dict[str, np.ndarray]]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
+        """Runs in any thread: touches nothing of Blender's."""
+        with contextlib.closing(stream):
+            for _, mesh in stream:
+                points, normals = self.frame.to_armature(mesh["points"]), self.frame.turn_to_armature(mesh["normals"])
+                yield points, normals, Topology(mesh["triangles"], mesh["patch"])
+
+    def _poses(
+        self, chosen: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # rotations [F, J, 3, 3], translations [F, 3], shape
+        """The chosen ones of the recorded poses; one shape for all where it stays, None where it is the mean."""
+        shapes = np.stack(self.shapes)
+        changing = (shapes != shapes[0]).any()
+        shape = chosen(shapes) if changing else shapes[0] if shapes[0].any() else None
+        return chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape
 
     def _in_armature(
         self, stream: Iterator[tuple[int, np.ndarray, np.ndarray]], count: int, name: str

@@ -235,6 +235,16 @@ def test_another_garment_can_be_put_on(farm, tmp_path):
     assert "note:" not in told
 
 
+def test_faces_that_change_are_rendered_without_a_cache(farm, tmp_path):
+    worn = ("--garment", "dress-body", "--surface", "poisson", "--frames", "9")
+    code, told = farm.run("render", *worn, "--out", tmp_path / "pictures", "--engine", "workbench")
+    assert code == 0, told
+    with Image.open(tmp_path / "pictures" / "0009.png") as picture:
+        assert np.asarray(picture.convert("L"), int).std() > 5
+    code, told = farm.run("bake", *worn, "--out", tmp_path / "clothes")
+    assert code == 3 and "choose PLY or OBJ files" in told
+
+
 def test_frames_outside_the_scene_are_baked_and_mentioned(farm, tmp_path):
     code, told = farm.run("bake", "--frames", f"{LAST + 5}", "--format", "ply", "--out", tmp_path / "out")
     assert code == 0 and f"note: {LAST + 5} goes beyond the scene's frames, 1-{LAST}" in told

@@ -5,13 +5,14 @@ from __future__ import annotations
 import bpy
 import numpy as np
 import pytest
+import trimesh
 
-from blender_addon import clothes, garments, meshes
+from blender_addon import bake, clothes, garments, meshes
 from scale_backend import joints
 from tests.addon.rigs import put_pose, random_pose
 
 
-def test_a_poisson_surface_follows_the_pose_and_cannot_be_baked(character, scene, bake_folder):
+def test_a_poisson_surface_follows_the_pose_and_is_baked_to_files(character, scene, bake_folder):
     chosen = scene.scale_clothing
     chosen.garment, chosen.surface = "dress-body", "POISSON"
     assert bpy.ops.scale_clothing.generate() == {"FINISHED"}
@@ -28,8 +29,32 @@ def test_a_poisson_surface_follows_the_pose_and_cannot_be_baked(character, scene
     assert obj.data.materials[0] == obj.scale_clothing.cloth_material
     assert {clothes.NORMAL, clothes.PATCH} <= set(obj.data.attributes.keys())
 
-    with pytest.raises(RuntimeError, match="cannot be baked; choose another surface"):
-        bpy.ops.scale_clothing.bake()
+    for format_key in ("PC2", "USD"):
+        with pytest.raises(RuntimeError, match="cannot be baked to one file; choose PLY or OBJ files"):
+            bpy.ops.scale_clothing.bake(format=format_key)
+    character.pose.bones["left_hip"].rotation_mode = "XYZ"
+    for frame, angle in ((5, 0.0), (7, -0.6)):
+        character.pose.bones["left_hip"].rotation_euler.x = angle
+        character.pose.bones["left_hip"].keyframe_insert("rotation_euler", frame=frame)
+    character.location.x = 1.5
+    scene.frame_start, scene.frame_end = 5, 7
+    assert bpy.ops.scale_clothing.bake(format="PLY") == {"FINISHED"}
+    files = sorted(bake_folder.iterdir())
+    assert [each.name[-9:] for each in files] == ["00005.ply", "00006.ply", "00007.ply"]
+    expected = []
+    for frame, path in zip((5, 6, 7), files, strict=True):
+        scene.frame_set(frame)
+        read = trimesh.load(path, process=False)
+        expected.append(np.add(meshes.get_positions(obj.data), [1.5, 0, 0]))
+        assert len(read.faces) == len(obj.data.polygons)
+        np.testing.assert_allclose(read.vertices, expected[-1], atol=1e-5)
+    assert len({len(each) for each in expected}) == 3  # each has vertices of its own
+
+    contents = [each.read_bytes() for each in files]
+    files[1].unlink()
+    settings = bake.BakeSettings(str(bake_folder), 5, 7, format="PLY", keep=True)  # as farms bake
+    assert [step.done for step in bake.bake(scene, [obj], settings)][-1] == 5  # the third is not made again
+    assert [each.read_bytes() for each in files] == contents
 
 
 def test_it_is_offered_only_where_there_are_patches_on_the_body():
