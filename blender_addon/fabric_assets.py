@@ -13,7 +13,8 @@ from bpy.types import Context, Material, Object, Operator, Scene
 
 from . import fabrics, meshes, paths
 from .messages import AddonError
-from .operators import SentenceOperator, waiting
+from .operator_kinds import SentenceOperator
+from .operators import waiting
 
 LIBRARY = "SCALE Clothing"
 FILE = "fabrics.blend"
