@@ -168,6 +168,30 @@ def scrub() -> Iterator[float]:
     picture("07-scrubbed")
 
 
+def pose() -> Iterator[float]:
+    """A bone is turned with the mouse: the clothes stay until it is let go."""
+    character, frame = chosen().rig, bpy.context.scene.frame_current
+    bpy.ops.object.mode_set(mode="POSE")
+    bone = character.data.bones["left_hip"]
+    character.data.bones.active, bone.select = bone, True
+    yield 1.0
+    before = points(worn()[0])
+    hands.press(middle(), "r")
+    turning = lambda: any(name.startswith("TRANSFORM_OT_") for name in module("live")._modal_operators())  # noqa: E731
+    yield from hands.until(turning, "the bone is being turned")
+    hands.do("mousemove_relative", "60", "150")
+    yield 2.0
+    assert turning() and np.array_equal(points(worn()[0]), before), "The clothes did not wait."
+    picture("08-turning-a-bone")
+    hands.do("key", "Return")
+    yield from hands.until(lambda: np.abs(points(worn()[0]) - before).max() > 0.02, "the clothes follow the bone")
+    assert np.abs(points(worn()[0]) - exact(worn()[0])).max() < 1e-5, "They are not those of this pose."
+    picture("09-turned")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.context.scene.frame_set(frame)  # back to the motion
+    yield 1.0
+
+
 def bake() -> Iterator[float]:
     """Stopped by Esc, gone on with, and done; the window is usable meanwhile."""
     bpy.ops.wm.save_as_mainfile(filepath=str(PICTURES / "walk.blend"))
@@ -180,7 +204,7 @@ def bake() -> Iterator[float]:
     yield from hands.until(lambda: bpy.context.scene.frame_current == frame + 1, "the window is usable")
     yield from hands.until(lambda: not running() or running().share > 0.6, "the bake gets on")
     assert running(), "The bake was over before it could be stopped."
-    picture("08-bake")
+    picture("10-bake")
     hands.press(middle(), "Escape")
     yield from hands.until(lambda: not running(), "Esc stops the bake")
     folder = PICTURES / "clothes"
@@ -189,7 +213,7 @@ def bake() -> Iterator[float]:
     yield from hands.click(*SIDEBAR, "scale_clothing.bake", lambda: module("clothes").is_baked(worn()[0]), seconds=120)
     assert [path.suffix for path in folder.iterdir()] == [".pc2"]
     yield 1.0
-    picture("09-baked")
+    picture("11-baked")
     hands.press(middle(), "ctrl+z")
     yield from hands.until(lambda: not module("clothes").is_baked(worn()[0]), "undo takes the bake off, in one step")
     hands.press(middle(), "ctrl+shift+z")
@@ -202,7 +226,7 @@ def looks() -> Iterator[float]:
     hands.area("VIEW_3D").spaces.active.shading.color_type = "VERTEX"
     settings.look = "PATCHES"
     yield 2.0
-    picture("10-patches")
+    picture("12-patches")
     assert worn()[0].data.materials[0].name.startswith("SCALE")
     hands.area("VIEW_3D").spaces.active.shading.color_type = "MATERIAL"
     settings.look = "CLOTH"
@@ -224,7 +248,7 @@ def render() -> Iterator[float]:
     hands.press(middle(), "F12")
     yield from hands.until(lambda: done, "the picture is rendered", 180)
     yield 2.0
-    picture("11-render")
+    picture("13-render")
     bpy.app.handlers.render_complete.clear()
     camera.hide_set(True)
     sun.hide_set(True)
@@ -251,7 +275,7 @@ def reopen() -> Iterator[float]:
     for frame, shape in frames.items():
         bpy.context.scene.frame_set(frame)
         assert np.abs(points(worn()[0]) - shape).max() < 1e-5
-    picture("12-reopened")
+    picture("14-reopened")
 
 
 def disable() -> Iterator[float]:
@@ -308,7 +332,7 @@ def interrupt() -> Iterator[float]:
     bpy.ops.preferences.addon_enable(module=MODULE)
     yield 1.0
     assert worn() and not module("bake_operators").running()
-    picture("13-enabled-again")
+    picture("15-enabled-again")
 
 
 def steps() -> Iterator[float]:
@@ -316,7 +340,7 @@ def steps() -> Iterator[float]:
     yield from install()
     for step in (
         *((set_up,) if SET_UP else ()),
-        open_tab, character, motion, generate, scrub, bake, looks, render, reopen, disable, interrupt,
+        open_tab, character, motion, generate, scrub, pose, bake, looks, render, reopen, disable, interrupt,
     ):  # fmt: skip
         print(f"window test: {step.__name__.replace('_', ' ')}", flush=True)
         yield from step()
