@@ -233,8 +233,9 @@ def describe(report: dict, in_blender: bool = False) -> str:
         assets = report["assets"]
         lines.append(f"assets    {assets['folder'] or assets['problem']}")
         lines += [f"          {kind}: {', '.join(assets[kind]) or 'none'}" for kind in KINDS]
-    if report["advice"]:
-        lines += ["", "To do:", *(f"- {sentence}" for sentence in report["advice"])]
+    advice = [each for each in report["advice"] if not (in_blender and each == report["assets"]["problem"])]
+    if advice:
+        lines += ["", "To do:", *(f"- {sentence}" for sentence in advice)]
     lines += ["", "Ready to decode." if report["ok"] else "Not ready to decode."]
     return "\n".join(lines)
 

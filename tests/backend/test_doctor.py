@@ -86,6 +86,8 @@ def test_missing_assets_are_a_finding(tmp_path):
     report = json.loads(run("--json", SCALE_ASSETS=str(tmp_path / "nothing")).stdout)
     assert report["ok"] and str(tmp_path / "nothing") in report["assets"]["problem"]
     assert report["assets"]["problem"] in report["advice"]
+    told = doctor.describe(report), doctor.describe(report, in_blender=True)  # whose add-on brings them
+    assert [text.count(report["assets"]["problem"]) for text in told] == [2, 0] and "To do" not in told[1]
 
 
 @posix_only
