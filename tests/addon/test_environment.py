@@ -107,6 +107,11 @@ def test_without_permission_to_use_the_network(own_folder):
     assert not own_folder.exists()
 
 
+def test_without_a_set_up_there_is_no_log(own_folder):
+    with pytest.raises(RuntimeError, match="There is no log: the backend was not set up here"):
+        bpy.ops.scale_clothing.show_log()
+
+
 def test_a_folder_with_other_files_is_left_alone(own_folder):
     own_folder.mkdir()
     (own_folder / "thesis.txt").write_text("mine")

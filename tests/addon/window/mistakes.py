@@ -90,6 +90,8 @@ def report() -> Iterator[float]:
     picture("25-report")
     hands.press(middle(), "Escape")
     yield 1.0
+    bpy.ops.scale_clothing.copy_report()
+    assert "Ready to decode." in bpy.context.window_manager.clipboard
 
 
 def killed_backend() -> Iterator[float]:
