@@ -67,12 +67,10 @@ def push_out(points: Tensor, skin: Skin, margin: float = MARGIN) -> Tensor:  # [
     if skin.trees is None:
         return torch.stack([_lifted(*frame, margin) for frame in zip(points, skin.vertices, skin.normals, strict=True)])
     nearest, near = nearest_vertices(points, skin, REACH)
-    nearest = nearest[..., None].expand(-1, -1, 3)
-    plane, normal = skin.vertices.gather(1, nearest), skin.normals.gather(1, nearest)
-    low = near & (((points - plane) * normal).sum(-1) < margin + SLACK)
     pushed = points.clone()
     for frame, tree in enumerate(skin.trees):
-        rows = low[frame].nonzero()[:, 0]
+        low = _is_low(points[frame], nearest[frame], skin.vertices[frame], skin.normals[frame], margin)
+        rows = (near[frame] & low).nonzero()[:, 0]
         if len(rows):
             asked = points[frame, rows]
             distance, index = tree.query(asked.detach().numpy(), min(AROUND, tree.n))
@@ -85,7 +83,13 @@ def _lifted(points: Tensor, vertices: Tensor, normals: Tensor, margin: float) ->
     """All of them by all distances, without reading anything back."""
     around = torch.cdist(points, vertices).topk(min(AROUND, len(vertices)), largest=False)
     lifted = _lift(points, around.values, around.indices.flatten(), vertices, normals, margin)
-    return torch.where(around.values[:, :1] < REACH, lifted, points)
+    low = _is_low(points, around.indices[:, 0], vertices, normals, margin)
+    return torch.where(((around.values[:, 0] < REACH) & low)[:, None], lifted, points)
+
+
+def _is_low(points: Tensor, nearest: Tensor, vertices: Tensor, normals: Tensor, margin: float) -> Tensor:  # [M] bool
+    """Whether a point may have to move: by the tangent plane of its nearest vertex."""
+    return ((points - vertices[nearest]) * normals[nearest]).sum(-1) < margin + SLACK
 
 
 def _lift(
@@ -108,17 +112,13 @@ def _lift(
 
 def nearest_vertices(
     points: Tensor,  # [F, M, 3]
-    skin: Skin,
+    skin: Skin,  # with trees
     reach: float,
 ) -> tuple[Tensor, Tensor]:  # index [F, M] int64, and whether it lies within reach [F, M] bool
-    """The nearest vertex, by a k-d tree or by all distances. Beyond reach the index means nothing."""
-    if skin.trees is not None:
-        found = [
-            tree.query(p, distance_upper_bound=reach)
-            for tree, p in zip(skin.trees, points.detach().numpy(), strict=True)
-        ]
-        distance = torch.stack([torch.from_numpy(d) for d, _ in found])
-        near = distance.isfinite()
-        return torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near
-    nearest = [torch.cdist(p, v).min(1) for p, v in zip(points, skin.vertices, strict=True)]
-    return torch.stack([n.indices for n in nearest]), torch.stack([n.values for n in nearest]) < reach
+    """The nearest vertex. Beyond reach the index means nothing."""
+    found = [
+        tree.query(p, distance_upper_bound=reach) for tree, p in zip(skin.trees, points.detach().numpy(), strict=True)
+    ]
+    distance = torch.stack([torch.from_numpy(d) for d, _ in found])
+    near = distance.isfinite()
+    return torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near
