@@ -112,7 +112,7 @@ class Code:
         chosen = self.let(f"fcmp {comparison} {self.floats} {a}, {b}")
         return self.let(f"select <{self.lanes} x i1> {chosen}, {self.floats} {a}, {self.floats} {b}")
 
-    def polynomial(self, coefficients: list[np.float32], x: str) -> str:
+    def polynomial(self, coefficients: tuple[np.float32, ...], x: str) -> str:
         *lower, value = [splat(c) for c in coefficients]
         for coefficient in reversed(lower):
             value = self.fused(value, x, coefficient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,11 +10,11 @@ from numpy.polynomial import Polynomial
 from numpy.polynomial.chebyshev import Chebyshev
 
 
-def fitted(function: Callable, low: float, high: float, degree: int) -> list[np.float32]:
+@functools.cache
+def fitted(function: Callable, low: float, high: float, degree: int) -> tuple[np.float32, ...]:
     """Coefficients, lowest first, of the polynomial nearest to a function on an interval."""
-    return [
-        np.float32(c) for c in Chebyshev.interpolate(function, degree, domain=[low, high]).convert(kind=Polynomial).coef
-    ]
+    polynomial = Chebyshev.interpolate(function, degree, domain=[low, high]).convert(kind=Polynomial)
+    return tuple(np.float32(c) for c in polynomial.coef)
 
 
 def log1p_ratio(a: np.ndarray) -> np.ndarray:
