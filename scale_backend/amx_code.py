@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scale_backend.llvm_code import ACTIVATIONS, Chain, Code, declarations
+from scale_backend.llvm_code import ACTIVATIONS, BRANCHES, Chain, Code, declarations
 
 ROWS = COLUMNS = 32  # of a block: 2 x 2 tiles of sums
 DEPTH = 32  # inputs a step
@@ -62,12 +62,12 @@ class TileCode(Code):
     def multiply_tiles(self, sums: int, rows: int, columns: int) -> None:
         self(f"call void @llvm.x86.tdpbf16ps(i8 {sums}, i8 {rows}, i8 {columns})")
 
-    def store_tile(self, tile: int, pointer: str, stride: int) -> None:
+    def store_tile(self, tile: int, pointer: str, stride: int | str) -> None:
         self(f"call void @llvm.x86.tilestored64(i8 {tile}, ptr {pointer}, i64 {stride})")
 
 
 def module(chain: TileChain) -> str:
-    """The code: void chain(x, place, weights, biases, out, scratch, _, blocks).
+    """The code: void chain1(x, place, weights, biases, out, scratch, _, blocks), and chain2 for two branches.
 
     x [32 B, features] and place [32 B, place] bfloat16 (upper parts, then lower ones, if split), weights and float32
     biases as `tile_mlp.TileMLP` lays them out, out [32 B, branches, 16] float32, whose columns 0 to 2 and 3 to 5 belong
@@ -81,7 +81,7 @@ def module(chain: TileChain) -> str:
         _layer(chain, "hidden", [h]),
         _layer(chain, "fifth", [x, place, h]),
         _output(chain, h),
-        _driver(chain),
+        *(_driver(chain, branches) for branches in BRANCHES),
     ]
     palette = bytes([1]) + bytes(15) + struct.pack("<16H", *[64] * 8, *[0] * 8) + bytes([16] * 8 + [0] * 8)
     constant = "".join(f"\\{byte:02X}" for byte in palette)
@@ -182,7 +182,7 @@ def _finish(code: TileCode, chain: TileChain, sums: str, out: str, row: int, hal
 
 
 def _output(chain: TileChain, h: Inputs) -> str:
-    """void output(h, weights, bias, out): 16 columns of float32 for 32 rows."""
+    """void output(h, weights, bias, out, row): 16 columns of float32 for 32 rows, so many bytes apart."""
     code = TileCode()
     for tile in (0, 1):
         code.load_tile(tile, "%bias", 0)
@@ -193,12 +193,12 @@ def _output(chain: TileChain, h: Inputs) -> str:
             code.load_tile(4 + tile, code.at(h.pointer, part * h.lower + k * h.step + tile * TILE), 64)
             code.multiply_tiles(tile, 4 + tile, 6)
     for tile in (0, 1):
-        code.store_tile(tile, code.at("%out", tile * 16 * 64 * chain.branches), 64 * chain.branches)
+        code.store_tile(tile, code.at("%out", code.times("%row", 16 * tile)), "%row")
     return code.function("internal void @output(ptr noalias %h, ptr noalias %weights, ptr noalias %bias, "
-                         "ptr noalias %out)")  # fmt: skip
+                         "ptr noalias %out, i64 %row)")  # fmt: skip
 
 
-def _driver(chain: TileChain) -> str:
+def _driver(chain: TileChain, branches: int) -> str:
     """All layers, a block of rows after the other."""
     code = TileCode()
     code("call void @llvm.x86.ldtilecfg(ptr @palette)")
@@ -208,7 +208,7 @@ def _driver(chain: TileChain) -> str:
     x, place, out = (
         code.at(pointer, code.times("%block", ROWS * size))
         for pointer, size in (("%x", 2 * chain.features * chain.parts), ("%place", 2 * chain.place * chain.parts),
-                              ("%out", 64 * chain.branches))
+                              ("%out", 64 * branches))
     )  # fmt: skip
     buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(3))
     sums = code.at("%scratch", 3 * chain.buffer)
@@ -232,17 +232,16 @@ def _driver(chain: TileChain) -> str:
     def output(h: str, branch: int) -> None:
         size = 2 * 16 * chain.hidden * chain.parts
         read = f"ptr {h}, ptr {weights(size)}, ptr {bias(16)}"
-        code(f"call void @output({read}, ptr {code.at(out, 64 * branch)})")
+        code(f"call void @output({read}, ptr {code.at(out, 64 * branch)}, i64 {64 * branches})")
 
-    chain.run(buffers, layer, output)
+    chain.run(branches, buffers, layer, output)
     code("%next = add i64 %block, 1")
     code("%more = icmp ult i64 %next, %blocks")
     code("br i1 %more, label %loop, label %end")
     code.label("end")
     code("call void @llvm.x86.tilerelease()")
-    return code.function(
-        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, ptr, i64 %blocks)"
-    )
+    arrays = ", ".join(f"ptr %{name}" for name in ("x", "place", "weights", "biases", "out", "scratch"))
+    return code.function(f"void @chain{branches}({arrays}, ptr, i64 %blocks)")
 
 
 DECLARATIONS = f"""

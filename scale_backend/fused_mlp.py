@@ -21,12 +21,13 @@ class Program:
     """Code with its numbers: the trunk and some branches."""
 
     chain: TileChain | VectorChain
+    branches: int
     weights: Tensor
     biases: Tensor
 
     @property
     def function(self) -> Callable[..., None]:
-        return llvm_jit.compiled(self.chain)
+        return llvm_jit.compiled(self.chain)[self.branches]
 
 
 class FusedMLP:
@@ -73,7 +74,7 @@ class FusedMLP:
     def _run(self, program: Program, x: Tensor, place: Tensor, table: Tensor | None = None) -> Tensor:
         """Outputs [R, branches, 16] of rows x [R, ...], which may point into a table."""
         rows, over = len(x), -len(x) % self.group
-        out = torch.empty(rows + over, program.chain.branches, 16)
+        out = torch.empty(rows + over, program.branches, 16)
         scratch = torch.empty(program.chain.scratch, dtype=torch.uint8)
 
         def run(first: int, x: Tensor, place: Tensor) -> None:
@@ -98,9 +99,9 @@ class FusedMLP:
             layers += [self._pack(layer.weight) for layer in hidden]
             layers.append(self._pack_output(output.weight))
             biases += [*(layer.bias for layer in hidden), functional.pad(output.bias, (0, 16 - len(output.bias)))]
-        return Program(self._chain(len(branches)), torch.cat(layers), torch.cat(biases))
+        return Program(self._chain(), len(branches), torch.cat(layers), torch.cat(biases))
 
-    def _chain(self, branches: int) -> TileChain | VectorChain:
+    def _chain(self) -> TileChain | VectorChain:
         raise NotImplementedError
 
     def _inputs(self, x: Tensor) -> Tensor:  # [R, C] -> [R, C'] as the code reads it

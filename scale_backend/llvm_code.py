@@ -16,6 +16,9 @@ FLOOR = 9  # VREDUCEPS: what is left above the next lower whole number, quietly
 ROUNDING = 1.5 * 2**23  # added to a float32 it leaves the nearest whole number in the lowest bits
 
 
+BRANCHES = (1, 2)  # that a code is for: residuals or colours alone, residuals and normals
+
+
 @dataclass(frozen=True)
 class Chain:
     """The MLP that a code computes."""
@@ -25,10 +28,10 @@ class Chain:
     hidden: int
     activation: str
     trunk: int  # layers between the first and the fifth
-    branches: int  # of two hidden layers and an output of up to 3 channels
 
     def run(
         self,
+        branches: int,  # of two hidden layers and an output of up to 3 channels
         buffers: tuple[str, str, str],
         layer: Callable[[str, int, str, str], None],  # name, inputs, the hidden ones, where to
         output: Callable[[str, int], None],  # the hidden ones, number of the branch
@@ -40,7 +43,7 @@ class Chain:
             layer("hidden", self.hidden, one, other)
             one, other = other, one
         layer("fifth", self.features + self.place + self.hidden, one, shared)
-        for branch in range(self.branches):
+        for branch in range(branches):
             layer("hidden", self.hidden, shared, one)
             layer("hidden", self.hidden, one, other)
             output(other, branch)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from scale_backend import amx_code, vector_code
 from scale_backend.amx_code import TileChain
+from scale_backend.llvm_code import BRANCHES
 from scale_backend.vector_code import VectorChain
 
 OLDEST_LLVM = 20  # which knows `splat`
@@ -43,14 +44,17 @@ def vector_lanes() -> int:
     return next((lanes for lanes, needed in NEEDED.items() if features >= needed), 0)
 
 
-def compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
-    """The code of a chain as a function of seven addresses and a count. It computes without Python's lock."""
+def compiled(chain: TileChain | VectorChain) -> dict[int, Callable[..., None]]:
+    """The code of a chain: functions of seven addresses and a count, by their number of branches.
+
+    They compute without Python's lock.
+    """
     with compiling:
         return _compiled(chain)
 
 
 @functools.cache
-def _compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
+def _compiled(chain: TileChain | VectorChain) -> dict[int, Callable[..., None]]:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -63,6 +67,7 @@ def _compiled(chain: TileChain | VectorChain) -> Callable[..., None]:
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 7, ctypes.c_int64)
-    function = kind(engine.get_function_address("chain"))
-    function.engine = engine  # which owns the code
-    return function
+    functions = {branches: kind(engine.get_function_address(f"chain{branches}")) for branches in BRANCHES}
+    for function in functions.values():
+        function.engine = engine  # which owns the code
+    return functions

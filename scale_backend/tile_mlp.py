@@ -43,10 +43,10 @@ class TileMLP(FusedMLP):
             return widened(torch.cat([*parts, parts[0]], 1), self.places).to(torch.bfloat16)
         return torch.cat([widened(part, self.places) for part in parts], 1).to(torch.bfloat16)
 
-    def _chain(self, branches: int) -> TileChain:
+    def _chain(self) -> TileChain:
         settings, layers = self.settings, len(self.network.trunk) - 1
         return TileChain(
-            self.features, self.places, settings.hidden, settings.activation, layers, branches, self.split
+            self.features, self.places, settings.hidden, settings.activation, layers, self.split
         )  # fmt: skip
 
     def _inputs(self, x: Tensor) -> Tensor:

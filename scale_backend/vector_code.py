@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scale_backend.llvm_code import ACTIVATIONS, Chain, Code, declarations
+from scale_backend.llvm_code import ACTIVATIONS, BRANCHES, Chain, Code, declarations
 
 # lanes: rows and vectors of columns whose sums fit into the registers, with what is multiplied; the best first
 REGISTERS = {16: ((6, 4), (12, 2)), 8: ((6, 2),)}
@@ -53,7 +53,7 @@ class Inputs:
 
 
 def module(chain: VectorChain) -> str:
-    """The code: void chain(x, place, weights, biases, out, scratch, table, groups).
+    """The code: void chain1(x, place, weights, biases, out, scratch, table, groups), and chain2 for two branches.
 
     x [R, features], or [R] int32 into table [K, 2, hidden] if shared, place [R, place] and out [R, branches, 16], whose
     first 3 columns count, with R groups of rows; weights and biases as `vector_mlp.VectorMLP` lays them out.
@@ -67,18 +67,20 @@ def module(chain: VectorChain) -> str:
         _layer(chain, "hidden", [h], vectors, chain.activation),
         _layer(chain, "fifth", [*features, place, h], vectors, chain.activation),
         _layer(chain, "output", [h], OUTPUTS // chain.lanes, None),
-        _driver(chain),
+        *(_driver(chain, branches) for branches in BRANCHES),
     ]
     units = f'"prefer-vector-width"="512" "target-features"="{UNITS[chain.lanes]}"'
     return "\n".join([declarations(chain.lanes), *functions, f"attributes #0 = {{ nounwind {units} }}\n"])
 
 
 def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, activation: str | None) -> str:
-    """void name(x, place, h, weights, bias, out, groups): some vectors of columns after the other, for all rows."""
+    """void name(x, place, h, weights, bias, out, row, table, groups): some vectors of columns after the other.
+
+    Rows of what goes out are so many bytes apart.
+    """
     code = Code(chain.lanes)
     is_output = activation is None
     columns = vectors * chain.lanes
-    row_bytes = 4 * (OUTPUTS * chain.branches if is_output else chain.hidden)  # of what goes out
     panels = 1 if is_output else chain.hidden // columns
     depth = sum(source.channels for source in inputs)
 
@@ -90,6 +92,7 @@ def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, ac
     code("br label %group")
     code.label("group")
     code("%g = phi i64 [0, %panel], [%next_g, %group_end]")
+    first = code.times("%g", chain.rows)
     if chain.shared and name in ("first", "fifth"):  # whose bias is in the table
         table = code.at("%table", code.times("%p", 4 * columns))
         rows = [_row_of_table(code, chain, code.at(table, 4 * chain.hidden * (name == "fifth")), row)
@@ -101,18 +104,19 @@ def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, ac
     for source in inputs:
         sums, before = _multiply(code, chain, source, weights, read, sums, before)
         read += source.channels
-    here = code.at(out, code.times("%g", chain.rows * row_bytes))
     for row, values in enumerate(sums):
+        here = code.at(out, code.let(f"mul i64 {code.let(f'add i64 {first}, {row}')}, %row"))
         for v, value in enumerate(values):
             if activation is not None:
                 value = ACTIVATIONS[activation](code, value, True)
-            code.store(value, code.at(here, row * row_bytes + 4 * chain.lanes * v))
+            code.store(value, code.at(here, 4 * chain.lanes * v))
     _again(code, "g", "%groups", "group", "panel_end")
     code.label("panel_end")
     _again(code, "p", str(panels), "panel", "end", inner=False)
     code.label("end")
     return code.function(f"internal void @{name}(ptr noalias %x, ptr noalias %place, ptr noalias %h, ptr noalias "
-                         "%weights, ptr noalias %bias, ptr noalias %out, ptr noalias %table, i64 %groups)")  # fmt: skip
+                         "%weights, ptr noalias %bias, ptr noalias %out, i64 %row, ptr noalias %table, "
+                         "i64 %groups)")  # fmt: skip
 
 
 def _row_of_table(code: Code, chain: VectorChain, table: str, row: int) -> str:
@@ -167,7 +171,7 @@ def _multiply(
     return [[f"%new_{name}_{row}_{v}" for v in range(vectors)] for row in range(chain.rows)], f"{name}_end"
 
 
-def _driver(chain: VectorChain) -> str:
+def _driver(chain: VectorChain, branches: int) -> str:
     """All layers, a block of rows after the other."""
     code = Code(chain.lanes)
     groups = BLOCK // chain.rows
@@ -180,28 +184,29 @@ def _driver(chain: VectorChain) -> str:
     x, place, out = (
         code.at(pointer, code.times("%first", 4 * chain.rows * channels))
         for pointer, channels in (("%x", 1 if chain.shared else chain.features), ("%place", chain.place),
-                                  ("%out", OUTPUTS * chain.branches))
+                                  ("%out", OUTPUTS * branches))
     )  # fmt: skip
     buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(3))
     weights_read = biases_read = 0
 
-    def call(name: str, inputs: int, h: str, into: str, columns: int) -> None:
+    def call(name: str, inputs: int, h: str, into: str, columns: int, row: int) -> None:
         nonlocal weights_read, biases_read
         weights, bias = code.at("%weights", 4 * weights_read), code.at("%biases", 4 * biases_read)
         weights_read, biases_read = weights_read + inputs * columns, biases_read + columns
-        arrays = ", ".join(f"ptr {array}" for array in (x, place, h, weights, bias, into, "%table"))
-        code(f"call void @{name}({arrays}, i64 %count)")
+        arrays = ", ".join(f"ptr {array}" for array in (x, place, h, weights, bias, into))
+        code(f"call void @{name}({arrays}, i64 {4 * row}, ptr %table, i64 %count)")
 
     seen = {"first": chain.features, "fifth": chain.features} if chain.shared else {}  # in the table
+    hidden, output = chain.hidden, OUTPUTS * branches
     chain.run(
+        branches,
         buffers,
-        lambda name, inputs, h, into: call(name, inputs - seen.get(name, 0), h, into, chain.hidden),
-        lambda h, branch: call("output", chain.hidden, h, code.at(out, 4 * OUTPUTS * branch), OUTPUTS),
+        lambda name, inputs, h, into: call(name, inputs - seen.get(name, 0), h, into, hidden, hidden),
+        lambda h, branch: call("output", hidden, h, code.at(out, 4 * OUTPUTS * branch), OUTPUTS, output),
     )
     code(f"%next = add i64 %first, {groups}")
     code("%more = icmp ult i64 %next, %groups")
     code("br i1 %more, label %loop, label %end")
     code.label("end")
-    return code.function(
-        "void @chain(ptr %x, ptr %place, ptr %weights, ptr %biases, ptr %out, ptr %scratch, ptr %table, i64 %groups)"
-    )
+    arrays = ", ".join(f"ptr %{name}" for name in ("x", "place", "weights", "biases", "out", "scratch"))
+    return code.function(f"void @chain{branches}({arrays}, ptr %table, i64 %groups)")

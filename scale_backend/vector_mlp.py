@@ -42,11 +42,11 @@ class VectorMLP(FusedMLP):
     def place(self, uv: Tensor, pq: Tensor) -> Tensor:  # [M, 2], [M, 2] -> [M, E]
         return torch.cat([encode_uv(uv, self.settings), pq], -1)
 
-    def _chain(self, branches: int) -> VectorChain:
+    def _chain(self) -> VectorChain:
         settings, layers = self.settings, len(self.network.trunk) - 1
         place = settings.input_channels - settings.features
         return VectorChain(
-            settings.features, place, settings.hidden, settings.activation, layers, branches,
+            settings.features, place, settings.hidden, settings.activation, layers,
             self.lanes, self.group, self.columns, False,
         )  # fmt: skip
 
