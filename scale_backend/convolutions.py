@@ -13,32 +13,38 @@ from torch.nn import functional
 
 from scale_backend.folding import FoldedNetwork
 from scale_backend.kernels import Layer
+from scale_backend.vector_layer import VectorLayer, float32_layer
 
 
 class MatrixUNet:
     """The U-Net of a folded network with transposed convolutions (`upconv`)."""
 
-    def __init__(self, network: FoldedNetwork, dtype: torch.dtype = torch.float32):
-        self.dtype = dtype
+    def __init__(self, network: FoldedNetwork):
         last = len(network.downs) - 1
         # relu(leaky_relu(x)) = relu(x): a skip may start behind the leaky relu
         self.downs = [
-            Layer(_rows_of_kernel(weight), bias, "leaky_relu" if i < last else "relu", dtype)
+            float32_layer(_rows_of_kernel(weight), bias, "leaky_relu" if i < last else "relu")
             for i, (weight, bias) in enumerate(network.downs)
         ]
-        self.ups = [Layer(_quarters_of_kernel(weight), _four(bias), "none", dtype) for weight, bias in network.ups]
+        self.ups = [float32_layer(_quarters_of_kernel(weight), _four(bias), "none") for weight, bias in network.ups]
 
     def __call__(self, positional_map: Tensor) -> Tensor:  # [F, H, W, 3] -> [F, H, W, C] float32
-        x, skips = positional_map.to(self.dtype), []
+        """Features of each pixel. A frame's are the same to the bit alone and in a batch."""
+        x, skips = positional_map, []
         for down in self.downs:
-            x = down(_neighbourhoods(x, 4, 2))
+            x = _each(down, _neighbourhoods(x, 4, 2))
             skips.append(x)
         x = skips.pop()
         for i, up in enumerate(self.ups):
             if i:
                 x = torch.cat([x, skips.pop()], -1).relu_()
-            x = _interleave(up(_neighbourhoods(x, 2, 1)))
-        return x.float()
+            x = _interleave(_each(up, _neighbourhoods(x, 2, 1)))
+        return x
+
+
+def _each(layer: VectorLayer | Layer, x: Tensor) -> Tensor:
+    """torch rounds a row otherwise in other company; our own code does not, and reads its weights once for all."""
+    return layer(x) if isinstance(layer, VectorLayer) else torch.cat([layer(frame) for frame in x.split(1)])
 
 
 def _neighbourhoods(x: Tensor, size: int, stride: int) -> Tensor:  # [F, H, W, C] -> [F, h, w, size size C]

@@ -14,10 +14,10 @@ from scale_backend.body import Body, fit_joint_count
 from scale_backend.collision import garment_collider
 from scale_backend.convolutions import MatrixUNet
 from scale_backend.cores import Cores, shared_cores
-from scale_backend.cuda_graph import Function, Replay, to_host
+from scale_backend.cuda_graph import Replay, to_host
 from scale_backend.folded_mlp import Place
 from scale_backend.folding import fold
-from scale_backend.frames import decode_frames
+from scale_backend.frames import Posed, decode_frames, pose_frames, positional_map
 from scale_backend.garment import Garment
 from scale_backend.gathering import gather_sum
 from scale_backend.mlp import InferenceMLP, mlp_of
@@ -27,6 +27,7 @@ from scale_backend.queries import Queries, patch_queries, vertex_queries
 from scale_backend.surfaces import Binding, Surface
 
 TRIAL_POINTS = 4096  # at most, when a precision is tried
+UNET_FRAMES = 8  # of a batch that share a reading of the U-Net's weights on a CPU
 MAX_REPLAYS = 8  # CUDA graphs a decoder keeps; each holds the memory of its batch
 
 
@@ -169,7 +170,7 @@ class Decoder:
 
         if self.tiled:
             with self.cores.alone():
-                return self._decode_apart(world, inputs) if frames > 1 else to_host(world(*inputs))
+                return self._decode_apart(prepared, push, inputs) if frames > 1 else to_host(world(*inputs))
         if self.device.type != "cuda":
             return to_host(world(*inputs))
         # a graph costs some frames to record: only for a number of frames that comes again, as in live use and bakes
@@ -179,10 +180,27 @@ class Decoder:
             self.replays[key] = Replay(world, tuple(inputs))
         return to_host(self.replays.get(key, world)(*inputs))
 
-    def _decode_apart(self, world: Function, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """A core a frame. Each is the same to the bit alone, in any batch, and baked in parts."""
+    def _decode_apart(self, prepared: Prepared, push: bool, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """A core a frame, but the U-Net for some at a time, so that its weights are read once for them.
+
+        Each frame is the same to the bit alone, in any batch, and baked in parts.
+        """
         frames = range(len(inputs[0]))
-        points, normals = zip(*self.cores.map(lambda f: world(*(x[f : f + 1] for x in inputs)), frames), strict=True)
+        apart = [[x[f : f + 1] for x in inputs] for f in frames]
+
+        def pose(f: int) -> tuple[Posed, Tensor]:
+            posed = self._pose(*apart[f])
+            return posed, positional_map(self, posed)
+
+        def finish(f: int) -> tuple[Tensor, Tensor]:
+            return self._finish(prepared, push, posed[f], pixels[f : f + 1], *apart[f])
+
+        posed, maps = zip(*self.cores.map(pose, frames), strict=True)
+        maps = torch.cat(maps)
+        pixels = torch.cat(
+            self.cores.map(lambda some: self.pixel_features(maps[some]), self.cores.tiles(len(frames), UNET_FRAMES))
+        )
+        points, normals = zip(*self.cores.map(finish, frames), strict=True)
         return torch.cat(points), torch.cat(normals)
 
     def _decode_world(
@@ -193,11 +211,29 @@ class Decoder:
         translation: Tensor,  # [F, 3]
         shape: Tensor | None = None,  # [F, S]
     ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3] on the device
-        root = rotations[:, 0]
+        posed = self._pose(rotations, translation, shape)
+        return self._finish(prepared, push, posed, None, rotations, translation, shape)
+
+    def _pose(self, rotations: Tensor, _translation: Tensor, shape: Tensor | None = None) -> Posed:
+        """Without the root's turn and place."""
         local = rotations.clone()
         local[:, 0] = torch.eye(3, device=self.device)
         pelvis = self.body.rest_joints(shape)[:, 0]  # [F or 1, 3]
-        points, normals = self._decode_normalised(local, -pelvis.expand(len(root), 3), shape, prepared, push)
+        return pose_frames(self, local, -pelvis.expand(len(local), 3), shape)
+
+    def _finish(
+        self,
+        prepared: Prepared,
+        push: bool,
+        posed: Posed,
+        pixels: Tensor | None,  # [F, H W, C] features, where they are known already
+        rotations: Tensor,
+        translation: Tensor,
+        shape: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3] on the device
+        """With the root's turn and place."""
+        points, normals = decode_frames(self, prepared, posed, push, pixels)
+        root, pelvis = rotations[:, 0], self.body.rest_joints(shape)[:, 0]
         return points @ root.mT + (pelvis + translation)[:, None], normals @ root.mT
 
     def _shape(self, shape: Tensor | None, frames: int) -> Tensor | None:  # -> [F, S] or None for the mean shape
@@ -214,7 +250,7 @@ class Decoder:
         self, rotations: Tensor, translation: Tensor, shape: Tensor | None, prepared: Prepared, push: bool
     ) -> tuple[Tensor, Tensor]:
         """Decoding in the space of the training data: no root orientation, pelvis at the origin."""
-        return decode_frames(self, prepared, rotations, translation, shape, push)
+        return decode_frames(self, prepared, pose_frames(self, rotations, translation, shape), push)
 
     def pixel_features(self, places: Tensor) -> Tensor:  # [F, H W, 3] the positional map -> [F, H W, C]
         """The U-Net, a row a pixel."""

@@ -8,6 +8,7 @@ Nothing in here reads a value back from the device, so that a CUDA graph can hol
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,26 +27,50 @@ if TYPE_CHECKING:
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
 
 
-def decode_frames(
+@dataclass(frozen=True)
+class Posed:
+    """A carrier in F poses, in the space of the training data: no root orientation, pelvis at the origin."""
+
+    transforms: Tensor  # [F, J, 4, 4] of the body's joints
+    vertices: Tensor  # [F, V, 3]
+    mean: Tensor  # [F, V, 3] the same of the mean body shape, which is the one that the network knows
+    shape: Tensor | None  # [F, S]; None: the mean shape
+
+
+def pose_frames(
     model: Decoder,
-    prepared: Prepared,
     rotations: Tensor,  # [F, J, 3, 3], the root's identity
     translation: Tensor,  # [F, 3]
     shape: Tensor | None,  # [F, S]; None: the mean shape
-    push: bool,
-) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
-    """Decode poses. On a CPU a Decoder asks for one at a time."""
-    body, queries = model.body, prepared.queries
-    # the network knows one body shape: features come from the mean shape, places and frames from the asked one
+) -> Posed:
+    """Features will come from the mean shape, places and frames from the asked one."""
+    body = model.body
     plain = joint_transforms(body, rotations, -body.mean_joints[:1].expand_as(translation))
     mean = pose_carrier(model.carrier, body, rotations, transforms=plain)
-    transforms, posed = plain, mean
-    if shape is not None:
-        transforms = joint_transforms(body, rotations, translation, shape)
-        posed = pose_carrier(model.carrier, body, rotations, shape=shape, transforms=transforms)
+    if shape is None:
+        return Posed(plain, mean, mean, None)
+    transforms = joint_transforms(body, rotations, translation, shape)
+    vertices = pose_carrier(model.carrier, body, rotations, shape=shape, transforms=transforms)
+    return Posed(transforms, vertices, mean, shape)
+
+
+def positional_map(model: Decoder, pose: Posed) -> Tensor:  # [F, H W, 3]
+    """What the network sees of a pose."""
+    return surface_points(pose.mean, model.pixel_corners, model.pixel_weights)
+
+
+def decode_frames(
+    model: Decoder,
+    prepared: Prepared,
+    pose: Posed,
+    push: bool,
+    pixels: Tensor | None = None,  # [F, H W, C] features, where they are known already
+) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
+    """Decode poses. On a CPU a Decoder asks for one at a time."""
+    queries, posed = prepared.queries, pose.vertices
 
     def features() -> Tensor:  # [F, H W, C]
-        return model.pixel_features(surface_points(mean, model.pixel_corners, model.pixel_weights))
+        return model.pixel_features(positional_map(model, pose)) if pixels is None else pixels
 
     def ground() -> tuple[Tensor, Tensor]:
         base = surface_points(posed, queries.corners, queries.weights)
@@ -56,11 +81,11 @@ def decode_frames(
     def obstacle() -> Skin | None:
         if not push:
             return None
-        rest = _collider_rest(model, shape)
-        return posed_skin(skin(rest, model.collider_weights, transforms), model.collider.rings, model.tiled)
+        rest = _collider_rest(model, pose.shape)
+        return posed_skin(skin(rest, model.collider_weights, pose.transforms), model.collider.rings, model.tiled)
 
-    pixels, (base, frames), hurdle = model.cores.map(_call, [features, ground, obstacle])
-    points, normals = _decode_queries(model, prepared, pixels, base, frames)
+    found, (base, frames), hurdle = model.cores.map(_call, [features, ground, obstacle])
+    points, normals = _decode_queries(model, prepared, found, base, frames)
     if prepared.binding is not None:
         points = prepared.binding.vertices(points)
     if hurdle is not None:

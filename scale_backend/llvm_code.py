@@ -71,7 +71,7 @@ class Code:
     def at(self, pointer: str, offset: str | int) -> str:
         return self.let(f"getelementptr i8, ptr {pointer}, i64 {offset}") if offset else pointer
 
-    def times(self, value: str, factor: int) -> str:
+    def times(self, value: str, factor: int | str) -> str:
         return self.let(f"mul i64 {value}, {factor}")
 
     def load(self, pointer: str) -> str:
@@ -179,6 +179,8 @@ ACTIVATIONS: dict[str, Callable[[Code, str, bool], str]] = {
     "softplus": _softplus,
     "silu": _silu,
     "relu": lambda code, x, _exact: code.greater(ZERO, x),
+    "leaky_relu": lambda code, x, _exact: code.greater(code.multiply(x, splat(0.2)), x),
+    "none": lambda _code, x, _exact: x,
 }
 
 

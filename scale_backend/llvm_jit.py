@@ -6,13 +6,13 @@ import ctypes
 import functools
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from scale_backend import amx_code, vector_code
 from scale_backend.amx_code import TileChain
 from scale_backend.llvm_code import BRANCHES
-from scale_backend.vector_code import VectorChain
+from scale_backend.vector_code import Linear, VectorChain
 
 OLDEST_LLVM = 20  # which knows `splat`
 NEEDED = {16: {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}, 8: {"avx2", "fma"}}
@@ -55,19 +55,41 @@ def compiled(chain: TileChain | VectorChain) -> dict[int, Callable[..., None]]:
 
 @functools.cache
 def _compiled(chain: TileChain | VectorChain) -> dict[int, Callable[..., None]]:
+    tiles = isinstance(chain, TileChain)
+    text = (amx_code if tiles else vector_code).module(chain)
+    names = [f"chain{branches}" for branches in BRANCHES]
+    found = _functions(text, names, [ctypes.c_void_p] * 7 + [ctypes.c_int64], "sapphirerapids" if tiles else "")
+    return dict(zip(BRANCHES, found, strict=True))
+
+
+def linear(lanes: int) -> dict[str, Callable[..., None]]:
+    """Single layers, by their activation: functions of four addresses and three counts. Without Python's lock too."""
+    with compiling:
+        return _linear(lanes)
+
+
+@functools.cache
+def _linear(lanes: int) -> dict[str, Callable[..., None]]:
+    names = Linear.activations
+    kinds = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 3
+    found = _functions(vector_code.linear_module(Linear(lanes)), names, kinds, "")
+    return dict(zip(names, found, strict=True))
+
+
+def _functions(text: str, names: Sequence[str], arguments: list, cpu: str) -> list[Callable[..., None]]:
+    """Compiled for a CPU, by default this one."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    tiles = isinstance(chain, TileChain)
-    module = llvm.parse_assembly((amx_code if tiles else vector_code).module(chain))
+    module = llvm.parse_assembly(text)
     module.verify()
-    cpu = "sapphirerapids" if tiles else llvm.get_host_cpu_name()
+    cpu = cpu or llvm.get_host_cpu_name()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, opt=2)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 7, ctypes.c_int64)
-    functions = {branches: kind(engine.get_function_address(f"chain{branches}")) for branches in BRANCHES}
-    for function in functions.values():
+    kind = ctypes.CFUNCTYPE(None, *arguments)
+    functions = [kind(engine.get_function_address(name)) for name in names]
+    for function in functions:
         function.engine = engine  # which owns the code
     return functions

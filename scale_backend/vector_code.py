@@ -49,7 +49,25 @@ class Inputs:
     """Rows of numbers that lie without gaps."""
 
     pointer: str
-    channels: int
+    channels: int | str  # a number that is known as the code is made, or the name of one that is not
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Single layers of any size, with 4 K inputs and a multiple of `columns` outputs."""
+
+    lanes: int
+
+    activations = ("none", "relu", "leaky_relu")
+    shared = False
+
+    @property
+    def rows(self) -> int:
+        return REGISTERS[self.lanes][0][0]
+
+    @property
+    def columns(self) -> int:
+        return REGISTERS[self.lanes][0][1] * self.lanes
 
 
 def module(chain: VectorChain) -> str:
@@ -61,33 +79,56 @@ def module(chain: VectorChain) -> str:
     """
     features = [] if chain.shared else [Inputs("%x", chain.features)]
     place, h = Inputs("%place", chain.place), Inputs("%h", chain.hidden)
-    vectors = chain.columns // chain.lanes
+    vectors, activation = chain.columns // chain.lanes, chain.activation
+    panels = str(chain.hidden // chain.columns)
     functions = [
-        _layer(chain, "first", [*features, place], vectors, chain.activation),
-        _layer(chain, "hidden", [h], vectors, chain.activation),
-        _layer(chain, "fifth", [*features, place, h], vectors, chain.activation),
-        _layer(chain, "output", [h], OUTPUTS // chain.lanes, None),
+        _layer(chain, "first", [*features, place], vectors, activation, panels),
+        _layer(chain, "hidden", [h], vectors, activation, panels),
+        _layer(chain, "fifth", [*features, place, h], vectors, activation, panels),
+        _layer(chain, "output", [h], OUTPUTS // chain.lanes, "none", "1"),
         *(_driver(chain, branches) for branches in BRANCHES),
     ]
-    units = f'"prefer-vector-width"="512" "target-features"="{UNITS[chain.lanes]}"'
-    return "\n".join([declarations(chain.lanes), *functions, f"attributes #0 = {{ nounwind {units} }}\n"])
+    return _with_units(chain.lanes, functions)
 
 
-def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, activation: str | None) -> str:
+def linear_module(linear: Linear) -> str:
+    """The code: void ACTIVATION(x, weights, bias, out, inputs, outputs, groups) for each activation.
+
+    x [R, inputs], out [R, outputs], weights [outputs / columns, inputs, columns].
+    """
+    functions = []
+    for activation in linear.activations:
+        layer = _layer(linear, f"layer_{activation}", [Inputs("%x", "%depth")], linear.columns // linear.lanes,
+                       activation, "%panels")  # fmt: skip
+        code = Code(linear.lanes)
+        panels, row = code.let(f"udiv i64 %outputs, {linear.columns}"), code.times("%outputs", 4)
+        code(f"call void @layer_{activation}(ptr %x, ptr null, ptr null, ptr %weights, ptr %bias, ptr %out, i64 {row}, "
+             f"ptr null, i64 %groups, i64 %inputs, i64 {panels})")  # fmt: skip
+        arguments = "ptr %x, ptr %weights, ptr %bias, ptr %out, i64 %inputs, i64 %outputs, i64 %groups"
+        functions += [layer, code.function(f"void @{activation}({arguments})")]
+    return _with_units(linear.lanes, functions)
+
+
+def _with_units(lanes: int, functions: list[str]) -> str:
+    units = f'"prefer-vector-width"="512" "target-features"="{UNITS[lanes]}"'
+    return "\n".join([declarations(lanes), *functions, f"attributes #0 = {{ nounwind {units} }}\n"])
+
+
+def _layer(
+    chain: VectorChain | Linear, name: str, inputs: list[Inputs], vectors: int, activation: str, panels: str
+) -> str:
     """void name(x, place, h, weights, bias, out, row, table, groups): some vectors of columns after the other.
 
     Rows of what goes out are so many bytes apart.
     """
     code = Code(chain.lanes)
-    is_output = activation is None
     columns = vectors * chain.lanes
-    panels = 1 if is_output else chain.hidden // columns
-    depth = sum(source.channels for source in inputs)
+    depth = inputs[0].channels if len(inputs) == 1 else sum(source.channels for source in inputs)
 
     code("br label %panel")
     code.label("panel")
     code("%p = phi i64 [0, %entry], [%next_p, %panel_end]")
-    weights = code.at("%weights", code.times("%p", 4 * depth * columns))
+    weights = code.at("%weights", code.times(code.times("%p", depth), 4 * columns))
     bias, out = (code.at(pointer, code.times("%p", 4 * columns)) for pointer in ("%bias", "%out"))
     code("br label %group")
     code.label("group")
@@ -103,20 +144,19 @@ def _layer(chain: VectorChain, name: str, inputs: list[Inputs], vectors: int, ac
     before, read = "group", 0
     for source in inputs:
         sums, before = _multiply(code, chain, source, weights, read, sums, before)
-        read += source.channels
+        read = depth if len(inputs) == 1 else read + source.channels
     for row, values in enumerate(sums):
         here = code.at(out, code.let(f"mul i64 {code.let(f'add i64 {first}, {row}')}, %row"))
         for v, value in enumerate(values):
-            if activation is not None:
-                value = ACTIVATIONS[activation](code, value, True)
+            value = ACTIVATIONS[activation](code, value, True)
             code.store(value, code.at(here, 4 * chain.lanes * v))
     _again(code, "g", "%groups", "group", "panel_end")
     code.label("panel_end")
-    _again(code, "p", str(panels), "panel", "end", inner=False)
+    _again(code, "p", panels, "panel", "end", inner=False)
     code.label("end")
     return code.function(f"internal void @{name}(ptr noalias %x, ptr noalias %place, ptr noalias %h, ptr noalias "
                          "%weights, ptr noalias %bias, ptr noalias %out, i64 %row, ptr noalias %table, "
-                         "i64 %groups)")  # fmt: skip
+                         "i64 %groups, i64 %depth, i64 %panels)")  # fmt: skip
 
 
 def _row_of_table(code: Code, chain: VectorChain, table: str, row: int) -> str:
@@ -137,12 +177,17 @@ def _again(code: Code, counter: str, limit: str, body: str, after: str, inner: b
 
 
 def _multiply(
-    code: Code, chain: VectorChain, source: Inputs, weights: str, read: int, sums: list[list[str]], before: str
+    code: Code, chain: VectorChain | Linear, source: Inputs, weights: str, read: int, sums: list[list[str]], before: str
 ) -> tuple[list[list[str]], str]:
     """Sums of a group of rows after some inputs, and the label that they are known at."""
     name, vectors = source.pointer[1:], len(sums[0])
-    columns, unrolled = vectors * chain.lanes, 2 if source.channels % 4 else 4
-    rows = code.at(source.pointer, code.times("%g", 4 * chain.rows * source.channels))
+    columns = vectors * chain.lanes
+    unrolled = 2 if isinstance(source.channels, int) and source.channels % 4 else 4
+    group = code.at(source.pointer, code.times(code.times("%g", source.channels), 4 * chain.rows))
+    if isinstance(source.channels, int):
+        rows = [code.at(group, 4 * row * source.channels) for row in range(chain.rows)]
+    else:
+        rows = [code.at(group, code.times(source.channels, 4 * row)) for row in range(chain.rows)]
     weights = code.at(weights, 4 * read * columns)
     cells = [(row, v) for row in range(chain.rows) for v in range(vectors)]
     code(f"br label %{name}_loop")
@@ -152,12 +197,12 @@ def _multiply(
         code(f"%{name}_{row}_{v} = phi {code.floats} [{sums[row][v]}, %{before}], "
              f"[%new_{name}_{row}_{v}, %{name}_loop]")  # fmt: skip
     sums = [[f"%{name}_{row}_{v}" for v in range(vectors)] for row in range(chain.rows)]
-    numbers = code.at(rows, code.times(f"%k_{name}", 4))
+    here = code.times(f"%k_{name}", 4)
     weights = code.at(weights, code.times(f"%k_{name}", 4 * columns))
     for k in range(unrolled):
         factors = [code.load(code.at(weights, 4 * (k * columns + v * chain.lanes))) for v in range(vectors)]
         for row in range(chain.rows):
-            number = code.spread(code.at(numbers, 4 * (row * source.channels + k)))
+            number = code.spread(code.at(code.at(rows[row], here), 4 * k))
             for v in range(vectors):
                 product = code.fused_call(number, factors[v], sums[row][v])
                 if k < unrolled - 1:
@@ -194,7 +239,7 @@ def _driver(chain: VectorChain, branches: int) -> str:
         weights, bias = code.at("%weights", 4 * weights_read), code.at("%biases", 4 * biases_read)
         weights_read, biases_read = weights_read + inputs * columns, biases_read + columns
         arrays = ", ".join(f"ptr {array}" for array in (x, place, h, weights, bias, into))
-        code(f"call void @{name}({arrays}, i64 {4 * row}, ptr %table, i64 %count)")
+        code(f"call void @{name}({arrays}, i64 {4 * row}, ptr %table, i64 %count, i64 0, i64 0)")
 
     seen = {"first": chain.features, "fifth": chain.features} if chain.shared else {}  # in the table
     hidden, output = chain.hidden, OUTPUTS * branches

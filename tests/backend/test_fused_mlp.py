@@ -9,9 +9,8 @@ from scale_backend import amx, amx_code, llvm_jit, vector_code
 from scale_backend.amx_code import TileChain
 from scale_backend.folded_mlp import FoldedMLP
 from scale_backend.folding import FoldedNetwork, fold
-from scale_backend.llvm_code import ACTIVATIONS
 from scale_backend.mlp import InferenceMLP, mlp_of
-from scale_backend.network import NetworkSettings
+from scale_backend.network import ACTIVATIONS, NetworkSettings
 from scale_backend.precision import PRECISIONS, fast_precisions
 from scale_backend.tile_mlp import TileMLP, pack
 from scale_backend.vector_code import VectorChain

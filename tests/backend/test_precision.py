@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from scale_backend import amx, kernels
+from scale_backend import amx, kernels, llvm_jit
 from scale_backend.assets import asset_folder, find_motion
 from scale_backend.body import load_body
 from scale_backend.convolutions import MatrixUNet
@@ -19,6 +19,7 @@ from scale_backend.kernels import Layer
 from scale_backend.motion import load_motion, matrices_from_axis_angle
 from scale_backend.network import NetworkSettings
 from scale_backend.precision import candidates, fast_precisions, is_equal
+from scale_backend.vector_layer import VectorLayer, float32_layer
 from tests.making import make_garment, random_network
 
 GARMENTS = sorted((asset_folder() / "garments").glob("*.safetensors"))
@@ -57,6 +58,31 @@ def test_layers(activation, dtype):
         y = layer(x.to(dtype), None if row is None else row.to(dtype))
         assert y.dtype == dtype
         assert ((y.double() - exact).abs() <= 8 * EPSILON[dtype] * (exact.abs() + 1)).all()
+
+
+@pytest.mark.parametrize("lanes", [16, 8])
+@pytest.mark.parametrize("rows", [1, 6, 13])
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky_relu"])
+def test_layers_in_vectors_are_their_formula(activation, rows, lanes):
+    if lanes > llvm_jit.vector_lanes():
+        pytest.skip(f"this CPU has no vectors of {lanes} floats")
+    activate = {"none": lambda y: y, "relu": functional.relu, "leaky_relu": lambda y: functional.leaky_relu(y, 0.2)}
+    torch.manual_seed(1)
+    weight, bias, x = torch.randn(128, 36) / 6, torch.randn(128), torch.randn(2, rows, 36)
+    for added in (bias, None):
+        layer = VectorLayer(weight, added, activation, lanes)
+        sums = x.double() @ weight.double().T + (0 if added is None else bias.double())
+        exact = activate[activation](sums)
+        y = layer(x)
+        assert y.shape == exact.shape and ((y - exact).abs() <= 8 * EPSILON[torch.float32] * (exact.abs() + 1)).all()
+        assert torch.equal(layer(x[1, -1]), y[1, -1])  # to the bit in any company
+
+
+def test_layers_of_other_sizes_are_left_to_torch():
+    assert isinstance(float32_layer(torch.randn(40, 36), None, "none"), Layer)
+    assert isinstance(float32_layer(torch.randn(64, 35), None, "none"), Layer)
+    kind = VectorLayer if llvm_jit.vector_lanes() else Layer
+    assert isinstance(float32_layer(torch.randn(64, 36), None, "relu"), kind)
 
 
 @pytest.mark.parametrize("size", [32, 64])
