@@ -18,7 +18,7 @@ def draw_choice(layout: UILayout, context: Context, garment: garments.Entry) -> 
     row.prop(chosen, "garment")
     row.operator("scale_clothing.add_garment", text="", icon="ADD")
     if garment.summary is None:
-        if chosen.garment != garments.NONE:
+        if chosen.garment != garments.NONE and garment.problem not in messages.last_error():  # which stands above
             panel.draw_sentence(layout, context, garment.problem, "ERROR")
         return
     target = clothes.rig_in_context(context)
