@@ -34,6 +34,8 @@ def test_operators_differ_in_name_and_words():
 def test_what_changes_the_scene_can_be_undone(cls):
     if cls.bl_idname not in LEAVE_THE_SCENE and "asset" not in cls.bl_idname:
         assert "UNDO" in cls.bl_options
+        # without the redo panel a bake alone: a touch of its settings there would bake again
+        assert ("REGISTER" in cls.bl_options) == (cls.bl_idname != "scale_clothing.bake")
 
 
 def test_what_cannot_be_done_is_grey(dressed, character):
