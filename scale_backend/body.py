@@ -5,9 +5,10 @@ Loper et al., SMPL: A Skinned Multi-Person Linear Model, 2015. 24 joints (SMPL),
 
 from __future__ import annotations
 
+import functools
+import itertools
 import zipfile
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,15 @@ class Body:
     def joint_count(self) -> int:
         return len(self.parents)
 
-    @cached_property
+    @functools.cached_property
     def digest(self) -> str:
         return body_digest(self.template.cpu().numpy(), self.triangles.cpu().numpy())
 
-    @cached_property
+    @functools.cached_property
     def mean_joints(self) -> Tensor:  # [J, 3]
         return self.joint_regressor @ self.template
 
-    @cached_property
+    @functools.cached_property
     def joint_shape_components(self) -> Tensor:  # [J, 3, S]
         return torch.einsum("jv,vcs->jcs", self.joint_regressor, self.shape_components)
 
@@ -102,6 +103,8 @@ def body_from_arrays(arrays: dict[str, np.ndarray], name: str, shape_count: int 
     if template.shape != (vertex_count, 3) or len(parents) != joint_count:
         raise ValueError(f"{name}: template {tuple(template.shape)}, weights {tuple(weights.shape)} "
                          f"and {len(parents)} parents do not belong together.")  # fmt: skip
+    if not all(0 <= parent < joint for joint, parent in enumerate(parents[1:], 1)):
+        raise ValueError(f"{name}: kintree_table must name each joint's parent before the joint itself.")
     names = JOINT_NAMES.get(joint_count, tuple(f"joint_{j}" for j in range(joint_count)))
     pose_components = floats("posedirs") if "posedirs" in arrays and arrays["posedirs"].any() else None
     return Body(
@@ -127,21 +130,52 @@ def joint_transforms(
     shape: Tensor | None = None,  # [F, S] or [1, S]
 ) -> Tensor:  # [F, J, 4, 4]
     """Skinning transforms, from the rest pose to the posed one (forward kinematics, SMPL eq. 3-4)."""
+    levels = _levels(body.parents, rotations.device)
     rest = body.rest_joints(shape).expand(len(rotations), -1, -1)
-    world_rotations = [rotations[:, 0]]
-    world_positions = [rest[:, 0]]
-    for joint, parent in enumerate(body.parents[1:], 1):
-        world_rotations.append(world_rotations[parent] @ rotations[:, joint])
-        offset = (rest[:, joint] - rest[:, parent])[..., None]
-        world_positions.append(world_positions[parent] + (world_rotations[parent] @ offset)[..., 0])
-    rotation = torch.stack(world_rotations, 1)
-    position = torch.stack(world_positions, 1) - torch.einsum("fjab,fjb->fja", rotation, rest)
+    offsets = torch.cat([rest[:, :1], rest[:, 1:] - rest.index_select(1, levels.parents[1:])], 1)
+    local = _rigid(rotations, offsets)
+    world = [local[:, :1]]
+    for joints, parents in levels.below:
+        world.append(world[-1].index_select(1, parents) @ local.index_select(1, joints))
+    world = torch.cat(world, 1).index_select(1, levels.order)
+    rotation = world[:, :, :3, :3]
+    position = world[:, :, :3, 3] - (rotation @ rest[..., None])[..., 0]
     if translation is not None:
         position = position + translation[:, None]
-    top = torch.cat([rotation, position[..., None]], -1)
-    bottom = torch.zeros_like(top[:, :, :1])
+    return _rigid(rotation, position)
+
+
+def _rigid(rotation: Tensor, position: Tensor) -> Tensor:  # [F, J, 3, 3], [F, J, 3] -> [F, J, 4, 4]
+    bottom = rotation.new_zeros(*position.shape[:2], 1, 4)
     bottom[..., 3] = 1
-    return torch.cat([top, bottom], 2)
+    return torch.cat([torch.cat([rotation, position[..., None]], -1), bottom], 2)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Joints by their distance from the root: all of a level are posed at once."""
+
+    parents: Tensor  # [J] the root's is itself
+    below: tuple[tuple[Tensor, Tensor], ...]  # each level's joints, and places of their parents in the level above
+    order: Tensor  # [J] place of each joint when level follows level
+
+
+@functools.cache
+@torch.inference_mode(False)  # they are kept, and training needs them too
+def _levels(parents: tuple[int, ...], device: torch.device) -> Levels:
+    levels = [[0]]
+    while below := [joint for joint, parent in enumerate(parents) if parent in levels[-1] and joint]:
+        levels.append(below)
+
+    def tensor(numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, device=device)
+
+    below = tuple(
+        (tensor(joints), tensor([above.index(parents[joint]) for joint in joints]))
+        for above, joints in itertools.pairwise(levels)
+    )
+    flat = [joint for level in levels for joint in level]
+    return Levels(tensor([0, *parents[1:]]), below, tensor([flat.index(joint) for joint in range(len(parents))]))
 
 
 def skin(

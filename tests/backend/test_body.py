@@ -92,6 +92,12 @@ def test_joints_of_other_members_of_the_family():
         fit_joint_count(rotations[:, :10], 24)
 
 
+def test_joints_must_hang_together():
+    arrays = random_arrays(24) | {"kintree_table": np.stack([np.arange(24), np.arange(24)])}
+    with pytest.raises(ValueError, match="each joint's parent before the joint"):
+        body_from_arrays(arrays, "loop")
+
+
 def test_a_file_that_is_no_body_says_what_it_lacks(tmp_path):
     path = tmp_path / "half.npz"
     np.savez(path, v_template=np.zeros((3, 3)), f=np.zeros((1, 3)))
