@@ -10,13 +10,15 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
 from tests.benchmarks.report import ROOT, Row, seconds
 
 
 def rows(repeats: int, motion: str = "dance", device: str = "auto") -> list[Row]:
-    return [*decoding(repeats, motion, device), *second_garment(repeats, device), *overhead(repeats), *live(motion)]
+    sent = overhead(repeats)
+    return [*decoding(repeats, motion, device), *second_garment(repeats, device), *sent, *live(repeats, motion, sent)]
 
 
 def decoding(repeats: int, motion_name: str, device: str) -> list[Row]:
@@ -109,11 +111,11 @@ def overhead(repeats: int) -> list[Row]:
     took = seconds(ask, 20 * repeats)
     send_message(here, {"goes_on": False})
     other.join(10)
-    return [Row("send a pose, receive 16,000 points and normals", 1e3 * took, "ms", "1", "a part of rig to scene")]
+    return [Row("send a pose, receive 16,000 points and normals", 1e3 * took, "ms")]
 
 
-def live(motion: str) -> list[Row]:
-    """Blender's frame_set with the sample character, dressed and bare."""
+def live(repeats: int, motion: str, sent: list[Row]) -> list[Row]:
+    """Blender's frame_set with the sample character, dressed and bare; and what the add-on takes of it."""
     with tempfile.TemporaryDirectory(prefix="scale-bench-") as folder:
         os.environ["BLENDER_USER_RESOURCES"] = folder  # read when bpy is imported
         os.environ["SCALE_BACKEND_PYTHON"] = sys.executable
@@ -135,7 +137,25 @@ def live(motion: str) -> list[Row]:
             took = frame_time(scene)
             note = f"{1 / took:.0f} frames a second"
             found.append(Row(f"Blender's frame_set, {path.stem} live", 1e3 * took, "ms", "", note))
-    return found
+        scene.scale_clothing.garment, scene.scale_clothing.surface = "dress", "POINTS"
+        bpy.ops.scale_clothing.generate()
+        return [*found, *rig_to_scene(repeats, sent)]
+
+
+def rig_to_scene(repeats: int, sent: list[Row]) -> list[Row]:
+    """Reading the rig and writing the mesh, by the add-on that is installed; with what was measured of sending."""
+    import bpy
+
+    clothes = import_module("bl_ext.user_default.scale_clothing.clothes")
+    (worn,) = clothes.all_clothes()
+    graph = bpy.context.evaluated_depsgraph_get()
+    decoded = clothes.present_request(worn, graph).decode()
+    found = [
+        Row("read the rig's pose", 1e3 * seconds(lambda: clothes.present_request(worn, graph), 20 * repeats), "ms"),
+        Row(f"write {len(decoded.points)} points and normals", 1e3 * seconds(lambda: clothes.put(worn, decoded),
+                                                                             20 * repeats), "ms"),
+    ]  # fmt: skip
+    return [*found, Row("rig to scene, beyond decoding", sum(row.value for row in [*sent, *found]), "ms", "1")]
 
 
 def frame_time(scene) -> float:
