@@ -44,28 +44,27 @@ def body_for(target: Object, found: rig.RigJoints, body: BodyData, to_bones: boo
     """The body for a rig's clothes. Shape keys that are the body's own tell its shape; else its bones may tell it."""
     shape = rig.body_shape(target, body)
     if to_bones and not shape.any():
-        fitted = _fitted(body, rest_in_t_pose(target, found).tobytes())
+        fitted = _fitted(body, rig.rest_joints(target, found).tobytes(), found.parents)
         if fitted.is_mean or not rig.has_shapes_of(target, body):  # the latter takes a millisecond
             return fitted
     return FittedBody(shape, 1.0, rig.rest_pelvis(target, found, body, shape), np.zeros(3), 0.0)
 
 
-def rest_in_t_pose(target: Object, found: rig.RigJoints) -> np.ndarray:  # [22, 3] SMPL's axes, metres
+def rest_in_t_pose(rest: bytes, parents: tuple[int, ...]) -> np.ndarray:  # [22, 3] SMPL's axes, metres
     """The joints of a rig at rest, its limbs turned as those of a T-pose."""
-    frame = rig.rest_frame(target, found)
-    rest = rig.rest_joints(target, found) @ frame.rotation / frame.unit
-    turns = rig.rest_turns(target, found)
+    frame, turns = rig.fitted_frame(rest), rig.fitted_turns(rest, parents)
+    rest = np.frombuffer(rest).reshape(-1, 3) @ frame.rotation / frame.unit
     places = [rest[0]]
     for joint in range(1, len(rest)):
-        parent = found.parents[joint]
+        parent = parents[joint]
         places.append(places[parent] + turns[parent].T @ (rest[joint] - rest[parent]))
     return np.array(places)
 
 
 @lru_cache(maxsize=64)
-def _fitted(body: BodyData, rest: bytes) -> FittedBody:
+def _fitted(body: BodyData, rest: bytes, parents: tuple[int, ...]) -> FittedBody:
     """Live update asks for every frame; the bones at rest seldom change."""
-    return fit(body, np.frombuffer(rest).reshape(-1, 3))
+    return fit(body, rest_in_t_pose(rest, parents))
 
 
 def fit(body: BodyData, rest: np.ndarray) -> FittedBody:  # [K, 3] joints in the T-pose, metres

@@ -173,11 +173,11 @@ def rest_joints(rig: Object, found: RigJoints) -> np.ndarray:  # [22, 3] armatur
 
 def rest_frame(rig: Object, found: RigJoints) -> RigFrame:
     """Axes and units of the armature space, from the bones at rest."""
-    return _fitted_frame(rest_joints(rig, found).tobytes())
+    return fitted_frame(rest_joints(rig, found).tobytes())
 
 
 @lru_cache(maxsize=64)
-def _fitted_frame(rest: bytes) -> RigFrame:
+def fitted_frame(rest: bytes) -> RigFrame:
     """Live update asks for every frame; the bones at rest seldom change."""
     body = read_body(body_file("neutral"))
     return RigFrame(*axes.fit_frame(body.joints, np.frombuffer(rest).reshape(-1, 3)))
@@ -185,13 +185,13 @@ def _fitted_frame(rest: bytes) -> RigFrame:
 
 def rest_turns(rig: Object, found: RigJoints) -> np.ndarray:  # [J, 3, 3] SMPL's axes
     """The rotation of each joint from the T-pose to the rig's rest; identities where that is a T-pose."""
-    return _fitted_turns(rest_joints(rig, found).tobytes(), found.parents)
+    return fitted_turns(rest_joints(rig, found).tobytes(), found.parents)
 
 
 @lru_cache(maxsize=64)
-def _fitted_turns(rest: bytes, parents: tuple[int, ...]) -> np.ndarray:
+def fitted_turns(rest: bytes, parents: tuple[int, ...]) -> np.ndarray:
     body = read_body(body_file("neutral"))
-    places = np.frombuffer(rest).reshape(-1, 3) @ _fitted_frame(rest).rotation
+    places = np.frombuffer(rest).reshape(-1, 3) @ fitted_frame(rest).rotation
     return rest_pose.turns(body.joints, places, parents)
 
 
@@ -212,15 +212,24 @@ def rest_pelvis(rig: Object, found: RigJoints, body: BodyData, shape: np.ndarray
 
 def deformations(rig: Object, found: RigJoints) -> np.ndarray:  # [J, 4, 4]
     """What each bone does to the body, in armature space: rest to posed. A missing bone follows its parent."""
-    pose_bones = rig.pose.bones
-    found_matrices: list[np.ndarray] = []
+    posed, rest = _matrices(rig.pose.bones, "matrix", found), _matrices(rig.data.bones, "matrix_local", found)
+    # bones at rest are turned and moved alone; numpy's inverse would wake threads that keep the backend's core busy
+    back = np.zeros_like(rest)
+    back[:, :3, :3] = rest[:, :3, :3].swapaxes(1, 2)
+    back[:, :3, 3] = -(back[:, :3, :3] @ rest[:, :3, 3:])[..., 0]
+    back[:, 3, 3] = 1
+    return posed @ back
+
+
+def _matrices(bones: bpy.types.bpy_prop_collection, which: str, found: RigJoints) -> np.ndarray:  # [J, 4, 4]
+    """All at once: one by one, Blender's matrices take ten times as long to become arrays."""
+    flat = np.empty(16 * len(bones), np.float32)
+    bones.foreach_get(which, flat)
+    numbers = {name: number for number, name in enumerate(bones.keys())}
+    chosen: list[int] = []
     for name, parent in zip(found.bones, found.parents, strict=True):
-        if name is None:
-            found_matrices.append(found_matrices[parent])
-            continue
-        bone = pose_bones[name]
-        found_matrices.append(np.array(bone.matrix @ bone.bone.matrix_local.inverted_safe()))
-    return np.stack(found_matrices)
+        chosen.append(chosen[parent] if name is None else numbers[name])
+    return flat.reshape(-1, 4, 4).swapaxes(1, 2)[chosen].astype(np.float64)  # Blender's lie column by column
 
 
 def read_pose(rig: Object, depsgraph: bpy.types.Depsgraph, found: RigJoints | None = None) -> Pose:
