@@ -22,7 +22,7 @@ class VectorLayer:
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., K] -> [..., N]
         count = x.shape[:-1].numel()
-        rows = functional.pad(x.reshape(count, self.inputs), (0, 0, 0, -count % self.kind.rows))
+        rows = functional.pad(x.reshape(count, self.inputs), (0, 0, 0, -count % self.kind.rows)).contiguous()
         out = torch.empty(len(rows), self.outputs)
         arrays = (rows, self.weight, self.bias, out)
         function = llvm_jit.linear(self.kind.lanes)[self.activation]

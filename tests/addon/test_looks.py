@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import bpy
@@ -136,8 +137,9 @@ def test_folds_show(dressed, scene, fabric):
     has_folds(rendered(scene))
 
 
+@pytest.mark.skipif(sys.platform == "linux" and find_library("EGL") is None, reason="EEVEE needs libEGL")
 def test_folds_show_in_eevee(dressed, scene, tmp_path):
-    """In a process of its own: without a graphics library EEVEE ends it."""
+    """In a process of its own, as EEVEE keeps much of the graphics library in one."""
     dressed.scale_clothing.color = (0.6, 0.05, 0.05, 1.0)
     light_cloth(dressed, scene)
     picture_settings(scene)
@@ -151,8 +153,7 @@ def test_folds_show_in_eevee(dressed, scene, tmp_path):
     )
     command = [sys.executable, "-c", script, str(tmp_path / "scene.blend")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    if done.returncode < 0 and not (tmp_path / "eevee.exr").exists():
-        pytest.skip("this machine has no graphics library for EEVEE")
+    assert (tmp_path / "eevee.exr").is_file(), done.stderr
     has_folds(read_picture(tmp_path / "eevee.exr"))
 
 

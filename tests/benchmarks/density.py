@@ -26,6 +26,7 @@ from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
+from tests.benchmarks.report import show_columns
 from training.dataset import spread
 from training.losses import face_normals
 from training.raw_frames import RawGarment, read_garment, read_split
@@ -183,11 +184,7 @@ def main() -> None:
     rows = [row for name in settings.garments for row in measure(name, settings)]
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(rows, indent=1) + "\n")
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in ("garment", "density", "of")))
-    print(f"{'':36}" + "".join(f"{column:>19}" for column in columns))
-    for row in rows:
-        cells = "".join(f"{row[c]:19.2f}" if c in row else f"{'':19}" for c in columns)
-        print(f"{row['garment'] + ' ' + row['density'] + ' ' + row['of']:36}{cells}")
+    show_columns(rows, ("garment", "density", "of"), 19)
     print(settings.out)
 
 

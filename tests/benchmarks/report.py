@@ -38,6 +38,17 @@ def seconds(action: Callable[[], object], repeats: int, warm: int = 3) -> float:
     return statistics.median(times)
 
 
+def show_columns(rows: list[dict], names: tuple[str, ...], width: int) -> None:
+    """Print rows of figures; `names` are the keys that tell which row it is."""
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in names))
+    labels = [" ".join(row[name] for name in names) for row in rows]
+    left = max(map(len, labels), default=0)
+    print(" " * left + "".join(f"{column:>{width}}" for column in columns))
+    for label, row in zip(labels, rows, strict=True):
+        cells = (f"{row[c]:{width}.2f}" if row.get(c) is not None else " " * width for c in columns)
+        print(f"{label:{left}}" + "".join(cells))
+
+
 def machine() -> dict[str, object]:
     """What the figures were measured on, and how busy it was with other things."""
     import torch

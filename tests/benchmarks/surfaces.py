@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from tests.benchmarks.report import show_columns
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 6000
 FAR = 0.010  # metres
@@ -81,11 +83,7 @@ def main() -> None:
     rows = [row for garment in settings.garments for row in measure(garment, settings)]
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps({"rows": rows, "threads": torch.get_num_threads()}, indent=1) + "\n")
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in ("garment", "kind")))
-    print(f"{'':26}" + "".join(f"{column:>15}" for column in columns))
-    for row in rows:
-        cells = "".join(f"{row[c]:15.2f}" if row.get(c) is not None else f"{'':15}" for c in columns)
-        print(f"{row['garment'] + ' ' + row['kind']:26}{cells}")
+    show_columns(rows, ("garment", "kind"), 15)
     print(settings.out)
 
 
