@@ -205,9 +205,10 @@ class Backend:
         part: str = "clothes",
         push_out: bool = True,
         progress: Progress | None = None,
+        normals: str = "faces",  # or "decoded": the network's, at the vertices of a surface with faces
     ) -> tuple[np.ndarray, np.ndarray]:  # points [F, M, 3] metres, unit normals [F, M, 3]; read-only
         """All frames in one reply. `progress` hears of each batch and cancels by returning False."""
-        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out}
+        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "normals": normals}
         _, arrays = self._ask("decode", _pose_arrays(rotations, translation, shape), progress, **fields)
         return arrays["points"], arrays["normals"]
 
@@ -221,12 +222,14 @@ class Backend:
         part: str = "clothes",
         push_out: bool = True,
         batch: int = 16,  # frames at most in one step
+        normals: str = "faces",
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
         """Batches of frames as they are decoded: the next one while the caller works on the last.
 
         Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
         """
-        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "batch": batch}
+        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "normals": normals,
+                  "batch": batch}  # fmt: skip
         for first, arrays in self._stream("stream", _pose_arrays(rotations, translation, shape), **fields):
             yield first, arrays["points"], arrays["normals"]
 

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "mixed", "bfloat16", "float16"]
+NormalsName = Literal["faces", "decoded"]
 
 
 class UsageError(ValueError):

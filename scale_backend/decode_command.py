@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from scale_backend.commands import DeviceName, PrecisionName, UsageError
+from scale_backend.commands import DeviceName, NormalsName, PrecisionName, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,8 @@ class Decode:
     """What to write, points or mesh for instance; auto: the best that the garment offers, for packed frames points."""
     part: Literal["clothes", "whole-body"] = "clothes"
     """What to decode."""
+    normals: NormalsName = "faces"
+    """Of a surface with faces: theirs, or those that the network gives. Points have the network's."""
     frames: Annotated[str, arg(metavar="A-B")] = ""
     """From frame A to frame B of the motion, both included, counted from 0; all without it."""
     format: Literal["ply", "npz"] = "ply"
@@ -86,8 +88,8 @@ class Decode:
         frames = self._source(summary)
         files = [frames.files(self.out, summary["name"], number, surface) for number in range(len(frames))]
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
-                   "surface": surface, "part": part, "push_out": self.push_out, "precision": self.precision,
-                   "device": self.device}  # fmt: skip
+                   "surface": surface, "part": part, "normals": self.normals, "push_out": self.push_out,
+                   "precision": self.precision, "device": self.device}  # fmt: skip
         missing = prepare_folder(self.out, summary["name"], request, files, self.overwrite)
         if len(missing) < len(files):
             print(f"{len(files) - len(missing)} of {len(files)} frames are there already.", file=sys.stderr)
@@ -173,7 +175,7 @@ class MotionFrames:
         from scale_backend.motion import matrices_from_axis_angle
 
         rotations = matrices_from_axis_angle(self.rotations[chosen]).astype(np.float32)
-        settings = surface, part, self.request.push_out, self.request.batch
+        settings = surface, part, self.request.push_out, self.request.batch, self.request.normals
         colors = None
         for start, points, normals in decode_batches(
             decoder, rotations, self.translation[chosen], self.shape, *settings
@@ -233,7 +235,7 @@ class PackedFrames:
 
         for number in chosen:
             pose = read_packed_pose(self.paths[number], self.map_size)
-            points, normals, colors = decode_packed(decoder, pose, surface, part)
+            points, normals, colors = decode_packed(decoder, pose, surface, part, self.request.normals)
             yield number, *pose.in_place(points, normals), colors
 
     def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:

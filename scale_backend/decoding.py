@@ -28,6 +28,7 @@ def decode_batches(
     part: str,
     push_out: bool = True,
     batch: int = BATCH,
+    normals: str = "faces",
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
     """Decode batch after batch. A batch that does not fit in memory is halved, down to one frame.
 
@@ -49,7 +50,7 @@ def decode_batches(
         places = None if translation is None else translation[first:last]
         shapes = shape if shape is None or shape.dim() == 1 else shape[first:last]
         try:
-            return decoder.decode(poses, places, shapes, surface, part, push_out)
+            return decoder.decode(poses, places, shapes, surface, part, push_out, normals)
         except (RuntimeError, MemoryError) as error:
             if last - first > 1 and failure(error) == "memory":
                 return None

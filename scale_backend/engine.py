@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from scale_backend.folded_mlp import Place
 from scale_backend.folding import fold
 from scale_backend.frames import Posed, decode_frames, pose_frames, positional_map
 from scale_backend.garment import Garment
+from scale_backend.garment_header import NORMALS
 from scale_backend.gathering import gather_sum
 from scale_backend.mlp import InferenceMLP, mlp_of
 from scale_backend.positional_map import surface_points
@@ -38,7 +39,7 @@ class Prepared:
     queries: Queries
     place: Place | Tensor  # as the decoder's MLP has it
     topology: dict[str, np.ndarray]
-    rings: VertexRings | None  # of a mesh, whose normals are its own; None: the network's normals
+    rings: VertexRings | None  # of a mesh whose normals are those of its faces; None: the network's normals
     binding: Binding | None  # of vertices to decoded points; None: the points are the vertices
 
 
@@ -72,7 +73,7 @@ class Decoder:
         self.rest = rest_frames(carrier.template, carrier.triangles).to(self.device)
         self.collider = garment_collider(body, carrier.blend_weights).to(self.device)
         self.collider_weights = self.body.blend_weights[self.collider.vertices]
-        self.prepared: dict[tuple[str, str], Prepared] = {}
+        self.prepared: dict[tuple[str, str, str], Prepared] = {}
         self.asked: dict[tuple, int] = {}  # how often a kind of request has come; on CUDA alone
         self.replays: dict[tuple, Replay] = {}
         self.mlp = self._choose_mlp(precision)
@@ -109,12 +110,20 @@ class Decoder:
     def patch_count(self) -> int:
         return int(self.layout.mask.sum())
 
-    def prepare(self, surface: str, part: str) -> Prepared:
-        """Queries and topology of a surface kind, made on first use. Raises ValueError for one that is not offered."""
-        key = (surface, part)
+    def prepare(self, surface: str, part: str, normals: str = "faces") -> Prepared:
+        """Queries and topology of a surface kind, made on first use. Raises ValueError for one that is not offered.
+
+        normals: of its faces, or "decoded"; points have no faces and always the network's.
+        """
+        if normals not in NORMALS:
+            raise ValueError(f"The normals must be {' or '.join(NORMALS)}, not {normals!r}.")
+        key = (surface, part, normals)
         if key not in self.prepared:
-            built = surfaces.build(self.garment, self.host_carrier, surface, part, self._decode_rest)
-            prepared = self._ready(built)
+            if normals == "decoded":
+                prepared = replace(self.prepare(surface, part), rings=None)
+            else:
+                built = surfaces.build(self.garment, self.host_carrier, surface, part, self._decode_rest)
+                prepared = self._ready(built)
             # oneDNN never tries again what it once had no memory to build; and the first frame should not wait for it
             self._decode_rest_pose(prepared, push=True)
             self.prepared[key] = prepared
@@ -123,7 +132,7 @@ class Decoder:
     def _ready(self, surface: Surface) -> Prepared:
         queries = surface.queries.to(self.device)
         rings = None
-        if surface.own_normals:
+        if len(surface.topology.get("triangles", ())):
             triangles = torch.from_numpy(surface.topology["triangles"]).long()
             rings = vertex_rings(triangles, len(surface.topology["patch"])).to(self.device)
         binding = None if surface.binding is None else surface.binding.to(self.device)
@@ -155,9 +164,10 @@ class Decoder:
         surface: str = "mesh",
         part: str = "clothes",
         push: bool = True,
+        normals: str = "faces",  # or "decoded"
     ) -> tuple[Tensor, Tensor]:  # points [F, M, 3] metres, unit normals [F, M, 3], on the host
         """Clothes in world space (SMPL's axes): the root is taken off first and put back last."""
-        prepared = self.prepare(surface, part)
+        prepared = self.prepare(surface, part, normals)
         rotations = fit_joint_count(rotations.to(torch.float32), self.body.joint_count).to(self.device)
         frames = len(rotations)
         shape = self._shape(shape, frames)
@@ -174,7 +184,7 @@ class Decoder:
         if self.device.type != "cuda":
             return to_host(world(*inputs))
         # a graph costs some frames to record: only for a number of frames that comes again, as in live use and bakes
-        key = (surface, part, push, frames, shape is None)
+        key = (surface, part, push, normals, frames, shape is None)
         self.asked[key] = self.asked.get(key, 0) + 1
         if self.asked[key] == 2 and len(self.replays) < MAX_REPLAYS:
             self.replays[key] = Replay(world, tuple(inputs))

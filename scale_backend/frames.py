@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from scale_backend.articulation import articulate, pixel_frames, turned_normals, vertex_frames, vertex_normals
 from scale_backend.body import joint_transforms, skin
@@ -85,9 +86,7 @@ def decode_frames(
         return posed_skin(skin(rest, model.collider_weights, pose.transforms), model.collider.rings, model.tiled)
 
     found, (base, frames), hurdle = model.cores.map(_call, [features, ground, obstacle])
-    points, normals = _decode_queries(model, prepared, found, base, frames)
-    if prepared.binding is not None:
-        points = prepared.binding.vertices(points)
+    points, normals = _bound(prepared, *_decode_queries(model, prepared, found, base, frames))
     if hurdle is not None:
         points = _push_out(model, points, hurdle)
     return points, vertex_normals(points, prepared.rings) if normals is None else normals
@@ -109,9 +108,7 @@ def decode_pixels(
             surface_points(posed, queries.corners, queries.weights),
             vertex_frames(posed, model.rest).flatten(2),
         )
-    points, normals = _decode_queries(model, prepared, pixels, base, frames)
-    if prepared.binding is not None:
-        points = prepared.binding.vertices(points)
+    points, normals = _bound(prepared, *_decode_queries(model, prepared, pixels, base, frames))
     return points, vertex_normals(points, prepared.rings) if normals is None else normals
 
 
@@ -121,7 +118,7 @@ def _decode_queries(
     pixels: Tensor,  # [F, H W, C] features
     base: Tensor,  # [F, M, 3]
     frames: Tensor,  # [F, P, 3, 3] of the patches, or [F, V, 9] of the carrier's vertices
-) -> tuple[Tensor, Tensor | None]:  # points [F, M, 3], normals; None where the mesh has its own
+) -> tuple[Tensor, Tensor | None]:  # points [F, M, 3], normals; None where those of the faces are wanted
     queries = prepared.queries
     with_normals = prepared.rings is None
     points = torch.empty_like(base)
@@ -148,6 +145,15 @@ def _decode_queries(
 
     model.cores.map(tile, _pieces(model, len(base), base.shape[1]))
     return points, normals
+
+
+def _bound(prepared: Prepared, points: Tensor, normals: Tensor | None) -> tuple[Tensor, Tensor | None]:  # [F, V, 3]
+    """Vertices and their normals, where a vertex is a mean of decoded points."""
+    if prepared.binding is None:
+        return points, normals
+    if normals is not None:
+        normals = normalize(prepared.binding.means(normals), dim=-1, eps=1e-12)
+    return prepared.binding.vertices(points), normals
 
 
 def _push_out(model: Decoder, points: Tensor, hurdle: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]

@@ -10,6 +10,7 @@ METADATA_KEY = "scale_clothing"
 FORMAT_VERSION = 1
 MAX_HEADER = 16 << 20  # bytes
 REFINEMENTS = ("mesh", "mesh-x4", "mesh-x16")  # the rest mesh, and with four and sixteen times its triangles
+NORMALS = ("faces", "decoded")  # of a surface with faces: its own, or what the network gives at its vertices
 
 
 class GarmentError(ValueError):

@@ -79,7 +79,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def decode_packed(
-    decoder: Decoder, pose: PackedPose, surface: str, part: str
+    decoder: Decoder, pose: PackedPose, surface: str, part: str, normals: str = "faces"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # points, normals, colours [M, 3]; None without colours
     """A garment on a packed frame, in normalised space. On the body's carrier everything comes from the file; a
     garment's own surface is posed by the frame's pose. Raises ForeignFileError."""
@@ -98,19 +98,19 @@ def decode_packed(
         rotations = torch.from_numpy(matrices_from_axis_angle(pose.pose).astype(np.float32))[None].clone()
         rotations[:, 0] = torch.eye(3)
         pelvis = -decoder.body.mean_joints[:1].cpu()
-        points, normals = decoder.decode(rotations, pelvis, None, surface, part, push=False)
+        points, directions = decoder.decode(rotations, pelvis, None, surface, part, push=False, normals=normals)
         colors = decode_colors(decoder, rotations, surface, part) if colored else None
-        return points[0].numpy(), normals[0].numpy(), None if colors is None else colors[0].numpy()
+        return points[0].numpy(), directions[0].numpy(), None if colors is None else colors[0].numpy()
     if len(pose.body_vertices) != len(decoder.body.template):
         raise ForeignFileError(
             f"The frame {pose.name} has a body of {len(pose.body_vertices)} vertices, '{decoder.body.name}' has "
             f"{len(decoder.body.template)}; name the right body with --body."
         )
     with torch.inference_mode():
-        prepared = decoder.prepare(surface, part)
+        prepared = decoder.prepare(surface, part, normals)
         body = torch.from_numpy(pose.body_vertices)[None].to(decoder.device)
         places = torch.from_numpy(pose.positional_map).flatten(0, 1)[None].to(decoder.device)
         pixels = decoder.pixel_features(places)
-        points, normals = decode_pixels(decoder, prepared, pixels, places, body)
+        points, directions = decode_pixels(decoder, prepared, pixels, places, body)
         colors = pixel_colors(decoder, prepared, pixels) if colored else None
-    return points[0].cpu().numpy(), normals[0].cpu().numpy(), None if colors is None else colors[0].cpu().numpy()
+    return points[0].cpu().numpy(), directions[0].cpu().numpy(), None if colors is None else colors[0].cpu().numpy()

@@ -116,6 +116,7 @@ class Service:
             _text(header, "part"),
             bool(header.get("push_out", True)),
             batch,
+            header.get("normals", "faces"),
         )
         yield from self._in_turn(batches)
 

@@ -75,7 +75,7 @@ def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
     triangles = fine.triangles.numpy().astype(np.int32)
     topology = _topology(whole, carrier, triangles, uv.flatten(0, 1).numpy())
     seams = join_charts(rest, cut, stencils, float(edge))
-    return Surface(queries, topology, own_normals=True, binding=seams)
+    return Surface(queries, topology, binding=seams)
 
 
 def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:
@@ -107,7 +107,7 @@ def tracked(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDeco
     rest = gather_sum(decode_rest(queries)[0][None], index, bound.weights)[0]
     binding = Binding(index, bound.weights, surface_smoothing(rest, bound.triangles))
     topology = _topology(queries[strongest], carrier, triangles, uv)
-    return Surface(queries, topology, own_normals=True, binding=binding)
+    return Surface(queries, topology, binding=binding)
 
 
 def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  # [3 T, 2]

@@ -42,5 +42,4 @@ class Surface:
 
     queries: Queries
     topology: dict[str, np.ndarray]  # see Decoder.topology
-    own_normals: bool = False  # of the mesh itself; else those the network gives
     binding: Binding | Seams | None = None  # None: the decoded points are the vertices

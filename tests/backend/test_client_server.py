@@ -251,6 +251,8 @@ def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
         "skirt.safetensors could not be read as a body": lambda: backend.open_garment(garment_file, garment_file),
         "it must be from 1 to": lambda: next(backend.decode_stream(garment, rotations, batch=0)),
         "needs the text 'surface'": lambda: backend.decode(garment, rotations, surface=3),
+        "normals must be faces or decoded, not 'up'": lambda: backend.decode(garment, rotations, normals="up"),
+        r"normals must be faces or decoded, not \[1\]": lambda: backend.decode(garment, rotations, normals=[1]),
     }
     for sentence, request in cases.items():
         with pytest.raises(BackendError, match=sentence) as caught:

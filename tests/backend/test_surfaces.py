@@ -87,7 +87,8 @@ def test_patches_of_a_body_face_outwards_and_keep_to_themselves(body):
     decoder = Decoder(garment, body)
     topology = decoder.topology("patches", "whole body")
     triangles, patch = topology["triangles"], topology["patch"]
-    points, normals = decoder.decode(torch.eye(3).expand(1, 24, 3, 3), surface="patches", part="whole body", push=False)
+    still = torch.eye(3).expand(1, 24, 3, 3)
+    points, normals = decoder.decode(still, None, None, "patches", "whole body", push=False, normals="decoded")
     within = (patch[triangles] == patch[triangles[:, :1]]).all(1)
     assert within.sum() == garment.layout.mask.sum() * 18  # of 3 x 3 cells, each two triangles
     agreement = (area_normals(points[0].numpy(), triangles) * normals[0].numpy()[triangles].mean(1)).sum(1)
@@ -210,7 +211,7 @@ def test_charts_meet_at_their_seams(body, surface):
     coarse, joined = (decoder.decode(pose, surface=kind, push=False)[0][0] for kind in ("mesh", surface))
     assert (joined[: len(coarse)] - coarse).abs().max() < 1e-5
     prepared = decoder.prepare(surface, "clothes")
-    decoder.prepared[surface, "clothes"] = replace(prepared, binding=None, rings=None)
+    decoder.prepared[surface, "clothes", "faces"] = replace(prepared, binding=None, rings=None)
     torn = decoder.decode(pose, surface=surface, push=False)[0][0][: len(joined)]
     fine = subdivide(decoder.host_carrier.triangles, 1 if surface == "mesh-x4" else 2)
     cut = cut_at_seams(fine, decoder.host_carrier.uv_triangles)
@@ -226,7 +227,7 @@ def test_a_vertex_on_a_seam_is_the_mean_of_its_charts(body):
     points = decoder.decode(pose, push=False)[0][0]
     cut = cut_at_seams(subdivide(carrier.triangles, 0), carrier.uv_triangles)
     prepared = decoder.prepare("mesh", "clothes")
-    decoder.prepared["mesh", "clothes"] = replace(prepared, binding=None, rings=None)
+    decoder.prepared["mesh", "clothes", "faces"] = replace(prepared, binding=None, rings=None)
     torn = decoder.decode(pose, push=False)[0][0]
     copies = torch.arange(len(points), len(torn))
     own = cut.vertex[copies]
