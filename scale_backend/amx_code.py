@@ -1,8 +1,9 @@
 """LLVM code of the whole MLP for CPUs with matrix tiles (Intel AMX): 32 points at a time through all layers.
 
-A core multiplies tiles of 16 rows x 32 bfloat16 while its vector units compute the activation of the block before, so
-the two are interleaved in the code. Activations stay in the first cache, in the order in which tiles are read.
-Weights come from the second cache. Intel's manuals call the instructions TDPBF16PS, TILELOADD, VREDUCEPS, VSCALEFPS.
+A core multiplies tiles of 16 rows x 32 bfloat16 while its vector units compute the activation of the block before,
+which may be the last one of the layer before, so the two are interleaved in the code. Activations stay in the first
+cache, in the order in which tiles are read. Weights come from the second cache. Intel's manuals call the instructions
+TDPBF16PS, TILELOADD and TILESTORED.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scale_backend.llvm_code import ACTIVATIONS, BRANCHES, Chain, Code, declarations
+from scale_backend.piecewise_code import activate
 
 ROWS = COLUMNS = 32  # of a block: 2 x 2 tiles of sums
 DEPTH = 32  # inputs a step
 TILE = 1024  # bytes: 16 rows of 64
-SUMS = 4 * TILE  # bytes of a block's sums in float32; two of them take turns
+SUMS = 4 * TILE  # bytes of a block's sums in float32
+FLOWING = 128  # channels from which a layer can begin before the one before has ended
 
 FLOATS, BFLOATS = "<16 x float>", "<16 x bfloat>"
 
@@ -32,9 +35,14 @@ class TileChain(Chain):
         return 2 if self.split else 1
 
     @property
+    def ways(self) -> tuple[bool, ...]:
+        """Whether there are layers that follow another."""
+        return (False, True) if self.hidden >= FLOWING else (False,)
+
+    @property
     def scratch(self) -> int:
         """Bytes a thread needs."""
-        return 3 * self.buffer + 2 * SUMS
+        return 3 * self.buffer + SUMS
 
     @property
     def buffer(self) -> int:
@@ -77,9 +85,10 @@ def module(chain: TileChain) -> str:
                 for name, channels in (("x", chain.features), ("place", chain.place)))  # fmt: skip
     h = Inputs("%h", chain.hidden // DEPTH, 2 * TILE, 64, 2 * ROWS * chain.hidden)
     functions = [
-        _layer(chain, "first", [x, place]),
-        _layer(chain, "hidden", [h]),
-        _layer(chain, "fifth", [x, place, h]),
+        _layer(chain, "first", [x, place], False),
+        *(_layer(chain, "hidden", [h], follows) for follows in chain.ways),
+        *(_layer(chain, "fifth", [x, place, h], follows) for follows in chain.ways),
+        _ending(chain),
         _output(chain, h),
         *(_driver(chain, branches) for branches in BRANCHES),
     ]
@@ -88,90 +97,140 @@ def module(chain: TileChain) -> str:
     return "\n".join([f'@palette = internal constant [64 x i8] c"{constant}", align 64', DECLARATIONS, *functions])
 
 
-def _layer(chain: TileChain, name: str, inputs: list[Inputs]) -> str:
-    """void name(x, place, h, weights, bias, out, sums): a layer of 32 rows, a block of 32 outputs after the other."""
-    code = TileCode()
-    blocks, step_bytes = chain.hidden // COLUMNS, 2 * TILE * chain.parts
+@dataclass(frozen=True)
+class Step:
+    """Four products: two tiles of rows with two of columns. A tile that is there already has no pointer."""
 
-    def sums_of(block: str) -> str:
-        return code.at("%sums", code.times(code.let(f"and i64 {block}, 1"), SUMS))
+    rows: tuple[str, int] | None  # and the bytes from one row to the next
+    columns: str | None
+    last: bool  # reads what the layer before computed last
 
-    def products(block: str) -> list[Callable[[], None]]:
-        weights = code.at("%weights", code.times(block, sum(x.steps for x in inputs) * step_bytes))
-        made: list[Callable[[], None]] = []
 
-        def rows(x: Inputs, start: int) -> None:
-            for tile in (0, 1):
-                made.append(lambda t=tile: code.load_tile(4 + t, code.at(x.pointer, start + 16 * x.row * t), x.row))
+def _steps(code: TileCode, chain: TileChain, inputs: list[Inputs], weights: str) -> list[Step]:
+    """Of a block of 32 outputs."""
+    steps = []
+    for number, (x, k) in enumerate([(source, k) for source in inputs for k in range(source.steps)]):
+        columns, last = code.at(weights, number * 2 * TILE * chain.parts), x.pointer == "%h" and k == x.steps - 1
+        upper, lower = ((code.at(x.pointer, k * x.step + offset), x.row) for offset in (0, x.lower))
+        if chain.split:  # lower times lower is too small to matter
+            steps += [Step(lower, columns, last), Step(upper, None, last)]
+            steps.append(Step(None, code.at(columns, 2 * TILE), last))
+        else:
+            steps.append(Step(upper, columns, last))
+    return steps
 
-        def columns(start: int) -> None:
-            for tile in (0, 1):
-                made.append(lambda t=tile: code.load_tile(6 + t, code.at(weights, start + TILE * t), 64))
 
-        def multiply() -> None:
-            made.extend(lambda k=k: code.multiply_tiles(k, 4 + k // 2, 6 + k % 2) for k in range(4))
+def _load_rows(code: TileCode, step: Step, tile: int) -> None:
+    pointer, row = step.rows
+    code.load_tile(4 + tile, code.at(pointer, 16 * row * tile), row)
 
-        for step, (source, k) in enumerate([(x, k) for x in inputs for k in range(x.steps)]):
-            columns(step * step_bytes)
-            if chain.split:  # lower times lower is too small to matter
-                rows(source, k * source.step + source.lower)
-                multiply()
-            rows(source, k * source.step)
-            multiply()
-            if chain.split:
-                columns(step * step_bytes + 2 * TILE)
-                multiply()
-        return made
 
-    def out_of(block: str) -> str:
-        return code.at("%out", code.times(block, 2 * TILE))
+def _load_columns(code: TileCode, step: Step, tile: int) -> None:
+    code.load_tile(6 + tile, code.at(step.columns, TILE * tile), 64)
 
-    def activation(block: str) -> list[Callable[[], None]]:
-        sums, out = sums_of(block), out_of(block)
-        return [lambda k=k: _finish(code, chain, sums, out, *divmod(k, 2)) for k in range(2 * ROWS)]
 
-    def multiply(block: str, meanwhile: list[Callable[[], None]]) -> None:
-        bias = code.at("%bias", code.times(block, 4 * COLUMNS))
-        for tile in range(4):  # in all rows: read again and again
-            code.load_tile(tile, code.at(bias, tile % 2 * 64), 0)
-        made = products(block)
-        for k, step in enumerate(made):
-            step()
-            for other in meanwhile[k * len(meanwhile) // len(made) : (k + 1) * len(meanwhile) // len(made)]:
-                other()
-        sums = sums_of(block)
+def _store_sums(code: TileCode, tile: int) -> None:
+    code.store_tile(tile, code.at("%sums", tile // 2 * 2 * TILE + tile % 2 * 64), 128)
+
+
+def _multiply(
+    code: TileCode, steps: list[Step], following: Step, bias: str, finish: list[Callable[[], None]], waits: bool
+) -> None:
+    """The sums of a block, which stay in their tiles, and meanwhile what finishes those that are there before.
+
+    Tiles are loaded as soon as what was in them has been used: those of the first step before, those of the step
+    `following` by this. With `waits` the last inputs are not read before all is finished.
+    """
+    made: list[Callable[[], None]] = []
+    start = end = 0
+    for number, after in enumerate([*steps[1:], following]):
+        if waits and after.last and not end:
+            end = len(made)
         for tile in range(4):
-            code.store_tile(tile, code.at(sums, tile // 2 * 2 * TILE + tile % 2 * 64), 128)
+            if number == 0:
+                if finish:
+                    made.append(lambda t=tile: _store_sums(code, t))
+                made.append(lambda t=tile: code.load_tile(t, code.at(bias, t % 2 * 64), 0))  # in all rows
+            made.append(lambda t=tile: code.multiply_tiles(t, 4 + t // 2, 6 + t % 2))
+            if after.rows and tile in (1, 3):
+                made.append(lambda after=after, t=tile // 2: _load_rows(code, after, t))
+            if after.columns and tile in (2, 3):
+                made.append(lambda after=after, t=tile - 2: _load_columns(code, after, t))
+        start = start or len(made)
+    end = end or len(made)
+    done = 0
+    for number, make in enumerate(made):
+        make()
+        due = len(finish) * min(max(number + 1 - start, 0), end - start) // max(end - start, 1)
+        for other in finish[done:due]:
+            other()
+        done = due
 
-    multiply("0", [])
+
+def _layer(chain: TileChain, name: str, inputs: list[Inputs], follows: bool) -> str:
+    """void name(x, place, h, weights, bias, out, sums, before): a layer of 32 rows, 32 outputs after the other.
+
+    The last 32 are left in the tiles. A layer that follows another begins with those of that one, for `before`.
+    """
+    code = TileCode()
+    blocks = chain.hidden // COLUMNS
+
+    def finish(out: str) -> list[Callable[[], None]]:
+        return [lambda k=k: _finish(code, chain, "%sums", out, *divmod(k, 2)) for k in range(2 * ROWS)]
+
+    def block(number: str, following: str, finished: list[Callable[[], None]], waits: bool) -> None:
+        size = sum(x.steps for x in inputs) * 2 * TILE * chain.parts
+        here, there = (code.at("%weights", code.times(n, size)) for n in (number, following))
+        bias = code.at("%bias", code.times(number, 4 * COLUMNS))
+        steps, (first, *_) = _steps(code, chain, inputs, here), _steps(code, chain, inputs, there)
+        _multiply(code, steps, first, bias, finished, waits)
+
+    first = _steps(code, chain, inputs, "%weights")[0]
+    for tile in (0, 1):
+        _load_rows(code, first, tile)
+        _load_columns(code, first, tile)
+    block("0", str(min(1, blocks - 1)), finish("%before") if follows else [], follows)
     if blocks > 1:
         code("br label %loop")
         code.label("loop")
         code("%block = phi i64 [1, %entry], [%next, %loop]")
-        multiply("%block", activation(code.let("sub i64 %block, 1")))
         code("%next = add i64 %block, 1")
         code(f"%more = icmp ult i64 %next, {blocks}")
-        code("br i1 %more, label %loop, label %last")
-        code.label("last")
-    sums, out = sums_of(str(blocks - 1)), out_of(str(blocks - 1))
+        following = code.let("select i1 %more, i64 %next, i64 %block")
+        out = code.at("%out", code.times(code.let("sub i64 %block, 1"), 2 * TILE))
+        block("%block", following, finish(out), False)
+        code("br i1 %more, label %loop, label %done")
+        code.label("done")
+    pointers = ("x", "place", "h", "weights", "bias", "out", "sums", "before")
+    return code.function(f"internal void @{_name(name, follows)}({', '.join(f'ptr %{p}' for p in pointers)})")
+
+
+def _name(layer: str, follows: bool) -> str:
+    return layer + "_following" * follows
+
+
+def _ending(chain: TileChain) -> str:
+    """void ending(sums, before): finishes what a layer has left in the tiles."""
+    code = TileCode()
+    for tile in range(4):
+        _store_sums(code, tile)
     code("br label %rows")
     code.label("rows")
-    code(f"%row = phi i64 [0, %{'last' if blocks > 1 else 'entry'}], [%below, %rows]")
-    where = code.at(sums, code.times("%row", 128)), code.at(out, code.times("%row", 64))
+    code("%row = phi i64 [0, %entry], [%below, %rows]")
+    where = code.at("%sums", code.times("%row", 128)), code.at("%before", code.times("%row", 64))
     for half in (0, 1):
         _finish(code, chain, *where, 0, half)
     code("%below = add i64 %row, 1")
     code(f"%unfinished = icmp ult i64 %below, {ROWS}")
     code("br i1 %unfinished, label %rows, label %done")
     code.label("done")
-    return code.function(f"internal void @{name}(ptr noalias %x, ptr noalias %place, ptr noalias %h, ptr noalias "
-                         "%weights, ptr noalias %bias, ptr noalias %out, ptr noalias %sums)")  # fmt: skip
+    return code.function("internal void @ending(ptr %sums, ptr %before)")
 
 
 def _finish(code: TileCode, chain: TileChain, sums: str, out: str, row: int, half: int) -> None:
     """Half a row of a block: the activation of its sums, and rounding."""
     x = code.let(f"load {FLOATS}, ptr {code.at(sums, row * 128 + half * 64)}, align 64")
-    y = ACTIVATIONS[chain.activation](code, x, chain.split)
+    y = ACTIVATIONS[chain.activation](code, x) if chain.split else activate(code, chain.activation, x)
     place = code.at(out, row * 64 + half * 32)
     upper = code.let(f"fptrunc {FLOATS} {y} to {BFLOATS}")
     code(f"store {BFLOATS} {upper}, ptr {place}, align 32")
@@ -224,12 +283,26 @@ def _driver(chain: TileChain, branches: int) -> str:
         biases_read += 4 * columns
         return code.at("%biases", biases_read - 4 * columns)
 
+    before: str | None = None  # where what is in the tiles goes
+
+    def end() -> None:
+        nonlocal before
+        if before:
+            code(f"call void @ending(ptr {sums}, ptr {before})")
+        before = None
+
     def layer(name: str, inputs: int, h: str, into: str) -> None:
+        nonlocal before
+        if True not in chain.ways:
+            end()
         size = 2 * inputs * chain.hidden * chain.parts
         read = f"ptr {x}, ptr {place}, ptr {h}, ptr {weights(size)}, ptr {bias(chain.hidden)}"
-        code(f"call void @{name}({read}, ptr {into}, ptr {sums})")
+        written = f"ptr {into}, ptr {sums}, ptr {before or 'null'}"
+        code(f"call void @{_name(name, before is not None)}({read}, {written})")
+        before = code.at(into, 2 * ROWS * (chain.hidden - COLUMNS))
 
     def output(h: str, branch: int) -> None:
+        end()
         size = 2 * 16 * chain.hidden * chain.parts
         read = f"ptr {h}, ptr {weights(size)}, ptr {bias(16)}"
         code(f"call void @output({read}, ptr {code.at(out, 64 * branch)}, i64 {64 * branches})")

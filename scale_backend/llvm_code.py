@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -14,6 +14,7 @@ from scale_backend.polynomials import fitted, log1p_ratio
 LOG2_E = 1.4426950408889634
 FLOOR = 9  # VREDUCEPS: what is left above the next lower whole number, quietly
 ROUNDING = 1.5 * 2**23  # added to a float32 it leaves the nearest whole number in the lowest bits
+EXP2_DEGREE, LOG1P_DEGREE = 5, 8  # to float32's last digit
 
 
 BRANCHES = (1, 2)  # that a code is for: residuals or colours alone, residuals and normals
@@ -121,6 +122,11 @@ class Code:
             value = self.fused(value, x, coefficient)
         return value
 
+    def looked_up(self, low: str, high: str, place: str) -> str:
+        """Of 32 numbers those at 16 places, of which the lowest five bits count."""
+        permute, floats = "@llvm.x86.avx512.vpermi2var.ps.512", self.floats
+        return self.let(f"call {floats} {permute}({floats} {low}, <16 x i32> {place}, {floats} {high})")
+
     def exp2(self, power: str, degree: int) -> str:  # of powers below 126
         floats = self.floats
         if self.lanes == 16:
@@ -142,45 +148,47 @@ class Code:
 
 
 def splat(number: float) -> str:
+    return f"splat ({_literal(number)})"
+
+
+def vector(numbers: Iterable[float]) -> str:
+    return f"<{', '.join(map(_literal, numbers))}>"
+
+
+def _literal(number: float) -> str:
     bits = struct.unpack("<Q", struct.pack("<d", float(np.float32(number))))[0]
-    return f"splat (float 0x{bits:016X})"
+    return f"float 0x{bits:016X}"
 
 
 ZERO, ONE = splat(0), splat(1)
 
 
-def _degrees(exact: bool) -> tuple[int, int]:
-    """Of exp2 and of log1p: as exact as the numbers that are kept."""
-    return (5, 8) if exact else (3, 4)
-
-
-def _softplus(code: Code, x: str, exact: bool) -> str:
+def _softplus(code: Code, x: str) -> str:
     """max(x, 0) + log1p(exp(-|x|))"""
-    e = code.exp2(code.multiply(code.size(x), splat(-LOG2_E)), _degrees(exact)[0])
-    ratio = code.polynomial(fitted(log1p_ratio, 1e-12, 1, _degrees(exact)[1]), e)
+    e = code.exp2(code.multiply(code.size(x), splat(-LOG2_E)), EXP2_DEGREE)
+    ratio = code.polynomial(fitted(log1p_ratio, 1e-12, 1, LOG1P_DEGREE), e)
     return code.fused(e, ratio, code.greater(x, ZERO))
 
 
-def _silu(code: Code, x: str, exact: bool) -> str:
+def _silu(code: Code, x: str) -> str:
     """x / (1 + exp(-x))"""
     power = code.lesser(splat(125), code.multiply(x, splat(-LOG2_E)))
-    below = code.add(code.exp2(power, _degrees(exact)[0]), ONE)
+    below = code.add(code.exp2(power, EXP2_DEGREE), ONE)
     if code.lanes == 8:
         return code.let(f"fdiv {code.floats} {x}, {below}")
     floats = code.floats
     inverse = code.let(f"call {floats} @llvm.x86.avx512.rcp14.ps.512({floats} {below}, {floats} undef, i16 -1)")
-    if exact:  # a step of Newton's: from 14 bits to all
-        minus = code.let(f"fneg {floats} {below}")
-        inverse = code.fused(inverse, code.fused(minus, inverse, ONE), inverse)
+    minus = code.let(f"fneg {floats} {below}")  # a step of Newton's: from 14 bits to all
+    inverse = code.fused(inverse, code.fused(minus, inverse, ONE), inverse)
     return code.multiply(x, inverse)
 
 
-ACTIVATIONS: dict[str, Callable[[Code, str, bool], str]] = {
+ACTIVATIONS: dict[str, Callable[[Code, str], str]] = {
     "softplus": _softplus,
     "silu": _silu,
-    "relu": lambda code, x, _exact: code.greater(ZERO, x),
-    "leaky_relu": lambda code, x, _exact: code.greater(code.multiply(x, splat(0.2)), x),
-    "none": lambda _code, x, _exact: x,
+    "relu": lambda code, x: code.greater(ZERO, x),
+    "leaky_relu": lambda code, x: code.greater(code.multiply(x, splat(0.2)), x),
+    "none": lambda _code, x: x,
 }
 
 
@@ -194,6 +202,7 @@ def declarations(lanes: int) -> str:
     if lanes == 16:
         lines += [
             f"declare {floats} @llvm.x86.avx512.rcp14.ps.512({floats}, {floats}, i16)",
+            f"declare {floats} @llvm.x86.avx512.vpermi2var.ps.512({floats}, <16 x i32>, {floats})",
             f"declare {floats} @llvm.x86.avx512.mask.reduce.ps.512({floats}, i32 immarg, {floats}, i16, i32 immarg)",
             f"declare {floats} @llvm.x86.avx512.mask.scalef.ps.512({floats}, {floats}, {floats}, i16, i32 immarg)",
         ]

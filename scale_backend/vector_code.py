@@ -148,7 +148,7 @@ def _layer(
     for row, values in enumerate(sums):
         here = code.at(out, code.let(f"mul i64 {code.let(f'add i64 {first}, {row}')}, %row"))
         for v, value in enumerate(values):
-            value = ACTIVATIONS[activation](code, value, True)
+            value = ACTIVATIONS[activation](code, value)
             code.store(value, code.at(here, 4 * chain.lanes * v))
     _again(code, "g", "%groups", "group", "panel_end")
     code.label("panel_end")

@@ -11,6 +11,7 @@ from scale_backend.folded_mlp import FoldedMLP
 from scale_backend.folding import FoldedNetwork, fold
 from scale_backend.mlp import InferenceMLP, mlp_of
 from scale_backend.network import ACTIVATIONS, NetworkSettings
+from scale_backend.piecewise_code import EVEN, LAST, WIDTH, table
 from scale_backend.precision import PRECISIONS, fast_precisions
 from scale_backend.tile_mlp import TileMLP, pack
 from scale_backend.vector_code import VectorChain
@@ -21,6 +22,7 @@ NETWORKS = {
     "plain": NetworkSettings(unet_width=8, hidden=64),
     "wide": NetworkSettings(unet_width=8, hidden=256),
     "silu": NetworkSettings(unet_width=8, hidden=96, activation="silu"),
+    "five blocks": NetworkSettings(unet_width=8, hidden=160, activation="silu"),
     "relu": NetworkSettings(unet_width=8, hidden=32, activation="relu"),
     "sines": NetworkSettings(unet_width=8, hidden=64, uv_frequencies=4),
     "odd": NetworkSettings(unet_width=8, hidden=64, features=20, colors=True),
@@ -151,6 +153,18 @@ def error_with_large_features(folded: FoldedNetwork, precision: str, value: floa
     )
 
 
+@pytest.mark.parametrize("activation", EVEN)
+def test_pieces_are_nearer_than_bfloat16_rounds(activation):
+    x = torch.cat([torch.linspace(-LAST, LAST, 100_001), torch.linspace(-0.01, 0.01, 1001)])
+    t = x.abs()
+    coefficients = table(activation)[:, (t / WIDTH).round().long()]
+    ours = x.clamp_min(0) + sum(torch.from_numpy(c) * t**k for k, c in enumerate(coefficients))
+    exact = ACTIVATIONS[activation](x.double())
+    error = (ours - exact).abs()
+    assert error.max() < 1e-4
+    assert error.square().mean().sqrt() < 0.05 * (exact.bfloat16() - exact).square().mean().sqrt()
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_what_is_no_number_stays_none(activation, lanes):
     folded = fold(random_network(NetworkSettings(unet_width=8, hidden=64, activation=activation)))
@@ -172,6 +186,7 @@ def test_weights_are_laid_out_as_the_tiles_read_them():
 
 CODES = [
     *(TileChain(64, 32, 128, name, 3, split) for name in ACTIVATIONS for split in (False, True)),
+    TileChain(64, 32, 64, "softplus", 3, False),
     *(VectorChain(64, 4, 192, name, 3, lanes, 6, 32, lanes == 8) for name in ACTIVATIONS for lanes in (16, 8)),
 ]
 
@@ -183,14 +198,10 @@ def test_the_code_compiles_everywhere(chain):
 
     module = llvm.parse_assembly((amx_code if isinstance(chain, TileChain) else vector_code).module(chain))
     module.verify()
-    assert {f.name for f in module.functions if not f.is_declaration} == {
-        "first",
-        "hidden",
-        "fifth",
-        "output",
-        "chain1",
-        "chain2",
-    }
+    layers = {"first", "hidden", "fifth", "output"}
+    if isinstance(chain, TileChain):
+        layers |= {"ending"} | ({"hidden_following", "fifth_following"} if chain.hidden >= amx_code.FLOWING else set())
+    assert {f.name for f in module.functions if not f.is_declaration} == {*layers, "chain1", "chain2"}
 
 
 def test_without_units_the_layers_do_it(monkeypatch):
