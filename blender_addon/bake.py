@@ -15,7 +15,7 @@ import bpy
 import numpy as np
 from bpy.types import Object, Scene
 
-from . import bake_formats, baked_normals, clothes, frame_files, garments, live, pc2, scene_export
+from . import bake_formats, baked_normals, clothes, frame_files, garments, live, meshes, pc2, scene_export
 from .ahead import ahead
 from .messages import AddonError
 from .sampling import BATCH, Sampling
@@ -92,7 +92,11 @@ def size(worn: Sequence[Object], settings: BakeSettings) -> int:
     count = settings.sampling.count
     if settings.format in bake_formats.EXPORTED:
         count = max((count - 1) * settings.step + 1, 0)  # with the frames that a step leaves out
-    return sum(bake_formats.size(settings.format, obj.data, count) for obj in worn)
+    return sum(_size(settings.format, obj, count) for obj in worn)
+
+
+def _size(key: str, obj: Object, samples: int) -> int:
+    return bake_formats.size(key, obj.data, samples, normals_use(obj) is not None)
 
 
 def megabytes(size: int) -> str:
@@ -136,8 +140,31 @@ def is_changing(obj: Object) -> bool:
     return obj.scale_clothing.surface in garments.CHANGING
 
 
+def why_no_cache(obj: Object) -> str:
+    """Why clothes cannot be baked to one file, and what to do; empty where they can."""
+    if is_changing(obj):
+        return (
+            "has other faces in each frame and cannot be baked to one file; choose PLY or OBJ files, or another surface"
+        )
+    if clothes.shown_normals(obj) == "DECODED" and not meshes.FREE_NORMALS:
+        return (
+            "shows decoded normals, and only Blender 4.5 and later play those from one file; "
+            "choose PLY or OBJ files, or the normals of the faces"
+        )
+    return ""
+
+
+def normals_use(obj: Object) -> baked_normals.Use | None:
+    """How clothes play the normals that are baked beside their positions; None where those of their faces will do."""
+    if not len(obj.data.polygons):
+        return baked_normals.POINTS
+    return baked_normals.SURFACE if clothes.shown_normals(obj) == "DECODED" else None
+
+
 def _is_there(obj: Object, settings: BakeSettings) -> bool:
-    return all(path.exists() for path in results(bake_path(obj, settings), settings))
+    path = bake_path(obj, settings)
+    beside = [baked_normals.path_beside(path)] if settings.format == "PC2" and normals_use(obj) else []
+    return all(each.exists() for each in [*results(path, settings), *beside])
 
 
 def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
@@ -146,11 +173,8 @@ def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
     if not worn:
         raise AddonError("There are no clothes to bake; generate some first.")
     for obj in worn:
-        if is_changing(obj) and not bake_formats.BY_KEY[settings.format].is_sequence:
-            raise AddonError(
-                f"'{obj.name}' has other faces in each frame and cannot be baked to one file; "
-                "choose PLY or OBJ files, or another surface."
-            )
+        if why_no_cache(obj) and not bake_formats.BY_KEY[settings.format].is_sequence:
+            raise AddonError(f"'{obj.name}' {why_no_cache(obj)}.")
     if settings.last < settings.first:
         raise AddonError(f"The last frame ({settings.last}) is before the first ({settings.first}); change the range.")
     paths = [bake_path(obj, settings) for obj in worn]
@@ -170,7 +194,7 @@ def _needed(worn: Sequence[Object], paths: list[Path], settings: BakeSettings) -
     """Bytes that are to be written; what an earlier bake has left counts as there."""
     whole = size(worn, settings)
     if settings.format in bake_formats.EXPORTED:
-        whole += sum(bake_formats.size("PC2", obj.data, settings.sampling.count) for obj in worn)
+        whole += sum(_size("PC2", obj, settings.sampling.count) for obj in worn)
     there = [*(part for path in paths for part in _leftovers(path))]
     if bake_formats.BY_KEY[settings.format].is_sequence or settings.keep:
         there += [each for path in paths for each in results(path, settings) if each.exists()]
@@ -208,7 +232,8 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, pa
     header = pc2.Header(len(take.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
     part = _part_path(take, path, settings)
     parts = [part]
-    if settings.format == "PC2" and not len(take.obj.data.polygons):
+    use = normals_use(take.obj)
+    if use == baked_normals.SURFACE or (use == baked_normals.POINTS and settings.format == "PC2"):
         parts.append(part.with_name(f"{part.name}_normals"))
     done = sampling.whole(min(_frames_there(each, header) for each in parts))
     with contextlib.ExitStack() as stack:
@@ -221,6 +246,7 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, pa
             _check_room(path.parent)
             if settings.format != "PC2":
                 points = np.stack([take.to_world(each, sample) for each, sample in zip(points, samples, strict=True)])
+                normals = np.stack([take.turn_to_world(*each) for each in zip(normals, samples, strict=True)])
             for file, values in zip(files, (points, normals), strict=False):
                 pc2.write_frames(file, values)
             done = samples.stop
@@ -233,13 +259,15 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, pa
         beside.unlink(missing_ok=True)
         try:
             with live.suspended():
-                scene_export.export(scene, take.obj, part, sampling, beside)
+                scene_export.export(scene, take.obj, part, next(iter(parts[1:]), None), sampling, beside)
         except RuntimeError as error:
             beside.unlink(missing_ok=True)
             raise AddonError(f"Blender could not write {path.name}: {str(error).strip()}") from error
         part = beside
-    for normals_part in parts[1:]:
-        os.replace(normals_part, baked_normals.path_beside(path))
+    elif len(parts) > 1:
+        os.replace(parts[1], baked_normals.path_beside(path))
+    else:  # of another bake
+        baked_normals.path_beside(path).unlink(missing_ok=True)
     os.replace(part, path)
     _drop_leftovers(path)
 
@@ -368,8 +396,9 @@ def play_cache(obj: Object, path: Path, sampling: Sampling) -> None:
     pc2.play(modifier, _shown(path), *times)
     modifier.show_expanded = False
     baked_normals.clear(obj)
-    if not len(obj.data.polygons):
-        normals = baked_normals.play(obj, _shown(baked_normals.path_beside(path)), *times)
+    use = normals_use(obj)
+    if use is not None:
+        normals = baked_normals.play(obj, _shown(baked_normals.path_beside(path)), *times, use)
         obj.modifiers.move(obj.modifiers.find(normals.name), 0)
     obj.modifiers.move(obj.modifiers.find(modifier.name), 0)
     live.watch()

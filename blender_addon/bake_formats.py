@@ -49,14 +49,14 @@ def require(key: str) -> Format:
     return BY_KEY[key]
 
 
-def size(key: str, mesh: bpy.types.Mesh, samples: int) -> int:
-    """Bytes on disk: exact for PC2, about right for the others."""
+def size(key: str, mesh: bpy.types.Mesh, samples: int, with_normals: bool) -> int:
+    """Bytes on disk: exact for PC2, about right for the others. with_normals: other ones than those of faces."""
     vertices, triangles = len(mesh.vertices), len(mesh.polygons)
     positions = 12 * vertices
     topology = triangles * (12 + 4 + 24)  # corners, counts and UVs
     return {
-        "PC2": (pc2.HEADER.size + samples * positions) * (1 if triangles else 2),  # points: their normals as well
-        "ABC": samples * positions + topology,
+        "PC2": (pc2.HEADER.size + samples * positions) * (1 + with_normals),
+        "ABC": samples * (positions + 36 * triangles * with_normals) + topology,
         "USD": samples * (positions + 36 * triangles) + topology,  # a normal for each corner
         "PLY": samples * (300 + 28 * vertices + 13 * triangles),
         "OBJ": samples * (62 * vertices + 80 * triangles),

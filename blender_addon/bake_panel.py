@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bpy.types import Context, Panel, UILayout
+from bpy.types import Context, Object, Panel, UILayout
 
 from . import bake, bake_formats, bake_operators, clothes
-from .panel import WornPanel
+from .panel import WornPanel, draw_sentence
 
 
 class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
@@ -18,7 +18,8 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         running = bake_operators.running()
         column = layout.column()
         column.enabled = running is None
-        draw_format(column, chosen)
+        worn = bake_operators.chosen_clothes(context, chosen.bake_everyone)
+        draw_format(column, context, chosen, worn)
         column.prop(chosen, "bake_folder")
         numbers = column.column(align=True)
         numbers.prop(chosen, "bake_step")
@@ -26,7 +27,6 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         if len(clothes.all_clothes()) > 1:
             column.prop(chosen, "bake_everyone")
         settings = bake_operators.panel_settings(context)
-        worn = bake_operators.chosen_clothes(context, chosen.bake_everyone)
         size = bake.megabytes(bake.size(worn, settings))
         column.label(text=f"Frames {settings.first}–{settings.last}, {size}", icon="TIME")
         if running is not None:
@@ -42,13 +42,17 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
             row.operator("scale_clothing.clear_bake", text="Clear")
 
 
-def draw_format(layout: UILayout, chosen) -> None:
-    """What to bake to, and why this Blender cannot, where it cannot."""
+def draw_format(layout: UILayout, context: Context, chosen, worn: list[Object]) -> None:
+    """What to bake to, and why this Blender or these clothes cannot, where they cannot."""
     layout.prop(chosen, "bake_format")
     if bake_formats.why_missing(chosen.bake_format):
         row = layout.row()
         row.alert = True
         row.label(text=f"No {bake_formats.BY_KEY[chosen.bake_format].title} in this Blender", icon="ERROR")
+    elif not bake_formats.BY_KEY[chosen.bake_format].is_sequence:
+        for obj in worn:
+            if bake.why_no_cache(obj):
+                draw_sentence(layout, context, f"'{obj.name}' {bake.why_no_cache(obj)}", "ERROR")
 
 
 CLASSES = (SCALE_CLOTHING_PT_bake,)

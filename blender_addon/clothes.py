@@ -24,6 +24,7 @@ class Decoded:
     normals: np.ndarray  # [M, 3]
     topology: dict[str, np.ndarray] | None = None  # triangles [T, 3], patch [M]: where each frame has its own
     colors: np.ndarray | None = None  # [M, 3] in 0..1, sRGB
+    are_shown: bool = False  # whether a surface with faces is to be shaded with these normals
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Request:
     surface: str
     part: str
     push_out: bool
+    normals: str
     frame: rig.RigFrame
 
     def decode(self, launch: backend.Launch | None = None) -> Decoded:
@@ -51,10 +53,12 @@ class Request:
             points, normals = topology["points"], topology["normals"]
         else:
             surface = garments.WIRE_NAMES[self.surface]
+            options["normals"] = garments.WIRE_NAMES[self.normals]
             (points,), (normals,) = backend.get(launch).decode(*pose, surface=surface, **options)
             if self.entry.has_colors:
                 (colors,) = backend.get(launch).decode_colors(*pose[:2], surface, options["part"])
-        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, colors)
+        in_armature = self.frame.to_armature(points), self.frame.turn_to_armature(normals)
+        return Decoded(*in_armature, topology, colors, self.normals == "DECODED")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Options:
 
     push_out: bool = True
     fit_to_rig: bool = True
+    normals: str = "FACES"  # where the surface leaves the choice
 
 
 def all_clothes() -> list[Object]:
@@ -191,7 +196,12 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> No
         meshes.set_material_indices(mesh, meshes.pieces(topology["triangles"], len(patch)))
     meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", decoded.normals)
     _color(mesh, decoded)
+    _place(mesh, decoded)
     mesh.color_attributes.active_color = mesh.color_attributes[materials.PATCH_COLOR]
+
+
+def _place(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
+    meshes.set_positions(mesh, decoded.points, decoded.normals if decoded.are_shown else None)
 
 
 def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
@@ -203,7 +213,14 @@ def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
 
 
 def options_of(obj: Object) -> Options:
-    return Options(obj.scale_clothing.push_out, obj.scale_clothing.fit_to_rig)
+    settings = obj.scale_clothing
+    return Options(settings.push_out, settings.fit_to_rig, settings.normals)
+
+
+def shown_normals(obj: Object) -> str:
+    """What clothes are shaded with: the model's normals or those of the faces."""
+    settings = obj.scale_clothing
+    return settings.normals if garments.has_choice_of_normals(settings.surface) else "FACES"
 
 
 def request(
@@ -219,7 +236,8 @@ def request(
     fitted = fitting.body_for(target, found, backend.body_of(entry), options.fit_to_rig)
     frame = fitted.frame(rig.rest_frame(target, found))
     translation = fitted.translation(pose)
-    return Request(entry, pose.rotations, translation, fitted.shape, surface, part, options.push_out, frame)
+    normals = options.normals if garments.has_choice_of_normals(surface) else "FACES"
+    return Request(entry, pose.rotations, translation, fitted.shape, surface, part, options.push_out, normals, frame)
 
 
 def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
@@ -246,7 +264,7 @@ def put(obj: Object, decoded: Decoded) -> None:
         normal.data.foreach_set("vector", decoded.normals.ravel())
     if decoded.colors is not None:
         _color(obj.data, decoded)
-    meshes.set_positions(obj.data, decoded.points)
+    _place(obj.data, decoded)
 
 
 def follow(obj: Object, depsgraph: Depsgraph) -> None:

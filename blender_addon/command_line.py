@@ -27,6 +27,7 @@ from .messages import AddonError
 COMMAND = "scale_clothing"  # Blender wants an identifier
 FAILED, USAGE, SCENE, BACKEND, DISK = 1, 2, 3, 4, 5
 RANGE = re.compile(r"(-?\d+)(?:(?:-|\.\.)(-?\d+))?")
+NORMAL_NAMES = {garments.WIRE_NAMES[name]: name for name, *_ in garments.NORMALS}
 SURFACE_NAMES = {name.replace("_", "-").lower(): name for name, *_ in garments.SURFACES}
 
 _handle = None
@@ -54,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     dressing = argparse.ArgumentParser(add_help=False)
     dressing.add_argument("--garment", help="name or file of a garment to put on. Without it: what the rigs wear")
     dressing.add_argument("--surface", choices=SURFACE_NAMES, help="what the clothes are made of")
+    dressing.add_argument("--normals", choices=NORMAL_NAMES, help="what surfaces with faces are shaded with. "
+                          "Without it: as the clothes are")  # fmt: skip
     dressing.add_argument("--frames", type=frame_ranges, help="1-250, or 1-50,60,70-80. Without it: the scene's")
     dressing.add_argument("--out", type=Path, help="folder of the results")
     dressing.add_argument("--overwrite", action="store_true", help="make also what is there already")
@@ -140,6 +143,8 @@ def dressed(options: argparse.Namespace) -> list[Object]:
         if not present and options.garment is None:
             raise AddonError(f"'{target.name}' has no clothes; name a garment with --garment.")
         worn += [wear(target, present[0] if present else None, options)]
+        if options.normals:
+            shade(worn[-1], NORMAL_NAMES[options.normals])
     return worn
 
 
@@ -154,6 +159,16 @@ def wear(target: Object, present: Object | None, options: argparse.Namespace) ->
         return present
     say(f"dressing '{target.name}' in '{key}'")
     return clothes.dress(bpy.context, target, key, surface, chosen.part)
+
+
+def shade(obj: Object, normals: str) -> None:
+    """Have clothes show these normals; a bake with others goes."""
+    settings = obj.scale_clothing
+    if not garments.has_choice_of_normals(settings.surface):
+        say(f"note: '{obj.name}' is {settings.surface.lower()}, which leaves no choice of normals")
+    elif settings.normals != normals:
+        clothes.clear_bake(obj)
+        settings.normals = normals
 
 
 def run_bake(options: argparse.Namespace, interruption: Interruption) -> None:
@@ -203,7 +218,7 @@ def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
         say(f"skipped {len(frames) - len(missing)} frames that are in {folder}")
     if not missing:
         return
-    worn = [obj for obj in dressed(options) if not clothes.is_baked(obj) and not bake.is_changing(obj)]
+    worn = [obj for obj in dressed(options) if not clothes.is_baked(obj) and not bake.why_no_cache(obj)]
     scraps = Path(tempfile.mkdtemp(prefix="scale-render-"))
     with batch_render.played(scene, worn, missing, scraps) as baking:
         follow(baking, interruption)
@@ -218,7 +233,6 @@ def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
 def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
     scene = bpy.context.scene
     rigs = chosen_rigs(options.rig, bare=True)
-    samples = max(scene.frame_end - scene.frame_start + 1, 0)
     print(
         json.dumps(
             {
@@ -234,7 +248,7 @@ def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
                     {
                         "name": target.name,
                         "family": rig.recognise(target).family,
-                        "clothes": [clothes_info(obj, samples) for obj in clothes.clothes_of(target)],
+                        "clothes": [clothes_info(obj, scene) for obj in clothes.clothes_of(target)],
                     }
                     for target in rigs
                 ],
@@ -245,7 +259,7 @@ def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
     )  # fmt: skip
 
 
-def clothes_info(obj: Object, samples: int) -> dict:
+def clothes_info(obj: Object, scene: bpy.types.Scene) -> dict:
     settings = obj.scale_clothing
     return {
         "name": obj.name,
@@ -253,9 +267,15 @@ def clothes_info(obj: Object, samples: int) -> dict:
         "usable": garments.entry(settings.garment).problem or "yes",
         "surface": settings.surface.lower(),
         "part": settings.part.lower(),
+        "normals": garments.WIRE_NAMES["DECODED" if settings.surface == "POINTS" else clothes.shown_normals(obj)],
         "vertices": len(obj.data.vertices),
         "baked": clothes.is_baked(obj),
-        "bytes": {each.key.lower(): bake_formats.size(each.key, obj.data, samples) for each in bake_formats.FORMATS},
+        "bytes": {
+            each.key.lower(): bake.size(
+                [obj], bake.BakeSettings("", scene.frame_start, scene.frame_end, format=each.key)
+            )
+            for each in bake_formats.FORMATS
+        },
     }
 
 

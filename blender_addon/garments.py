@@ -30,6 +30,10 @@ SURFACES = (
     ("POISSON", "Poisson", "A surface laid through the points of each frame anew: slow, for stills", "MESH_DATA", 6),
 )
 CHANGING = ("POISSON",)  # surfaces whose faces are others in each frame
+NORMALS = (
+    ("FACES", "Of the Faces", "Shade the surface smoothly by its faces", "NORMALS_FACE", 0),
+    ("DECODED", "Decoded", "Shade the surface with the normals that the model gives", "NORMALS_VERTEX", 1),
+)
 PARTS = (
     ("CLOTHES", "Clothes", "Only the cloth, to be worn by your character", "MOD_CLOTH", 0),
     ("WHOLE_BODY", "Whole Body", "The clothed body as one surface, skin included", "OUTLINER_OB_ARMATURE", 1),
@@ -37,7 +41,13 @@ PARTS = (
 WIRE_NAMES = {
     "MESH": "mesh", "MESH_X4": "mesh-x4", "MESH_X16": "mesh-x16", "TRACKED": "tracked", "POINTS": "points",
     "PATCHES": "patches", "POISSON": "poisson", "CLOTHES": "clothes", "WHOLE_BODY": "whole body",
+    "FACES": "faces", "DECODED": "decoded",
 }  # fmt: skip
+
+
+def has_choice_of_normals(surface: str) -> bool:
+    """Points have those that the model gives alone. Faces that change have vertices that it knows nothing of."""
+    return surface != "POINTS" and surface not in CHANGING
 
 
 @dataclass(frozen=True)

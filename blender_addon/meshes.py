@@ -8,6 +8,10 @@ from bpy.types import Mesh, ShapeKey
 from mathutils import Matrix
 
 MOST_PIECES = 8  # of a garment; a surface in more, as one of patches, is not told apart
+CUSTOM_NORMAL = "custom_normal"
+# from then on normals may be an attribute of the vertices, which nodes can write as well; before, each corner has its
+# own, relative to the faces round it
+FREE_NORMALS = bpy.app.version >= (4, 5, 0)
 
 
 def make_mesh(name: str, points: np.ndarray, triangles: np.ndarray) -> Mesh:
@@ -32,15 +36,34 @@ def fill_mesh(mesh: Mesh, points: np.ndarray, triangles: np.ndarray) -> None:
     mesh.update(calc_edges=True)
 
 
-def set_positions(mesh: Mesh, points: np.ndarray) -> None:  # [V, 3] float32, contiguous
+def set_positions(
+    mesh: Mesh,
+    points: np.ndarray,  # [V, 3] float32, contiguous
+    normals: np.ndarray | None = None,  # [V, 3] unit: to be shaded with; None: those of the faces
+) -> None:
     """Move all vertices.
 
     Writing the attribute is a hundred times faster than `vertices`, but leaves the normals and the bounding box of
     the old positions in their caches; an identity transform drops those.
     """
+    if FREE_NORMALS and normals is not None:
+        set_attribute(mesh, CUSTOM_NORMAL, "FLOAT_VECTOR", normals)
+    elif normals is None:
+        drop_normals(mesh)
     mesh.attributes["position"].data.foreach_set("vector", points.ravel())
     mesh.transform(Matrix.Identity(4))
     mesh.update_tag()
+    if normals is not None and not FREE_NORMALS:
+        mesh.normals_split_custom_set_from_vertices(normals)
+
+
+def drop_normals(mesh: Mesh) -> None:
+    """Shade a mesh with the normals of its faces again."""
+    if CUSTOM_NORMAL in mesh.attributes:
+        mesh.attributes.remove(mesh.attributes[CUSTOM_NORMAL])
+        mesh.update_tag()
+    elif mesh.has_custom_normals:  # before Blender 4.5, where zeros stand for those of the faces
+        mesh.normals_split_custom_set_from_vertices(np.zeros((len(mesh.vertices), 3), np.float32))
 
 
 def get_positions(mesh: Mesh) -> np.ndarray:  # [V, 3] float32

@@ -266,10 +266,19 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
                 if piece.is_apart:
                     layout.prop(piece, "fabric")
                     layout.prop(piece, "color")
+        self.draw_normals(layout, context, settings)
         if settings.surface == "POINTS":
             layout.prop(settings, "radius")
         else:
             self.draw_thickness(layout, context)
+
+    def draw_normals(self, layout: UILayout, context: Context, settings) -> None:
+        if settings.surface in garments.CHANGING:
+            draw_sentence(layout, context, "Normals of the faces: these change from frame to frame", "INFO")
+        elif garments.has_choice_of_normals(settings.surface):
+            row = layout.row()
+            row.enabled = not clothes.is_baked(settings.id_data)
+            row.prop(settings, "normals")
 
     def draw_thickness(self, layout: UILayout, context: Context) -> None:
         modifier = thickness.modifier_of(clothes.in_context(context))

@@ -15,7 +15,7 @@ from bpy.props import (
 )
 from bpy.types import Context, Object, PropertyGroup
 
-from . import bake_formats, fabrics, garments, looks, materials, motion, previews, rig, surfaces
+from . import bake_formats, fabrics, garments, looks, materials, meshes, motion, previews, rig, surfaces
 
 # Blender keeps no reference to the strings of a computed enum: somebody must
 _garment_items: list[tuple] = []
@@ -136,6 +136,12 @@ def _live_changed(self: ClothesSettings, context: Context) -> None:
     live.toggled(self.id_data, context)
 
 
+def _normals_changed(self: ClothesSettings, context: Context) -> None:
+    if self.normals == "FACES":  # those of the clothes' last pose would stay where they are not live
+        meshes.drop_normals(self.id_data.data)
+    _live_changed(self, context)
+
+
 def _fit_changed(self: ClothesSettings, context: Context) -> None:
     from . import live, skin_mask
 
@@ -212,6 +218,13 @@ class ClothesSettings(ClothSettings, PropertyGroup):
         "body that the garment was trained on. Shape keys of that body (Shape000 and so on) come first",
         default=True,
         update=_fit_changed,
+    )
+    normals: EnumProperty(
+        name="Normals",
+        description="What a surface with faces is shaded with. Points always have the normals that the model gives",
+        items=garments.NORMALS,
+        default="FACES",
+        update=_normals_changed,
     )
     hide_skin: BoolProperty(
         name="Hide Covered Skin",

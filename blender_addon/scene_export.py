@@ -7,12 +7,13 @@ from pathlib import Path
 import bpy
 from bpy.types import Object, Scene
 
-from . import pc2
+from . import baked_normals, meshes, pc2
 from .sampling import Sampling
 
 
-def export(scene: Scene, obj: Object, cache: Path, sampling: Sampling, path: Path) -> None:
-    """Write clothes whose points, in world space, are in a cache. The suffix tells the format: .abc or .usdc.
+def export(scene: Scene, obj: Object, cache: Path, normals: Path | None, sampling: Sampling, path: Path) -> None:
+    """Write clothes whose points, in world space, are in a cache, and normals other than those of the faces in another.
+    The suffix tells the format: .abc or .usdc.
 
     They are exported alone, from a scene of their own that is gone again afterwards: neither what else is in the
     user's scene nor its selection matters. Subframes become whole frames there, at a higher frame rate, so that the
@@ -30,17 +31,22 @@ def export(scene: Scene, obj: Object, cache: Path, sampling: Sampling, path: Pat
         stage.frame_end = int(sampling.time(sampling.count - 1) * sampling.per_frame)
         if "normal" in mesh.attributes:  # of the frame in which they were generated
             mesh.attributes.remove(mesh.attributes["normal"])
+        meshes.drop_normals(mesh)
         modifier = copy.modifiers.new("Cache", "MESH_CACHE")
-        pc2.play(modifier, cache, sampling.first / sampling.interval, 1.0 / sampling.step)
+        times = sampling.first / sampling.interval, 1.0 / sampling.step
+        pc2.play(modifier, cache, *times)
+        if normals is not None:
+            baked_normals.play(copy, str(normals), *times, baked_normals.EXPORT)
         with bpy.context.temp_override(scene=stage, view_layer=stage.view_layers[0]):
-            _write(stage, path)
+            _write(stage, path, normals is not None)
     finally:
+        baked_normals.clear(copy)
         bpy.data.objects.remove(copy)
         bpy.data.meshes.remove(mesh)
         bpy.data.scenes.remove(stage)
 
 
-def _write(stage: Scene, path: Path) -> None:
+def _write(stage: Scene, path: Path, with_normals: bool) -> None:
     if path.suffix == ".abc":
         done = bpy.ops.wm.alembic_export(
             filepath=str(path),
@@ -48,7 +54,7 @@ def _write(stage: Scene, path: Path) -> None:
             end=stage.frame_end,
             flatten=True,
             uvs=True,
-            normals=False,  # other programs make smooth ones; in the file they would be six times the points
+            normals=with_normals,  # those of faces other programs make; in the file they are six times the points
             as_background_job=False,
         )
     else:

@@ -59,7 +59,8 @@ class Take:
         info = backend.get().info
         hasher = hashlib.sha256()
         parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
-                 settings.push_out, self.frame.unit, *(info.get(name) for name in COMPUTED_BY))  # fmt: skip
+                 settings.push_out, clothes.shown_normals(self.obj), self.frame.unit,
+                 *(info.get(name) for name in COMPUTED_BY))  # fmt: skip
         hasher.update(repr(parts).encode())
         for array in (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation):
             hasher.update(np.ascontiguousarray(array).tobytes())
@@ -78,6 +79,7 @@ class Take:
             part=garments.WIRE_NAMES[settings.part],
             push_out=settings.push_out,
             batch=BATCH,
+            normals=garments.WIRE_NAMES[clothes.shown_normals(self.obj)],
         )
         return self._in_armature(stream, len(self.obj.data.vertices), self.obj.name)
 

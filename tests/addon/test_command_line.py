@@ -235,6 +235,24 @@ def test_another_garment_can_be_put_on(farm, tmp_path):
     assert "note:" not in told
 
 
+def test_normals_can_be_chosen(farm, tmp_path):
+    code, told = farm.run("bake", "--normals", "decoded", "--frames", "3-4", "--out", tmp_path / "out",
+                          "--save", tmp_path / "baked.blend")  # fmt: skip
+    assert code == 0, told
+    assert len(list((tmp_path / "out").glob("*.normals.pc2"))) == 1
+    baked = Farm(tmp_path)
+    baked.scene = tmp_path / "baked.blend"
+    info = json.loads((told := baked.run("info")[1])[told.index("{") : told.rindex("}") + 1])
+    assert info["rigs"][0]["clothes"][0]["normals"] == "decoded"
+    pictures = []
+    for normals in ("decoded", "faces"):  # the first as they are baked, the second in place of those
+        code, told = baked.run("render", "--normals", normals, "--frames", "3", "--out", tmp_path / normals)
+        assert code == 0 and ("baked in" in told) == (normals == "faces"), told
+        with Image.open(tmp_path / normals / "0003.png") as picture:
+            pictures.append(np.asarray(picture.convert("RGB"), int))
+    assert np.abs(pictures[0] - pictures[1]).max() > 10
+
+
 def test_faces_that_change_are_rendered_without_a_cache(farm, tmp_path):
     worn = ("--garment", "dress-body", "--surface", "poisson", "--frames", "9")
     code, told = farm.run("render", *worn, "--out", tmp_path / "pictures", "--engine", "workbench")
