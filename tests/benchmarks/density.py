@@ -1,6 +1,7 @@
 """What denser meshes of a garment gain: a quarter of the rest mesh's triangles, as many, four times, sixteen times, all
 decoded by the same network, against a smooth surface through the simulated vertices. Places correspond, so nothing
-is searched. Beside each the truth itself at that density: what its flat triangles alone lose.
+is searched. Beside each the truth itself at that density: what its flat triangles alone lose. And "smoothed": no more
+points decoded, but a smooth surface laid through those that are, with sixteen times the triangles.
 
 Columns: millimetres at the vertices of the sixteenfold mesh; degrees between the shaded normals there, and between the
 flat triangles'; then how far triangles that meet turn (mean, degrees) along seams and elsewhere."""
@@ -8,7 +9,7 @@ flat triangles'; then how far triangles that meet turn (mean, degrees) along sea
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from scale_backend.engine import Decoder
 from scale_backend.garment import Garment, load_garment
 from scale_backend.gathering import gather_sum
 from scale_backend.motion import matrices_from_axis_angle
-from scale_backend.surfaces.butterfly import butterfly
+from scale_backend.surfaces.butterfly import Stencils, butterfly
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
 from tests.benchmarks.report import show_columns
@@ -58,17 +59,21 @@ class Density:
     places: Tensor  # [V] its vertices among the finest mesh's
     corners: Tensor  # [M, 3] its vertices, and shares of them, at each place of the finest mesh
     weights: Tensor  # [M, 3]
+    smooth: Stencils | None = None  # of a smooth surface through its vertices
+    smoothed: Density | None = None  # that surface; both None where the mesh is finer than the simulation's
 
 
 def densities(garment: Garment) -> dict[str, Density]:
     carrier = garment.carrier
     meshes = [subdivide(carrier.triangles, rounds).triangles for rounds in range(ROUNDS + 1)]
+    finest = int(meshes[-1].max()) + 1
     found = {}
     for number, triangles in enumerate(meshes):
-        finest = subdivide(triangles, ROUNDS - number)
-        triangle, weights = finest.homes(int(meshes[-1].max()) + 1)
+        triangle, weights = subdivide(triangles, ROUNDS - number).homes(finest)
         count = int(triangles.max()) + 1
         found[NAMES[number + 1]] = Density(triangles, torch.arange(count), triangles[triangle], weights)
+    smooth = butterfly(carrier.triangles, len(carrier.template), ROUNDS)
+    found["mesh"] = replace(found["mesh"], smooth=smooth, smoothed=found["mesh-x16"])
     return {NAMES[0]: quarter(carrier.template, carrier.triangles)} | found
 
 
@@ -88,9 +93,17 @@ def quarter(template: Tensor, triangles: Tensor) -> Density:
     distance, places = cKDTree(template.numpy()).query(vertices)
     assert distance.max() < 1e-6
     smooth = butterfly(triangles, len(template), ROUNDS)
-    finest = gather_sum(template[None], smooth.index, smooth.weights)[0]
-    _, triangle, weights = Surface(vertices, faces).closest(finest.numpy())
-    return Density(*(torch.from_numpy(x) for x in (faces, places, faces[triangle], weights.astype(np.float32))))
+    finest = gather_sum(template[None], smooth.index, smooth.weights)[0].numpy()
+
+    def through(vertices: np.ndarray, faces: np.ndarray) -> Density:
+        _, triangle, weights = Surface(vertices, faces).closest(finest)
+        return Density(*(torch.from_numpy(x) for x in (faces, places, faces[triangle], weights.astype(np.float32))))
+
+    fine = subdivide(torch.from_numpy(faces), ROUNDS)
+    origin, weights = (x.numpy() for x in fine.homes(int(fine.triangles.max()) + 1))
+    flat = np.einsum("mkc,mk->mc", vertices[faces[origin]], weights)
+    stencils = butterfly(torch.from_numpy(faces), len(vertices), ROUNDS)
+    return replace(through(vertices, faces), smooth=stencils, smoothed=through(flat, fine.triangles.numpy()))
 
 
 def frames_of(garment: Garment, count: int) -> tuple[RawGarment, Tensor, Tensor]:  # raw, truth [F, V, 3], rotations
@@ -121,10 +134,13 @@ def measure(name: str, settings: Settings) -> list[dict]:
     rows = []
     for kind, density in table.items():
         coarse = decoded[kind] if kind in decoded else decoded["mesh"][:, density.places]
-        for source, points in (("decoded", coarse), ("truth", finest[:, density.places])):
-            normals = vertex_normals(points, vertex_rings(density.triangles, points.shape[1]))
-            shown = gather_sum(points, density.corners, density.weights)
-            shaded = torch.nn.functional.normalize(gather_sum(normals, density.corners, density.weights), dim=-1)
+        shown_as = {"decoded": (coarse, density), "truth": (finest[:, density.places], density)}
+        if density.smooth is not None:
+            shown_as["smoothed"] = gather_sum(coarse, density.smooth.index, density.smooth.weights), density.smoothed
+        for source, (points, mesh) in shown_as.items():
+            normals = vertex_normals(points, vertex_rings(mesh.triangles, points.shape[1]))
+            shown = gather_sum(points, mesh.corners, mesh.weights)
+            shaded = torch.nn.functional.normalize(gather_sum(normals, mesh.corners, mesh.weights), dim=-1)
             distance, shade = (shown - finest).norm(dim=-1), degrees(shaded, true_normals)
             flat = degrees(face_normals(shown, faces), true_faces)
             row = {"garment": garment.name, "density": kind, "of": source, "vertices": points.shape[1]}
@@ -133,14 +149,14 @@ def measure(name: str, settings: Settings) -> list[dict]:
                 row |= {f"{part} mm": 1e3 * float(distance[:, chosen].mean()),
                         f"{part} shaded": float(shade[:, chosen].mean()),
                         f"{part} flat": float(flat[:, of_faces].mean())}  # fmt: skip
-            if kind == NAMES[-1]:
+            if mesh is table[NAMES[-1]]:
                 row |= {f"turn {name}": value for name, value in turns(points, seam).items()}
             rows.append(row)
             if settings.meshes is not None:
                 settings.meshes.mkdir(parents=True, exist_ok=True)
                 middle = points[len(points) // 2].numpy()
                 path = settings.meshes / f"{Path(name).stem}-{source}-{kind.replace(' ', '-')}.npz"
-                np.savez(path, points=middle, triangles=density.triangles.numpy())
+                np.savez(path, points=middle, triangles=mesh.triangles.numpy())
     return rows
 
 
