@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class Frame:
     points: np.ndarray  # [V, 3]
     normals: np.ndarray  # [V, 3]
     triangles: np.ndarray  # [T, 3]
+    decoded: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # [V, 3] the network's, beside the faces'
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Tally:
     from_truth: list[np.ndarray] = field(default_factory=list)
     outside_skirt: list[np.ndarray] = field(default_factory=list)  # of from_truth
     angle: list[np.ndarray] = field(default_factory=list)
+    decoded_angle: list[np.ndarray] = field(default_factory=list)
     border: list[float] = field(default_factory=list)
     crossing: list[float] = field(default_factory=list)  # share of the triangles
     vertices: list[int] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Tally:
             "from 95%": np.percentile(from_truth, 95) * 1e3,
             "largest gap mm": np.concatenate(self.outside_skirt).max() * 1e3,
             "normals deg": np.concatenate(self.angle).mean(),
+            "decoded deg": np.concatenate(self.decoded_angle).mean() if self.decoded_angle else None,
             ">10 mm %": 100 * (to_truth > FAR).mean(),
             "missing %": 100 * (from_truth > FAR).mean(),
             "border m": statistics.mean(self.border),
@@ -123,6 +126,9 @@ def measure(name: str, settings: Settings) -> Iterator[dict]:
         if kind not in garment.metadata()["surfaces"]:
             continue
         frames, milliseconds = decode(decoder, kind, rotations, translation)
+        if len(frames[0].triangles) and kind != "poisson":
+            decoded = decoder.decode(rotations, translation, surface=kind, normals="decoded")[1].numpy()
+            frames = [replace(frame, decoded=normals) for frame, normals in zip(frames, decoded, strict=True)]
         tally = Tally()
         for frame, vertices in zip(frames, truth.vertices, strict=True):
             add_distances(tally, frame, vertices, raw.triangles, samples, skirt)
@@ -162,19 +168,21 @@ def add_distances(tally: Tally, frame: Frame, truth: np.ndarray, faces: np.ndarr
 
     if len(frame.triangles):
         chosen = sample_surface(frame.points, frame.triangles, SAMPLES)
-        points, normals = (chosen.on(values, frame.triangles) for values in (frame.points, frame.normals))
+        shown = (frame.normals, frame.decoded) if len(frame.decoded) else (frame.normals,)
+        points, *normals = (chosen.on(values, frame.triangles) for values in (frame.points, *shown))
         back = Surface(frame.points, frame.triangles).closest(samples.on(truth, faces))[0]
     else:
-        points, normals = frame.points, frame.normals
+        points, *normals = frame.points, frame.normals
         back = cKDTree(points).query(samples.on(truth, faces))[0]
     surface = Surface(truth, faces)
     distance, triangle, weights = surface.closest(points)
     expected = surface.interpolate(vertex_normals(truth, faces), triangle, weights)
-    unit = [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-20) for v in (normals, expected)]
+    expected, *normals = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-20) for v in (expected, *normals))
     tally.to_truth.append(distance)
     tally.from_truth.append(back)
     tally.outside_skirt.append(back[~skirt])
-    tally.angle.append(angle_between(*unit))
+    for angles, found in zip((tally.angle, tally.decoded_angle), normals, strict=False):
+        angles.append(angle_between(found, expected))
 
 
 def add_shape(tally: Tally, frame: Frame) -> None:
