@@ -11,7 +11,7 @@ from bpy.types import Context, Event, Operator
 
 from scale_backend import doctor
 
-from . import backend, environment, live, messages, preferences
+from . import backend, environment, live, messages, paths, preferences
 from .operator_kinds import Awaiting, Beside, SentenceOperator, clear_status
 
 TICK = 0.3  # seconds between two looks at the set-up
@@ -195,7 +195,7 @@ class SCALE_CLOTHING_OT_show_log(SentenceOperator, Operator):
         log = preferences.environment_folder() / environment.LOG
         if not log.is_file():
             raise messages.AddonError("There is no log: the backend was not set up here.")
-        bpy.ops.wm.path_open(filepath=str(log))
+        paths.open_outside(log)
 
 
 class SCALE_CLOTHING_OT_show_report(Operator):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import Context, Event, FileHandler, Operator, OperatorFileListElement
 from bpy_extras.io_utils import ImportHelper
 
-from . import garments
+from . import garments, paths
 from .operator_kinds import SentenceOperator
 
 
@@ -70,7 +69,7 @@ class SCALE_CLOTHING_OT_open_garments(SentenceOperator, Operator):
     bl_options = {"INTERNAL"}
 
     def work(self, context: Context) -> None:
-        bpy.ops.wm.path_open(filepath=str(garments.entry(context.scene.scale_clothing.garment).path.parent))
+        paths.open_outside(garments.entry(context.scene.scale_clothing.garment).path.parent)
 
 
 class SCALE_CLOTHING_FH_garment(FileHandler):

@@ -28,6 +28,7 @@ class SentenceOperator:
         except SHOWN_ERRORS as error:
             return self.fail(error)
         messages.clear()
+        messages.redraw_panels()  # Blender does so for operators with an undo step alone
         if done:
             self.report({"INFO"}, done)
         return {"FINISHED"}

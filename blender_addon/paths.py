@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -70,3 +71,10 @@ def backend_modules() -> str:
             if not (folder / "scale_backend").is_dir():
                 raise
     return str(folder)
+
+
+def open_outside(path: Path) -> None:
+    """Open a file or folder in the program that the system has for it. Raises AddonError where there is none."""
+    if sys.platform.startswith("linux") and shutil.which("xdg-open") is None:  # of which Blender says nothing
+        raise AddonError(f"There is no xdg-open on this computer to open it with; look at {path}")
+    bpy.ops.wm.path_open(filepath=str(path))

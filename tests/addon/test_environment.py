@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import site
 import socket
@@ -109,6 +110,16 @@ def test_without_permission_to_use_the_network(own_folder):
 
 def test_without_a_set_up_there_is_no_log(own_folder):
     with pytest.raises(RuntimeError, match="There is no log: the backend was not set up here"):
+        bpy.ops.scale_clothing.show_log()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the system opens files itself")
+def test_where_nothing_opens_the_log_its_place_is_told(own_folder, monkeypatch):
+    own_folder.mkdir()
+    log = own_folder / environment.LOG
+    log.write_text("")
+    monkeypatch.setenv("PATH", str(own_folder))
+    with pytest.raises(RuntimeError, match=f"There is no xdg-open on this computer.*{re.escape(str(log))}"):
         bpy.ops.scale_clothing.show_log()
 
 
