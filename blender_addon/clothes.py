@@ -24,7 +24,6 @@ class Decoded:
     normals: np.ndarray  # [M, 3]
     topology: dict[str, np.ndarray] | None = None  # triangles [T, 3], patch [M]: where each frame has its own
     colors: np.ndarray | None = None  # [M, 3] in 0..1, sRGB
-    are_shown: bool = False  # whether a surface with faces is to be shaded with these normals
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ class Request:
             (points,), (normals,) = backend.get(launch).decode(*pose, surface=surface, **options)
             if self.entry.has_colors:
                 (colors,) = backend.get(launch).decode_colors(*pose[:2], surface, options["part"])
-        in_armature = self.frame.to_armature(points), self.frame.turn_to_armature(normals)
-        return Decoded(*in_armature, topology, colors, self.normals == "DECODED")
+        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, colors)
 
 
 @dataclass(frozen=True)
@@ -196,12 +194,12 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> No
         meshes.set_material_indices(mesh, meshes.pieces(topology["triangles"], len(patch)))
     meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", decoded.normals)
     _color(mesh, decoded)
-    _place(mesh, decoded)
+    _place(obj, decoded)
     mesh.color_attributes.active_color = mesh.color_attributes[materials.PATCH_COLOR]
 
 
-def _place(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
-    meshes.set_positions(mesh, decoded.points, decoded.normals if decoded.are_shown else None)
+def _place(obj: Object, decoded: Decoded) -> None:
+    meshes.set_positions(obj.data, decoded.points, decoded.normals if shown_normals(obj) == "DECODED" else None)
 
 
 def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
@@ -264,7 +262,7 @@ def put(obj: Object, decoded: Decoded) -> None:
         normal.data.foreach_set("vector", decoded.normals.ravel())
     if decoded.colors is not None:
         _color(obj.data, decoded)
-    _place(obj.data, decoded)
+    _place(obj, decoded)
 
 
 def follow(obj: Object, depsgraph: Depsgraph) -> None:

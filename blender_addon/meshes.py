@@ -39,17 +39,15 @@ def fill_mesh(mesh: Mesh, points: np.ndarray, triangles: np.ndarray) -> None:
 def set_positions(
     mesh: Mesh,
     points: np.ndarray,  # [V, 3] float32, contiguous
-    normals: np.ndarray | None = None,  # [V, 3] unit: to be shaded with; None: those of the faces
+    normals: np.ndarray | None = None,  # [V, 3] unit: to be shaded with in place of those of the faces
 ) -> None:
     """Move all vertices.
 
     Writing the attribute is a hundred times faster than `vertices`, but leaves the normals and the bounding box of
     the old positions in their caches; an identity transform drops those.
     """
-    if FREE_NORMALS and normals is not None:
+    if normals is not None and FREE_NORMALS:
         set_attribute(mesh, CUSTOM_NORMAL, "FLOAT_VECTOR", normals)
-    elif normals is None:
-        drop_normals(mesh)
     mesh.attributes["position"].data.foreach_set("vector", points.ravel())
     mesh.transform(Matrix.Identity(4))
     mesh.update_tag()

@@ -27,6 +27,14 @@ def generate(package: str, folder: Path) -> None:
         mesh.attributes["position"].data.foreach_get("vector", values.ravel())
         return values
 
+    def corner_normals(mesh: bpy.types.Mesh) -> np.ndarray:  # [C, 3]
+        values = np.empty((len(mesh.loops), 3), np.float32)
+        mesh.corner_normals.foreach_get("vector", values.ravel())
+        return values
+
+    def shown() -> np.ndarray:  # [C, 3]
+        return corner_normals(clothes.evaluated_get(bpy.context.evaluated_depsgraph_get()).data)
+
     bpy.ops.extensions.package_install_files(
         filepath=str(Path(package).absolute()), repo="user_default", enable_on_install=True
     )
@@ -52,6 +60,30 @@ def generate(package: str, folder: Path) -> None:
         print(f"{garment}: {count} as {surface.lower()}, moved up to {moved:.2f} m", flush=True)
 
     scene.frame_end = 5
+    of_faces = shown()
+    clothes.scale_clothing.normals = "DECODED"
+    decoded = shown()
+    agreement = np.einsum("ck,ck->c", of_faces, decoded)
+    assert agreement.min() < 0.99 and agreement.mean() > 0.98, "the decoded normals are not shown"
+    if bpy.app.version >= (4, 5, 0):
+        bpy.ops.scale_clothing.bake()
+        scene.frame_set(30)
+        scene.frame_set(5)
+        baked = shown()
+        bpy.ops.scale_clothing.clear_bake()
+        assert np.abs(baked - shown()).max() < 1e-3, "the bake plays other normals than those that were decoded"
+        scene.scale_clothing.bake_folder = "//again"
+    else:
+        try:
+            bpy.ops.scale_clothing.bake()
+        except RuntimeError as error:
+            assert "only Blender 4.5 and later play those" in str(error)
+        else:
+            raise AssertionError("a bake that cannot play decoded normals was not refused")
+    scene.frame_set(30)
+    clothes.scale_clothing.normals = "FACES"
+    assert np.abs(shown() - of_faces).max() < 1e-3, "the normals of the faces did not come back"
+
     bpy.ops.scale_clothing.bake()
     played = []
     for frame in (1, 5):
