@@ -97,7 +97,9 @@ def shipped_folder() -> Path:
 
 def entry(key: str) -> Entry:
     """The garment of a key. A missing file is an entry with a problem."""
-    if key in ("", NONE):
+    if key == "":  # what Blender makes of a number that has no entry
+        return Entry(key, Path(NONE), None, "The garment that was chosen here is gone; choose another garment.")
+    if key == NONE:
         return Entry(key, Path(NONE), None, "There are no garments: add a garment file with the + beside the menu.")
     path = Path(key)
     if not path.suffix and not path.is_absolute():
@@ -134,8 +136,11 @@ def body_problem(entry: Entry) -> str:
 
 
 def number(key: str) -> int:
-    """A number for a key that stays the same when other garments come and go: .blend files store enums as numbers."""
-    return zlib.crc32(key.encode()) & 0x7FFFFFFF
+    """A number for a key that stays the same when other garments come and go: .blend files store enums as numbers.
+
+    24 bits: Blender's drop-downs keep an entry's number as a float32, which rounds larger ones to another's.
+    """
+    return zlib.crc32(key.encode()) & 0xFFFFFF
 
 
 def add_to_library(path: Path) -> Entry:

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import garment_operators, garment_panel, garments, messages, preferences, previews, proportions
+from blender_addon import (
+    garment_operators,
+    garment_panel,
+    garments,
+    messages,
+    preferences,
+    previews,
+    properties,
+    proportions,
+)
 from scale_backend.garment import save_garment
 from tests.making import make_garment, write_garment
 
@@ -188,6 +197,20 @@ def test_shipped_names_and_own_files_do_not_collide(folder, scene):
     assert len({garments.number(key) for key in keys}) == len(keys)
     scene.scale_clothing.garment = str(Path(folder) / "dress.safetensors")
     assert scene.scale_clothing.garment == str(folder / "dress.safetensors")
+
+
+def test_menus_can_hold_the_numbers_of_their_entries(scene, folder, tmp_path):
+    bpy.ops.scale_clothing.add_garment(filepath=str(write_garment(tmp_path / "mine.safetensors")))
+    for items in (properties.garment_items(None, None), properties.motion_items(None, None)):
+        assert len(items) > 2
+        for _key, _name, _description, _icon, number in items:
+            assert int(np.float32(number)) == number  # a drop-down's entry is a float32
+
+
+def test_a_chosen_garment_that_is_gone_is_told(scene, folder, tmp_path):
+    bpy.ops.scale_clothing.add_garment(filepath=str(write_garment(tmp_path / "mine.safetensors")))
+    (folder / "mine.safetensors").unlink()
+    assert "is gone; choose another garment" in garments.entry(scene.scale_clothing.garment).problem
 
 
 def test_a_garment_tells_of_itself():
