@@ -22,6 +22,7 @@ from scale_backend.client import (
     BackendStartError,
     examine_python,
 )
+from scale_backend.protocol import PROTOCOL
 from tests.backend.serving import PACKAGES, gone, poses, posix_only, start
 from tests.making import write_garment
 
@@ -220,7 +221,7 @@ def test_nobody_waits_for_ever_for_a_start(tmp_path):
 @posix_only
 def test_another_protocol_is_named_at_the_start(tmp_path):
     ready = """echo '{"address": "/nowhere", "protocol": 99, "pid": 1}'; exec cat >/dev/null"""
-    with pytest.raises(BackendStartError, match="speaks protocol 99, this one 1; install the same version"):
+    with pytest.raises(BackendStartError, match=f"speaks protocol 99, this one {PROTOCOL}; install the same version"):
         start_with(script(tmp_path / "python", ready))
 
 

@@ -57,9 +57,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
 
 
 def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
-    done = run(
-        "decode", garment, "--motion", motion, "--out", tmp_path / "new" / "ply", "--device", "cpu", "--frames", "1-4"
-    )
+    done = run("decode", garment, "--motion", motion, "--out", tmp_path / "new" / "ply", "--device", "cpu",
+               "--frames", "1-4", "--normals", "decoded")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "The CPU was asked for." in done.stderr and "4/4" in done.stderr
     files = sorted((tmp_path / "new" / "ply").glob("*.ply"))
@@ -70,7 +69,7 @@ def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
 
     decoder = Decoder(load_garment(garment), load_body(), precision="auto")
     rotations = torch.from_numpy(matrices_from_axis_angle(poses["poses"].reshape(6, 24, 3))).float()
-    points, normals = decoder.decode(rotations, torch.from_numpy(poses["trans"]), torch.ones(10))
+    points, normals = decoder.decode(rotations, torch.from_numpy(poses["trans"]), torch.ones(10), normals="decoded")
     for frame, file in enumerate(files, 1):
         mesh = trimesh.load(file, process=False)
         assert np.abs(mesh.vertices - points[frame].numpy()).max() < 5e-5
