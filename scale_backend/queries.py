@@ -84,15 +84,18 @@ def surface_queries(
     layout: UVLayout,
     triangle: Tensor,  # [M] triangle asked in
     weights: Tensor,  # [M, 3] barycentrics
+    uv: Tensor | None = None,  # [M, 2] in the layout, if not where they are in the flat triangle
 ) -> Queries:
-    """Queries at points of the surface. Features are a cubic mix (Catmull and Rom 1974) of the sixteen pixels round
-    the point, without a kink where pixels meet; outside the point's UV island its nearest pixel stands in."""
+    """Queries at points of the surface. Features are a smooth mix (cubic B-spline) of the sixteen pixels round the
+    point: its slope and curvature go on where pixels meet, and what differs from pixel to pixel shows little. Outside
+    the point's UV island its nearest pixel stands in."""
     size = layout.size
     island = islands(carrier.uv_triangles, len(carrier.uv))
     index = layout.triangle_index.flatten()
     pixel_island = torch.where(index >= 0, island[index.clamp_min(0)], -1)
     gutters = _gutters(pixel_island.reshape(size, size), int(island.max()) + 1)
-    uv = torch.einsum("mkc,mk->mc", carrier.uv[carrier.uv_triangles[triangle]], weights)
+    if uv is None:
+        uv = torch.einsum("mkc,mk->mc", carrier.uv[carrier.uv_triangles[triangle]], weights)
     row, column = (1 - uv[:, 1]) * size - 0.5, uv[:, 0] * size - 0.5
     steps = torch.arange(-1, 3)
     rows, columns = (x.floor().long()[:, None] + steps for x in (row, column))  # [M, 4]
@@ -101,7 +104,9 @@ def surface_queries(
         (rows + GUTTER).clamp(0, size + 2 * GUTTER - 1)[:, :, None],
         (columns + GUTTER).clamp(0, size + 2 * GUTTER - 1)[:, None],
     ].flatten(1)
-    tap_weights = (_cubic(row - row.floor())[:, :, None] * _cubic(column - column.floor())[:, None]).flatten(1)
+    tap_weights = (
+        feature_weights(row - row.floor())[:, :, None] * feature_weights(column - column.floor())[:, None]
+    ).flatten(1)
     main = taps.gather(1, tap_weights.argmax(1, keepdim=True))[:, 0]
     return Queries(
         corners=carrier.triangles[triangle],
@@ -116,9 +121,10 @@ def surface_queries(
     )
 
 
-def _cubic(t: Tensor) -> Tensor:  # [M] in [0, 1) -> [M, 4] weights of the pixels at -1, 0, 1, 2
+def feature_weights(t: Tensor) -> Tensor:  # [M] in [0, 1) -> [M, 4] weights of the pixels at -1, 0, 1, 2
+    """The uniform cubic B-spline."""
     powers = torch.stack([torch.ones_like(t), t, t * t, t**3], -1)
-    basis = torch.tensor([[0.0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
+    basis = torch.tensor([[1.0, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6
     return powers @ basis.to(t)
 
 

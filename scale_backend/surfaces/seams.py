@@ -15,8 +15,8 @@ from scale_backend.carrier import Carrier
 from scale_backend.gathering import gather_sum, incidence
 from scale_backend.positional_map import UVLayout
 from scale_backend.queries import Queries, islands, surface_queries
-from scale_backend.surfaces.butterfly import Stencils
-from scale_backend.surfaces.subdivision import Subdivided
+from scale_backend.surfaces.butterfly import Stencils, butterfly
+from scale_backend.surfaces.subdivision import Subdivided, subdivide
 
 REACH = 1.5  # coarse edges
 
@@ -30,7 +30,9 @@ class ChartVertices:
     island: Tensor  # [M]
     triangle: Tensor  # [M] of the carrier, in that chart
     weights: Tensor  # [M, 3] barycentrics there
+    corner: Tensor  # [M] the first of the mesh's 3 T corners that it is
     triangles: Tensor  # [T, 3] into M
+    rounds: int  # of splitting
 
 
 def cut_at_seams(mesh: Subdivided, uv_triangles: Tensor) -> ChartVertices:  # [T, 3] of the carrier
@@ -58,13 +60,19 @@ def cut_at_seams(mesh: Subdivided, uv_triangles: Tensor) -> ChartVertices:  # [T
         island=pairs[order] % charts,
         triangle=mesh.origin[corner // 3],
         weights=mesh.weights[corner // 3, corner % 3],
+        corner=corner,
+        rounds=mesh.rounds,
         triangles=number[corner_pair].reshape(-1, 3),
     )
 
 
 def smooth_queries(carrier: Carrier, layout: UVLayout, mesh: ChartVertices, stencils: Stencils) -> Queries:
-    """Queries at a mesh's vertices, placed by stencils; features by their place in the flat triangle's chart."""
-    queries = surface_queries(carrier, layout, mesh.triangle, mesh.weights)
+    """Queries at a mesh's vertices, placed by stencils, and in the UV layout by those of each chart: where flat
+    triangles meet, a place that turned would crease the cloth."""
+    charts = butterfly(carrier.uv_triangles, len(carrier.uv), mesh.rounds)
+    corners = subdivide(carrier.uv_triangles, mesh.rounds).triangles.flatten()
+    uv = gather_sum(carrier.uv[None], charts.index, charts.weights)[0][corners[mesh.corner]]
+    queries = surface_queries(carrier, layout, mesh.triangle, mesh.weights, uv)
     return replace(queries, corners=stencils.index[mesh.vertex], weights=stencils.weights[mesh.vertex])
 
 

@@ -15,6 +15,7 @@ class Subdivided:
     triangles: Tensor  # [T 4^n, 3]
     origin: Tensor  # [T 4^n] the triangle each came from
     weights: Tensor  # [T 4^n, 3, 3] its corners' barycentrics there
+    rounds: int  # n
 
     def homes(self, count: int) -> tuple[Tensor, Tensor]:  # origin [V], barycentrics [V, 3]
         """Each vertex's place on the old mesh, in the first triangle that holds it."""
@@ -27,7 +28,7 @@ class Subdivided:
 
 def subdivide(triangles: Tensor, rounds: int) -> Subdivided:  # [T, 3]
     """Split each triangle at the middles of its edges, `rounds` times."""
-    mesh = Subdivided(triangles, torch.arange(len(triangles)), torch.eye(3).repeat(len(triangles), 1, 1))
+    mesh = Subdivided(triangles, torch.arange(len(triangles)), torch.eye(3).repeat(len(triangles), 1, 1), 0)
     for _ in range(rounds):
         mesh = _split(mesh)
     return mesh
@@ -51,4 +52,4 @@ def _split(mesh: Subdivided) -> Subdivided:
     wab, wbc, wca = (wa + wb) / 2, (wb + wc) / 2, (wc + wa) / 2
     corners = ((wa, wab, wca), (wab, wb, wbc), (wca, wbc, wc), (wab, wbc, wca))
     weights = torch.stack([torch.stack(three, 1) for three in corners], 1)
-    return Subdivided(triangles, mesh.origin.repeat_interleave(4), weights.flatten(0, 1))
+    return Subdivided(triangles, mesh.origin.repeat_interleave(4), weights.flatten(0, 1), mesh.rounds + 1)

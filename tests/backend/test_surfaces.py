@@ -13,11 +13,11 @@ from scale_backend.engine import Decoder
 from scale_backend.garment import load_garment
 from scale_backend.garment_header import GarmentError
 from scale_backend.positional_map import rasterise
-from scale_backend.queries import islands
+from scale_backend.queries import feature_weights, islands
 from scale_backend.rotations import matrix_from_axis_angle
 from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.patches import patch_triangles, sample_grid
-from scale_backend.surfaces.seams import cut_at_seams
+from scale_backend.surfaces.seams import cut_at_seams, smooth_queries
 from scale_backend.surfaces.subdivision import subdivide
 from tests.making import make_garment, skirt_carrier
 
@@ -247,3 +247,38 @@ def turns(points: torch.Tensor, triangles: torch.Tensor, on_seam: torch.Tensor) 
     angle = (faces[:, None] - normals[triangles]).norm(dim=-1)
     seam = torch.isin(triangles, on_seam)
     return float(angle[seam].mean()), float(angle[~seam].mean())
+
+
+def test_features_are_mixed_without_a_step(body):
+    """A ramp over the map stays a ramp; a single pixel becomes a hill whose slope and curvature go on."""
+    t = torch.linspace(0, 1, 101)[:-1].double()
+    weights = feature_weights(t)
+    assert torch.allclose(weights.sum(1), torch.ones_like(t))
+    assert torch.allclose(weights @ torch.tensor([-1.0, 0, 1, 2]).double(), t, atol=1e-12)
+    hill = weights.flip(1).T.flatten()  # of one pixel, over the four gaps in whose mix it is
+    curvature = hill.diff().diff()
+    assert weights.min() >= 0 and curvature.diff().abs().max() < 4e-6
+
+
+def test_places_in_the_layout_do_not_turn_between_vertices(body):
+    """On charts that are bent smoothly, finer vertices follow the bend, not the flat triangles."""
+    carrier, size = skirt_carrier(body), 32
+    bent = replace(carrier, uv=bend(carrier.uv))
+    fine = subdivide(carrier.triangles, 1)
+    cut = cut_at_seams(fine, carrier.uv_triangles)
+    stencils = butterfly(carrier.triangles, len(carrier.template), 1)
+    flat, found = (
+        (smooth_queries(one, rasterise(one.uv, one.uv_triangles, size), cut, stencils).uv * (size - 1) + 0.5) / size
+        for one in (carrier, bent)
+    )
+    row, column = flat.T
+    expected = bend(torch.stack([column, 1 - row], 1))
+    straight = torch.einsum("mkc,mk->mc", bent.uv[carrier.uv_triangles[cut.triangle]], cut.weights)
+    error, before = (
+        (places - expected).norm(dim=1) for places in (torch.stack([found[:, 1], 1 - found[:, 0]], 1), straight)
+    )
+    assert before.max() > 2e-3 and error.mean() < 0.3 * before.mean()
+
+
+def bend(uv: torch.Tensor) -> torch.Tensor:  # [U, 2]
+    return uv + 0.02 * torch.sin(9 * uv.flip(1))

@@ -9,6 +9,9 @@ flat triangles'; then how far triangles that meet turn (mean, degrees) along sea
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,8 +49,8 @@ class Settings:
     frames: int = 10
     """Of the held-out dance, evenly spaced."""
     out: Path = ROOT / "out" / "bench" / "density.json"
-    meshes: Path | None = None
-    """A folder for the middle frame's meshes (.npz: points, triangles), to be rendered."""
+    pictures: Path | None = None
+    """A folder for views of a part of the middle frame's meshes."""
     threads: int = 0
 
 
@@ -123,6 +126,7 @@ def measure(name: str, settings: Settings) -> list[dict]:
     smooth = butterfly(carrier.triangles, len(carrier.template), ROUNDS)
     finest = gather_sum(truth, smooth.index, smooth.weights)
     table = densities(garment)
+    decoded[NAMES[0]] = decoded["mesh"][:, table[NAMES[0]].places]
     faces = table["mesh-x16"].triangles
     rings = vertex_rings(faces, finest.shape[1])
     true_normals, true_faces = vertex_normals(finest, rings), face_normals(finest, faces)
@@ -133,7 +137,7 @@ def measure(name: str, settings: Settings) -> list[dict]:
     seam = seam_edges(garment)
     rows = []
     for kind, density in table.items():
-        coarse = decoded[kind] if kind in decoded else decoded["mesh"][:, density.places]
+        coarse = decoded[kind]
         shown_as = {"decoded": (coarse, density), "truth": (finest[:, density.places], density)}
         if density.smooth is not None:
             shown_as["smoothed"] = gather_sum(coarse, density.smooth.index, density.smooth.weights), density.smoothed
@@ -152,12 +156,21 @@ def measure(name: str, settings: Settings) -> list[dict]:
             if mesh is table[NAMES[-1]]:
                 row |= {f"turn {name}": value for name, value in turns(points, seam).items()}
             rows.append(row)
-            if settings.meshes is not None:
-                settings.meshes.mkdir(parents=True, exist_ok=True)
-                middle = points[len(points) // 2].numpy()
-                path = settings.meshes / f"{Path(name).stem}-{source}-{kind.replace(' ', '-')}.npz"
-                np.savez(path, points=middle, triangles=mesh.triangles.numpy())
+    if settings.pictures is not None:
+        middle = len(rotations) // 2
+        views = [(decoded[kind][middle], density.triangles) for kind, density in table.items()]
+        render(views, settings.pictures / f"{Path(name).stem}-density.png")
     return rows
+
+
+def render(meshes: list[tuple[Tensor, Tensor]], path: Path) -> None:
+    """In a process of its own: Blender's module does not load beside pymeshlab."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(folder) / "meshes.npz"
+        arrays = {f"points{n}": points.numpy() for n, (points, _) in enumerate(meshes)}
+        np.savez(content, **arrays, **{f"triangles{n}": faces.numpy() for n, (_, faces) in enumerate(meshes)})
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.density_view", content, path], check=True, cwd=ROOT)
 
 
 def degrees(a: Tensor, b: Tensor) -> Tensor:  # [..., 3] unit -> [...]
