@@ -1,6 +1,6 @@
 """Runs inside a real Blender with a window: what users do wrong and what breaks, and what they are told.
 
-As walk.py, whose steps it shares. Each step leaves a picture of the sentence that the panel shows.
+As walk.py, with which it shares the stage. Each step leaves a picture of the sentence that the panel shows.
 """
 
 from __future__ import annotations
@@ -15,34 +15,36 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hands
-from walk import (
+from installing import install
+from stage import (
     MODULE,
     SIDEBAR,
-    character,
     chosen,
     exact,
-    install,
     middle,
     module,
+    new_file,
     open_tab,
     picture,
     points,
     run,
     status,
+    told,
     worn,
 )  # fmt: skip
+from walk import character
 
 GENERATE, BAKE = "scale_clothing.generate", "scale_clothing.bake"
 PYTHON = "SCALE_BACKEND_PYTHON"
 FIRST_ICON, CROSS = (0.707,), (0.81,)  # where they are across the sidebar
 
 
-def told(words: str) -> Callable[[], bool]:
+def says(words: str) -> Callable[[], bool]:
     return lambda: words in module("messages").last_error()
 
 
 def no_armature() -> Iterator[float]:
-    yield from hands.click(*SIDEBAR, GENERATE, told("No armature is chosen"))
+    yield from hands.click(*SIDEBAR, GENERATE, says("No armature is chosen"))
     yield 1.0
     picture("20-no-armature")
 
@@ -50,7 +52,7 @@ def no_armature() -> Iterator[float]:
 def plain_armature() -> Iterator[float]:
     bpy.ops.object.armature_add()
     yield 1.0
-    yield from hands.click(*SIDEBAR, GENERATE, told("lacks the bones"))
+    yield from hands.click(*SIDEBAR, GENERATE, says("lacks the bones"))
     yield 1.0
     picture("21-plain-armature")
     bpy.ops.object.delete()
@@ -61,7 +63,7 @@ def broken_garment() -> Iterator[float]:
     short = module("preferences").garment_folder() / "my-dress.safetensors"
     short.write_bytes(whole[: len(whole) // 2])
     chosen().garment = str(short)
-    yield from hands.click(*SIDEBAR, GENERATE, told("cut short"))
+    yield from hands.click(*SIDEBAR, GENERATE, says("cut short"))
     yield 1.0
     picture("22-broken-garment")
     short.unlink()
@@ -71,7 +73,7 @@ def broken_garment() -> Iterator[float]:
 def wrong_python() -> Iterator[float]:
     """Of a program that ends at once. The sentence stays until it is mended, also when it was dismissed."""
     right, os.environ[PYTHON] = os.environ[PYTHON], "/bin/false"
-    yield from hands.click(*SIDEBAR, GENERATE, told("stopped before it was ready"))
+    yield from hands.click(*SIDEBAR, GENERATE, says("stopped before it was ready"))
     yield 1.0
     picture("23-wrong-python")
     dismissed = lambda: not module("messages").last_error()  # noqa: E731
@@ -107,11 +109,11 @@ def killed_backend() -> Iterator[float]:
 
 def bake_folders() -> Iterator[float]:
     """Beside a file that was never saved, and where nobody may write."""
-    yield from hands.click(*SIDEBAR, BAKE, told("Save the .blend file first"))
+    yield from hands.click(*SIDEBAR, BAKE, says("Save the .blend file first"))
     yield 1.0
     picture("27-not-saved")
     chosen().bake_folder = "/proc/clothes"
-    yield from hands.click(*SIDEBAR, BAKE, told("cannot be written"))
+    yield from hands.click(*SIDEBAR, BAKE, says("cannot be written"))
     yield 1.0
     picture("28-not-writable")
     module("messages").clear()
@@ -155,21 +157,15 @@ def new_file_while_playing() -> Iterator[float]:
     hands.press(middle(), "space")
     yield from hands.until(lambda: bpy.context.screen.is_animation_playing, "the animation plays")
     yield 2.0
-    bpy.ops.wm.read_homefile(use_factory_startup=True)
-    yield 2.0
+    yield from new_file()
     assert not [h for h in bpy.app.handlers.frame_change_post if h.__module__.startswith(MODULE)]
     picture("31-new-file")
 
 
-def steps() -> Iterator[float]:
-    yield from install()
-    for step in (
-        open_tab, no_armature, plain_armature, character, broken_garment, wrong_python, report, killed_backend,
-        bake_folders, copies, new_file_while_playing,
-    ):  # fmt: skip
-        print(f"window test: {step.__name__.replace('_', ' ')}", flush=True)
-        yield from step()
-
+STEPS = (
+    install, open_tab, no_armature, plain_armature, character, broken_garment, wrong_python, report, killed_backend,
+    bake_folders, copies, new_file_while_playing,
+)  # fmt: skip
 
 if __name__ == "__main__":
-    run(steps())
+    run(told(*STEPS))

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|mistakes|times] [PICTURES]
+# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|mistakes|two|times] [PICTURES]
 #   walk      clicks through everything but the set-up, checks each step, and leaves pictures
 #   set-up    the same from nothing: the backend's environment is made by click, and pip fetches torch
 #   mistakes  does what users do wrong, and breaks things: each is told, and Blender goes on
+#   two       two Blenders with one user folder at once
 #   times     measures how long frames take while the animation plays
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
@@ -16,11 +17,13 @@ user=$(mktemp -d /tmp/scale-window-XXXXXX)
 trap 'rm -rf "$user"' EXIT
 export BLENDER_USER_RESOURCES=$user/blender SCALE_BACKEND_FOLDER=$user/environment
 mkdir -p "$pictures" "$BLENDER_USER_RESOURCES"
-rm -rf "$pictures"/*.png "$pictures"/walk.blend* "$pictures"/clothes
+rm -rf "$pictures"/*.png "$pictures"/walk.blend* "$pictures"/clothes "$pictures"/{first,second}.*
 "$blender" setup
 "$blender" run blender --background --python-exit-code 1 --python-expr \
     'import bpy; bpy.context.preferences.view.show_splash = False; bpy.ops.wm.save_userpref()'
 gui() { timeout 1200 "$blender" gui --python-exit-code 1 --python "$@"; }
+install() { "$blender" run blender --command extension install-file -r user_default --enable "$zip"; }
+export SCALE_DROPPING_PYTHON=$PWD/.venv/bin/python  # has python-xlib
 case $what in
     walk)   SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/walk.py -- "$zip" "$pictures" ;;
     set-up) # Debian's Python has no venv of its own, and the virtual root no network, where blender.org's builds have both
@@ -30,8 +33,14 @@ case $what in
             cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/certs/ca-certificates.crt"
             gui tests/addon/window/walk.py -- "$zip" "$pictures" set-up ;;
     mistakes) SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/mistakes.py -- "$zip" "$pictures" ;;
-    times)  "$blender" run blender --command extension install-file -r user_default --enable "$zip"
+    two)    install
+            export SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python
+            gui tests/addon/window/two.py -- "$zip" "$pictures" first & first=$!
+            sleep 3  # each xvfb-run looks for a free screen
+            gui tests/addon/window/two.py -- "$zip" "$pictures" second
+            wait $first ;;
+    times)  install
             SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/frame_times.py ;;
-    *)      sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *)      sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 echo "Pictures: $pictures"

@@ -1,124 +1,58 @@
 """Runs inside a real Blender with a window: a new user's walk through the add-on, each step checked.
 
-run.sh starts Blender with an empty user folder, the zip, and a folder for the pictures. Buttons are clicked with the
-mouse; what a user would choose in menus and file browsers is set. The process ends with 0 only when all was right.
+run.sh starts Blender with an empty user folder, the zip, and a folder for the pictures. All is done with mouse and
+keyboard, but for the few things that a comment names. The process ends with 0 only when all was right.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.app.handlers import persistent
+from bpy_extras.view3d_utils import location_3d_to_region_2d
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hands
+from installing import install, install_by_drop, open_preferences, set_up, show_addon, switch_addon
+from stage import (
+    FILE,
+    MODULE,
+    PICTURES,
+    SIDEBAR,
+    VIEW,
+    WHICH,
+    WINDOW,
+    chosen,
+    drop,
+    exact,
+    frame_place,
+    is_baked,
+    is_installed,
+    middle,
+    module,
+    new_file,
+    open_file,
+    open_tab,
+    picture,
+    points,
+    rows,
+    run,
+    save,
+    show_tab,
+    told,
+    worn,
+)  # fmt: skip
 
-PACKAGE, FOLDER, *SET_UP = sys.argv[sys.argv.index("--") + 1 :]
-PICTURES = Path(FOLDER)
-MODULE = "bl_ext.user_default.scale_clothing"
-VIEW, SIDEBAR = ("VIEW_3D", "WINDOW"), ("VIEW_3D", "UI")
-LAST_FRAME = 240
-
-
-def picture(name: str) -> None:
-    hands.picture(PICTURES / f"{name}.png")
-
-
-def module(name: str):
-    return sys.modules[f"{MODULE}.{name}"]
-
-
-def chosen():
-    return bpy.context.scene.scale_clothing
-
-
-def worn() -> list[bpy.types.Object]:
-    return [obj for obj in bpy.context.scene.objects if obj.scale_clothing.is_clothes]
-
-
-def points(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] as shown
-    mesh = obj.evaluated_get(bpy.context.view_layer.depsgraph).data
-    values = np.empty((len(mesh.vertices), 3), np.float32)
-    mesh.attributes["position"].data.foreach_get("vector", values.ravel())
-    return values
-
-
-def exact(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] for the present pose
-    return module("clothes").present_request(obj, bpy.context.view_layer.depsgraph).decode().points
-
-
-def status() -> str:
-    return module("backend").status().kind
-
-
-def middle() -> hands.Place:
-    return hands.place(hands.region(*VIEW), 0.3, 0.6)
-
-
-def frame_place(frame: int) -> hands.Place:
-    """Where a frame is in the timeline's header."""
-    timeline = hands.region("DOPESHEET_EDITOR", "WINDOW")
-    x, _ = timeline.view2d.view_to_region(frame, 0, clip=False)
-    return timeline.x + x, hands.place(timeline, 0, 0)[1] + 12
-
-
-def install() -> Iterator[float]:
-    bpy.ops.extensions.package_install_files(filepath=PACKAGE, repo="user_default", enable_on_install=True)
-    yield 1.0
-    assert hasattr(bpy.types.Scene, "scale_clothing")
-
-
-def set_up() -> Iterator[float]:
-    """In the preferences: a refusal that says what to do, a cancel, and going on to the end. With pip."""
-    shown = hands.area("VIEW_3D")
-    shown.type = "PREFERENCES"
-    bpy.context.preferences.active_section = "ADDONS"
-    bpy.context.window_manager.addon_search = "SCALE"
-    bpy.ops.preferences.addon_expand(module=MODULE)
-    yield 1.0
-    where, columns = ("PREFERENCES", "WINDOW"), (0.35, 0.6)
-    assert status() == "not set up", status()
-    if not bpy.app.online_access:
-        button = "scale_clothing.set_up_backend"
-        yield from hands.click(*where, button, lambda: module("messages").last_error(), columns)
-        assert "Allow Online Access" in module("messages").last_error()
-        picture("01-refused")
-        bpy.context.preferences.system.use_online_access = True
-    button = "scale_clothing.set_up_backend"
-    yield from hands.click(*where, button, lambda: status() == "setting up", columns)
-    yield from hands.until(lambda: "Fetching" in module("backend").setting_up().step, "fetching begins", 120)
-    yield 1.0
-    picture("02-setting-up")
-    hands.press(hands.place(hands.region(*where), 0.5, 0.5), "Escape")
-    yield from hands.until(lambda: status() != "setting up", "Esc cancels")
-    assert module("backend").setting_up().cancelled
-    yield from hands.click(*where, button, lambda: status() == "setting up", columns)
-    yield from hands.until(lambda: module("backend").setting_up().ended.is_set(), "the set-up ends", 900)
-    assert module("backend").setting_up().succeeded, module("backend").setting_up().failure
-    yield from hands.until(lambda: status() == "ready", "the backend starts", 120)
-    yield 1.0
-    picture("03-set-up")
-    shown.type = "VIEW_3D"
-    yield 1.0
-
-
-def open_tab() -> Iterator[float]:
-    keys = bpy.context.window_manager.keyconfigs.user.keymaps["3D View"].keymap_items
-    keys["view3d.copybuffer"].active = False  # Ctrl+C is how buttons are found
-    for obj in list(bpy.data.objects):
-        if obj.type == "MESH":
-            bpy.data.objects.remove(obj)
-    hands.press(middle(), "n")
-    yield from hands.until(lambda: hands.area("VIEW_3D").spaces.active.show_region_ui, "the sidebar opens")
-    yield 1.0
-    hands.region(*SIDEBAR).active_panel_category = "SCALE"
-    yield 1.0
+LAST_FRAME = 240  # of the dance
+BLEND = PICTURES / "walk.blend"
+SHADING = {"SOLID": 79, "MATERIAL": 59}  # pixels from the right edge of the viewport's header
+DRAWN = 8.0  # seconds that Material Preview takes to be drawn here
+STOP = 0.8  # where the button that stops a bake is across the sidebar
+ACROSS = {"CLOTH": 0.15, "PATCHES": 0.7}  # where the looks are across the sidebar
 
 
 def character() -> Iterator[float]:
@@ -129,19 +63,38 @@ def character() -> Iterator[float]:
 
 
 def motion() -> Iterator[float]:
-    """A motion file, in the file browser."""
-    assets = Path(module("paths").asset_folder())
-    bpy.context.preferences.view.filebrowser_display_type = "SCREEN"
-    browser = lambda: [a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "FILE_BROWSER"]  # noqa: E731
-    yield from hands.click(*SIDEBAR, "scale_clothing.import_motion", browser, columns=(0.83, 0.8, 0.86, 0.5))
-    parameters = browser()[0].spaces.active.params
-    parameters.directory, parameters.filename = bytes(assets / "motions"), "dance.npz"
-    yield 2.0
+    """File > Import, and a motion file in the file browser."""
+    path = Path(module("paths").asset_folder()) / "motions" / "dance.npz"
+    yield from hands.go_to(FILE, "TOPBAR_MT_file_import", "scale_clothing.import_motion")
+    picture("05-import")
+    hands.do("key", "Return")
+    yield from hands.name_file(path)
     picture("05-motion-file")
-    hands.press(hands.place(hands.region("FILE_BROWSER", "WINDOW"), 0.7, 0.7), "Return")
-    yield from hands.until(lambda: chosen().rig.animation_data, "the motion is keyed")
-    bpy.context.scene.frame_end = LAST_FRAME
+    yield from hands.confirm_file(lambda: chosen().rig.animation_data, "the motion is keyed")
+    assert bpy.context.scene.frame_end == LAST_FRAME
     yield 1.0
+
+
+def dropped_files() -> Iterator[float]:
+    """A motion, which asks for its options, and a garment, dropped into the viewport. The garment is chosen then."""
+    assets, mine = Path(module("paths").asset_folder()), PICTURES / "my-tee.safetensors"
+    yield from drop(assets / "motions" / "walk.npz", middle(), lambda: True, "a motion is dropped")
+    yield 2.0
+    picture("05-dropped-motion")
+    hands.do("key", "Return")
+    yield from hands.until(lambda: "walk" in chosen().rig.animation_data.action.name, "the dropped motion is keyed")
+    hands.press(middle(), "ctrl+z")
+    yield from hands.until(lambda: "dance" in chosen().rig.animation_data.action.name, "undo brings the dance back")
+    shutil.copy(assets / "garments" / "tee-trousers.safetensors", mine)
+    yield from drop(mine, middle(), lambda: chosen().garment.endswith(mine.name), "the dropped garment is chosen")
+    mine.unlink()
+    yield 2.0
+    picture("05-dropped-garment")
+    hands.click_at((yield from hands.find_property(*SIDEBAR, "scale_clothing.garment", (0.6,))))
+    yield 1.0
+    picture("05-garments")
+    hands.do("key", "d")
+    yield from hands.until(lambda: chosen().garment == "dress", "the dress is chosen")
 
 
 def generate() -> Iterator[float]:
@@ -168,13 +121,21 @@ def scrub() -> Iterator[float]:
     picture("07-scrubbed")
 
 
+def bone_place(name: str) -> hands.Place:
+    """Where the middle of a bone is in the viewport."""
+    character, view = chosen().rig, hands.region(*VIEW)
+    middle_of_bone = character.matrix_world @ character.pose.bones[name].center
+    x, y = location_3d_to_region_2d(view, hands.area("VIEW_3D").spaces.active.region_3d, middle_of_bone)
+    return hands.place(view, x / view.width, 1 - y / view.height)
+
+
 def pose() -> Iterator[float]:
     """A bone is turned with the mouse: the clothes stay until it is let go."""
     character, frame = chosen().rig, bpy.context.scene.frame_current
-    bpy.ops.object.mode_set(mode="POSE")
-    bone = character.data.bones["left_hip"]
-    character.data.bones.active, bone.select = bone, True
-    yield 1.0
+    hands.press(middle(), "ctrl+Tab")
+    yield from hands.until(lambda: bpy.context.mode == "POSE", "Pose Mode")
+    hands.click_at(bone_place("left_hip"))
+    yield from hands.until(lambda: character.data.bones.active == character.data.bones["left_hip"], "a bone is clicked")
     before = points(worn()[0])
     hands.press(middle(), "r")
     turning = lambda: any(name.startswith("TRANSFORM_OT_") for name in module("live")._modal_operators())  # noqa: E731
@@ -187,73 +148,106 @@ def pose() -> Iterator[float]:
     yield from hands.until(lambda: np.abs(points(worn()[0]) - before).max() > 0.02, "the clothes follow the bone")
     assert np.abs(points(worn()[0]) - exact(worn()[0])).max() < 1e-5, "They are not those of this pose."
     picture("09-turned")
-    bpy.ops.object.mode_set(mode="OBJECT")
-    bpy.context.scene.frame_set(frame)  # back to the motion
+    hands.press(middle(), "ctrl+Tab")
+    yield from hands.until(lambda: bpy.context.mode == "OBJECT", "Object Mode")
+    hands.press(middle(), "Right", "Left")  # back to the motion
+    yield from hands.until(lambda: bpy.context.scene.frame_current == frame, "the frame is left and gone back to")
     yield 1.0
 
 
 def bake() -> Iterator[float]:
-    """Stopped by Esc, gone on with, and done; the window is usable meanwhile."""
-    bpy.ops.wm.save_as_mainfile(filepath=str(PICTURES / "walk.blend"))
-    running = module("bake_operators").running
-    baking = lambda: running() and running().progress.text.startswith("Baking")  # noqa: E731
-    yield from hands.click(*SIDEBAR, "scale_clothing.bake", running)
-    yield from hands.until(baking, "poses are read")
+    """Stopped by Esc, gone on with, stopped by its button, and done; the window is usable meanwhile."""
+    yield from save(BLEND)
+    running, folder = module("bake_operators").running, PICTURES / "clothes"
+    hands.write((yield from hands.find_property(*SIDEBAR, "scale_clothing.bake_samples", (0.6,))), "4")
+    yield from hands.until(lambda: chosen().bake_samples == 4, "the bake is made long enough to be stopped twice")
+    yield from begin_bake()
     frame = bpy.context.scene.frame_current
     hands.press(middle(), "Right")
     yield from hands.until(lambda: bpy.context.scene.frame_current == frame + 1, "the window is usable")
-    yield from hands.until(lambda: not running() or running().share > 0.6, "the bake gets on")
+    yield from hands.until(lambda: not running() or running().share > 0.2, "the bake gets on")
     assert running(), "The bake was over before it could be stopped."
     picture("10-bake")
     hands.press(middle(), "Escape")
     yield from hands.until(lambda: not running(), "Esc stops the bake")
-    folder = PICTURES / "clothes"
-    assert not module("clothes").is_baked(worn()[0])
-    assert len(list(folder.glob("*.part"))) == 1 and not list(folder.glob("*.pc2"))
-    yield from hands.click(*SIDEBAR, "scale_clothing.bake", lambda: module("clothes").is_baked(worn()[0]), seconds=120)
+    assert not is_baked() and len(list(folder.glob("*.part"))) == 1 and not list(folder.glob("*.pc2"))
+    row = yield from hands.find(*SIDEBAR, "scale_clothing.bake")
+    sidebar = hands.region(*SIDEBAR)
+    hands.click_at(row)
+    yield from hands.until(lambda: running() and running().progress.text.startswith("Baking"), "it goes on")
+    stop = (sidebar.x + STOP * sidebar.width, row[1])  # in the row of the other
+    yield from hands.click_one_of([stop] * hands.TRIES, lambda: not running(), "the button stops it")
+    assert not is_baked() and not list(folder.glob("*.pc2"))
+    picture("10-stopped")
+    yield from hands.click(*SIDEBAR, "scale_clothing.bake", is_baked, seconds=120)
     assert [path.suffix for path in folder.iterdir()] == [".pc2"]
     yield 1.0
     picture("11-baked")
     hands.press(middle(), "ctrl+z")
-    yield from hands.until(lambda: not module("clothes").is_baked(worn()[0]), "undo takes the bake off, in one step")
+    yield from hands.until(lambda: not is_baked(), "undo takes the bake off, in one step")
     hands.press(middle(), "ctrl+shift+z")
-    yield from hands.until(lambda: module("clothes").is_baked(worn()[0]), "redo puts it back")
+    yield from hands.until(is_baked, "redo puts it back")
 
 
 def looks() -> Iterator[float]:
-    settings = worn()[0].scale_clothing
-    hands.area("VIEW_3D").spaces.active.shading.type = "SOLID"
-    hands.area("VIEW_3D").spaces.active.shading.color_type = "VERTEX"
-    settings.look = "PATCHES"
-    yield 2.0
-    picture("12-patches")
-    assert worn()[0].data.materials[0].name.startswith("SCALE")
-    hands.area("VIEW_3D").spaces.active.shading.color_type = "MATERIAL"
-    settings.look = "CLOTH"
-    yield 1.0
+    """Fabric and look are clicked and seen in Material Preview, whose shaders take their time without a GPU."""
+    settings, cloth = worn()[0].scale_clothing, worn()[0].data.materials[0]
+    yield from shade("MATERIAL")
+    cotton = weave(cloth)
+    yield from hands.pick(*SIDEBAR, "scale_clothing.fabric", "s", lambda: settings.fabric == "SILK")
+    assert weave(cloth) != cotton, "The material is not of another fabric."
+    yield DRAWN
+    picture("12-silk")
+    for look in ("PATCHES", "CLOTH"):
+        hands.click_at((yield from hands.find_property(*SIDEBAR, "scale_clothing.look", (ACROSS[look],))))
+        yield from hands.until(lambda look=look: settings.look == look, f"the look {look} is chosen")
+        yield DRAWN
+        picture(f"12-{look.lower()}")
+        assert (worn()[0].data.materials[0] == cloth) == (look == "CLOTH")
+    yield from shade("SOLID")
+
+
+def weave(cloth: bpy.types.Material) -> list[float]:
+    """The numbers that make a material this fabric."""
+    return [each.default_value for each in module("fabrics").node(cloth).inputs if each.type == "VALUE"]
+
+
+def shade(kind: str) -> Iterator[float]:
+    """One of the four buttons at the right of the viewport's header."""
+    header, shading = hands.region("VIEW_3D", "HEADER"), hands.area("VIEW_3D").spaces.active.shading
+    hands.click_at(hands.place(header, 1 - SHADING[kind] / header.width, 0.5))
+    yield from hands.until(lambda: shading.type == kind, f"the viewport shows {kind}", 90)
 
 
 def render() -> Iterator[float]:
-    scene = bpy.context.scene
-    bpy.context.preferences.view.render_display_type = "AREA"
-    scene.render.engine = "CYCLES"
+    """Cycles is chosen, the camera put where the view is, and F12 pressed."""
+    scene, properties = bpy.context.scene, hands.area("PROPERTIES").spaces.active
+    shown = lambda: properties.context == "RENDER"  # noqa: E731
+    yield from hands.click_one_of(rows("PROPERTIES", "NAVIGATION_BAR", 0.5, 16), shown, "the render properties")
+    yield from hands.pick("PROPERTIES", "WINDOW", "render.engine", "c", lambda: scene.render.engine == "CYCLES")
+    # set, as they are about how long the picture takes, its frame and its light
     scene.cycles.samples, scene.cycles.use_denoising = 16, False
     scene.render.resolution_x, scene.render.resolution_y = 480, 640
-    camera, sun = scene.camera, next(obj for obj in scene.objects if obj.type == "LIGHT")
-    middle_of_body = np.mean([vertex.co for vertex in worn()[0].data.vertices], axis=0)
-    camera.location, camera.rotation_euler = middle_of_body + np.array((0, -3.4, 0.0)), (np.pi / 2, 0, 0)
+    sun = next(obj for obj in scene.objects if obj.type == "LIGHT")
     sun.data.type, sun.data.energy, sun.rotation_euler = "SUN", 3.0, (0.9, 0.3, 0.6)
+    hands.press(middle(), "ctrl+alt+KP_0")
+    yield from hands.until(lambda: view_kind() == "CAMERA", "the camera is where the view was")
+    yield 1.0
     done = []
     bpy.app.handlers.render_complete.append(lambda *_: done.append(True))
     hands.press(middle(), "F12")
     yield from hands.until(lambda: done, "the picture is rendered", 180)
-    yield 2.0
-    picture("13-render")
     bpy.app.handlers.render_complete.clear()
-    camera.hide_set(True)
-    sun.hide_set(True)
+    yield from hands.new_window("IMAGE_EDITOR")
+    yield 1.0
+    picture("13-render")
     hands.press(hands.place(hands.region("IMAGE_EDITOR", "WINDOW"), 0.5, 0.5), "Escape")
-    yield 2.0
+    yield from hands.until(lambda: not hands.areas("IMAGE_EDITOR"), "Esc closes the picture")
+    yield from hands.listen()
+
+
+def view_kind() -> str:
+    return hands.area("VIEW_3D").spaces.active.region_3d.view_perspective
 
 
 def reopen() -> Iterator[float]:
@@ -263,108 +257,88 @@ def reopen() -> Iterator[float]:
         frames[frame] = points(worn()[0])
     bpy.context.scene.frame_set(1)
     name = worn()[0].name
-    hands.press(middle(), "ctrl+s")
-    yield from hands.until(lambda: not bpy.data.is_dirty, "the file is saved")
-    bpy.ops.wm.read_homefile(use_factory_startup=True)
-    yield 2.0
+    yield from save(BLEND)
+    yield from new_file()
     assert not worn()
     assert not [h for h in bpy.app.handlers.frame_change_post if h.__module__.startswith(MODULE)]
-    bpy.ops.wm.open_mainfile(filepath=str(PICTURES / "walk.blend"))
-    yield 3.0
-    assert [obj.name for obj in worn()] == [name] and module("clothes").is_baked(worn()[0])
+    yield from open_file(BLEND)
+    assert [obj.name for obj in worn()] == [name] and is_baked()
     for frame, shape in frames.items():
         bpy.context.scene.frame_set(frame)
         assert np.abs(points(worn()[0]) - shape).max() < 1e-5
+    assert worn()[0].scale_clothing.fabric == "SILK"
+    yield from show_tab()
     picture("14-reopened")
 
 
 def disable() -> Iterator[float]:
     """The baked clothes stay, everything else of the add-on goes, and comes back."""
-    bpy.ops.preferences.addon_disable(module=MODULE)
-    yield 1.0
-    assert not hasattr(bpy.types.Scene, "scale_clothing")
-    bpy.ops.preferences.addon_enable(module=MODULE)
-    yield 2.0
-    assert worn() and module("clothes").is_baked(worn()[0])
+    yield from open_preferences("ADDONS")
+    yield from show_addon()
+    yield from switch_addon(lambda: not is_installed())
+    assert any(modifier.type == "MESH_CACHE" for obj in bpy.data.objects for modifier in obj.modifiers)
+    picture("15-disabled")
+    yield from switch_addon(is_installed)
+    yield from hands.close("PREFERENCES")
+    assert worn() and is_baked()
 
 
-def begin_bake(folder: str) -> Iterator[float]:
-    """Up to where frames are written, into a new folder."""
-    chosen().bake_folder = str(PICTURES / "clothes" / folder)
+def begin_bake() -> Iterator[float]:
+    """Up to where frames are written."""
     running = module("bake_operators").running
     yield from hands.click(*SIDEBAR, "scale_clothing.bake", running)
     yield from hands.until(lambda: running().progress.text.startswith("Baking"), "poses are read")
 
 
+def bake_into(folder: str) -> Iterator[float]:
+    """Another folder is typed, and a bake begun there."""
+    path = f"//clothes/{folder}"
+    hands.write((yield from hands.find_property(*SIDEBAR, "scale_clothing.bake_folder", (0.5,))), path)
+    yield from hands.until(lambda: chosen().bake_folder == path, "the folder is typed")
+    yield from begin_bake()
+
+
 def interrupt() -> Iterator[float]:
     """Undo, a new file, a second window and disabling the add-on, in the middle of things."""
-    bpy.ops.wm.open_mainfile(filepath=str(PICTURES / "walk.blend"))
-    yield 2.0
-    yield from hands.click(*SIDEBAR, "scale_clothing.clear_bake", lambda: not module("clothes").is_baked(worn()[0]))
-    yield from begin_bake("undone")
+    running = module("bake_operators").running
+    yield from show_tab()
+    yield from hands.click(*SIDEBAR, "scale_clothing.clear_bake", lambda: not is_baked())
+    yield from bake_into("undone")
     hands.press(middle(), "ctrl+z")
-    yield from hands.until(lambda: not module("bake_operators").running(), "undo ends the bake")
+    yield from hands.until(lambda: not running(), "undo ends the bake")
     yield 1.0
     hands.press(middle(), "ctrl+shift+z")
     yield 2.0
-    if module("clothes").is_baked(worn()[0]):  # the undo took the clearing back, if the redo did not come through
+    if is_baked():  # the undo took the clearing back, if the redo did not come through
         module("clothes").clear_bake(worn()[0])
-    yield from begin_bake("left")
-    bpy.ops.wm.read_homefile(use_factory_startup=True)
-    yield 2.0
-    assert not module("bake_operators").running() and not worn() and not module("live")._suspended
-    bpy.ops.wm.open_mainfile(filepath=str(PICTURES / "walk.blend"))
-    yield 2.0
-    module("clothes").clear_bake(worn()[0])
-    module("live").watch()
-    bpy.ops.wm.window_new()
-    yield 2.0
+    yield from bake_into("left")
+    yield from new_file()
+    assert not running() and not worn() and not module("live")._suspended
+    yield from open_file(BLEND)
+    yield from show_tab()
+    yield from hands.click(*SIDEBAR, "scale_clothing.clear_bake", lambda: not is_baked())
+    yield from hands.go_to(WINDOW, "wm.window_new")
+    hands.do("key", "Return")
+    yield from hands.new_window("VIEW_3D")
     hands.press(middle(), "Right")
     yield 3.0
+    picture("15-two-windows")
     assert np.abs(points(worn()[0]) - exact(worn()[0])).max() < 1e-5, "Two windows confuse it."
-    with bpy.context.temp_override(window=bpy.context.window_manager.windows[1]):
-        bpy.ops.wm.window_close()
+    yield from hands.close("VIEW_3D")
+    yield from bake_into("disabled")
+    bpy.ops.preferences.addon_disable(module=MODULE)  # by command: the bake is over before the preferences are open
     yield 2.0
-    yield from begin_bake("disabled")
-    bpy.ops.preferences.addon_disable(module=MODULE)
-    yield 2.0
-    assert not [key for key in sys.modules if key.startswith(MODULE)] or not hasattr(bpy.types.Scene, "scale_clothing")
+    assert not [key for key in sys.modules if key.startswith(MODULE)] or not is_installed()
     bpy.ops.preferences.addon_enable(module=MODULE)
     yield 1.0
     assert worn() and not module("bake_operators").running()
-    picture("15-enabled-again")
+    picture("16-enabled-again")
 
 
-def steps() -> Iterator[float]:
-    """The walk. Yields the seconds to wait before it goes on."""
-    yield from install()
-    for step in (
-        *((set_up,) if SET_UP else ()),
-        open_tab, character, motion, generate, scrub, pose, bake, looks, render, reopen, disable, interrupt,
-    ):  # fmt: skip
-        print(f"window test: {step.__name__.replace('_', ' ')}", flush=True)
-        yield from step()
-
-
-def run(walk: Iterator[float]) -> None:
-    """Go through a walk beside Blender's own work, and end Blender."""
-
-    @persistent
-    def advance() -> float | None:
-        try:
-            return next(walk)
-        except StopIteration:
-            print("window test: all steps passed", flush=True)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-            picture("failed")
-            code = 1
-        sys.stdout.flush()
-        os._exit(code)
-
-    bpy.app.timers.register(advance, first_interval=3.0, persistent=True)
-
+STEPS = (
+    *((install, set_up) if "set-up" in WHICH else (install_by_drop,)),
+    open_tab, character, motion, dropped_files, generate, scrub, pose, bake, looks, render, reopen, disable, interrupt,
+)  # fmt: skip
 
 if __name__ == "__main__":
-    run(steps())
+    run(told(*STEPS))
