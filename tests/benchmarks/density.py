@@ -170,7 +170,8 @@ def render(meshes: list[tuple[Tensor, Tensor]], path: Path) -> None:
         content = Path(folder) / "meshes.npz"
         arrays = {f"points{n}": points.numpy() for n, (points, _) in enumerate(meshes)}
         np.savez(content, **arrays, **{f"triangles{n}": faces.numpy() for n, (_, faces) in enumerate(meshes)})
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.density_view", content, path], check=True, cwd=ROOT)
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.density_view", content, path], check=True, cwd=ROOT,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
 
 
 def degrees(a: Tensor, b: Tensor) -> Tensor:  # [..., 3] unit -> [...]

@@ -215,7 +215,8 @@ def render(frames: list[Frame], path: Path) -> None:
         content = Path(folder) / "frames.npz"
         arrays = {f"{part}{number}": array for number, one in enumerate(frames) for part, array in vars(one).items()}
         np.savez(content, **arrays)
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.surface_views", content, path], check=True, cwd=ROOT)
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.surface_views", content, path], check=True, cwd=ROOT,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
 
 
 if __name__ == "__main__":
