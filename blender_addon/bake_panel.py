@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import bpy
 from bpy.types import Context, Object, Panel, UILayout
 
 from . import bake, bake_formats, bake_operators, clothes
@@ -38,7 +41,10 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         shown = clothes.in_context(context)
         if clothes.is_baked(shown):
             row = layout.row(align=True)
-            row.label(text="Playing the bake", icon="CHECKMARK")
+            told = row.row(align=True)
+            told.alert = is_lost(shown)
+            text, icon = ("The bake is missing", "ERROR") if told.alert else ("Playing the bake", "CHECKMARK")
+            told.label(text=text, icon=icon)
             row.operator("scale_clothing.clear_bake", text="Clear")
 
 
@@ -53,6 +59,12 @@ def draw_format(layout: UILayout, context: Context, chosen, worn: list[Object]) 
         for obj in worn:
             if bake.why_no_cache(obj):
                 draw_sentence(layout, context, f"'{obj.name}' {bake.why_no_cache(obj)}", "ERROR")
+
+
+def is_lost(baked: Object) -> bool:
+    """Whether the file of a bake is not there. Blender tells nobody: the clothes stand still."""
+    named = baked.modifiers[clothes.CACHE_MODIFIER].filepath
+    return not Path(bpy.path.abspath(named, library=baked.library)).is_file()
 
 
 CLASSES = (SCALE_CLOTHING_PT_bake,)

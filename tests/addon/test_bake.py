@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import backend, bake, clothes, live, meshes, pc2, sampling
+from blender_addon import backend, bake, bake_panel, clothes, live, meshes, pc2, sampling
 from scale_backend.client import BackendError
 
 FRAMES = 24
@@ -62,6 +62,13 @@ def test_baked_frames_are_the_live_ones(moving, scene, bake_folder):
 
     assert clothes.is_baked(moving) and live.followers(scene) == []
     np.testing.assert_array_equal(live_frames(moving, scene), pc2.read_frames(path))
+
+
+def test_a_bake_without_its_file_is_told(moving, scene, bake_folder):
+    bpy.ops.scale_clothing.bake(use_range=True, first=10, last=12)
+    assert not bake_panel.is_lost(moving)
+    cache(moving, bake_folder).rename(bake_folder / "elsewhere.pc2")
+    assert clothes.is_baked(moving) and bake_panel.is_lost(moving)
 
 
 def test_baking_restores_the_frame(moving, scene, bake_folder):
