@@ -9,7 +9,7 @@ from bpy.types import Context, Event, Object, Operator
 
 from . import bake, bake_formats, clothes, messages
 from .bake_run import Run
-from .operator_kinds import SHOWN_ERRORS, ClothesOperator, clear_status
+from .operator_kinds import SHOWN_ERRORS, ClothesOperator, clear_status, show_status
 from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
@@ -167,7 +167,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         if ended:
             self.finish(context)
             return ended
-        context.workspace.status_text_set(f"{_run.progress.text}: {_run.text}   |   Esc: stop")
+        show_status(f"{_run.progress.text}: {_run.text}   |   Esc: stop")
         messages.redraw_panels()
         return {"RUNNING_MODAL"}
 

@@ -87,7 +87,7 @@ class Awaiting:
         return self.end(context)
 
     def show(self, context: Context) -> None:
-        context.workspace.status_text_set(f"{self.awaited}   |   Esc: cancel")
+        show_status(f"{self.awaited}   |   Esc: cancel")
         messages.redraw_panels()
 
     def cancel(self, context: Context) -> None:
@@ -149,7 +149,18 @@ class Beside(Awaiting):
         return self.tell(self.use, context, outcome.value)
 
 
+def show_status(text: str | None) -> None:
+    """Say something in the status bar; None gives it back to Blender.
+
+    Of each window: Blender redraws that of the context's window alone, and the preferences' window has none.
+    """
+    for window in bpy.context.window_manager.windows:
+        with bpy.context.temp_override(window=window):
+            window.workspace.status_text_set(text)
+
+
 def clear_status() -> None:
-    """Give the status bar back to Blender."""
+    """Give the status bar back to Blender, also in workspaces that the user has left meanwhile."""
     for workspace in bpy.data.workspaces:
         workspace.status_text_set(None)
+    show_status(None)
