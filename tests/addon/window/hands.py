@@ -7,6 +7,7 @@ in sight, let the keyboard reach it, and close it again. Everything works in the
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -222,10 +223,24 @@ def go_to(menu: Place, *entries: str) -> Iterator[float]:
 
 def pick(kind: str, name: str, path: str, letter: str, holds: Callable[[], object], x: float = 0.6) -> Iterator[float]:
     """Open a property's drop-down with the mouse, and choose an entry by the letter that is underlined in it."""
-    click_at((yield from find_property(kind, name, path, (x,))))
+    yield from pick_at((yield from find_property(kind, name, path, (x,))), letter, holds)
+
+
+def pick_at(where: Place, letter: str, holds: Callable[[], object]) -> Iterator[float]:
+    click_at(where)
     yield 1.0
+    yield from rest()
     do("key", letter)
-    yield from until(holds, f"{letter} is chosen for {path}")
+    yield from until(holds, f"{letter} is chosen in a drop-down", 2 * PATIENCE)
+
+
+def rest() -> Iterator[float]:
+    """Wait until Blender answers at once, four times one after another."""
+    quick, end = 0, time.monotonic() + 4 * PATIENCE
+    while quick < 4 and time.monotonic() < end:
+        before = time.monotonic()
+        yield 0.25
+        quick = quick + 1 if time.monotonic() - before < 0.5 else 0
 
 
 # The file browser.

@@ -192,19 +192,28 @@ def bake() -> Iterator[float]:
 def looks() -> Iterator[float]:
     """Fabric and look are clicked and seen in Material Preview, whose shaders take their time without a GPU."""
     settings, cloth = worn()[0].scale_clothing, worn()[0].data.materials[0]
-    yield from shade("MATERIAL")
     cotton = weave(cloth)
-    yield from hands.pick(*SIDEBAR, "scale_clothing.fabric", "s", lambda: settings.fabric == "SILK")
+    fabric = yield from hands.find_property(*SIDEBAR, "scale_clothing.fabric", (0.6,))
+    buttons = {}
+    for look, column in ACROSS.items():
+        buttons[look] = yield from hands.find_property(*SIDEBAR, "scale_clothing.look", (column,))
+    yield from shade("MATERIAL")
+    yield from hands.pick_at(fabric, "s", lambda: settings.fabric == "SILK")
     assert weave(cloth) != cotton, "The material is not of another fabric."
-    yield DRAWN
-    picture("12-silk")
+    yield from drawn("12-silk")
     for look in ("PATCHES", "CLOTH"):
-        hands.click_at((yield from hands.find_property(*SIDEBAR, "scale_clothing.look", (ACROSS[look],))))
-        yield from hands.until(lambda look=look: settings.look == look, f"the look {look} is chosen")
-        yield DRAWN
-        picture(f"12-{look.lower()}")
+        hands.click_at(buttons[look])
+        yield from hands.until(lambda look=look: settings.look == look, f"the look {look} is chosen", 60)
+        yield from drawn(f"12-{look.lower()}")
         assert (worn()[0].data.materials[0] == cloth) == (look == "CLOTH")
     yield from shade("SOLID")
+
+
+def drawn(name: str) -> Iterator[float]:
+    """A picture of Material Preview."""
+    yield DRAWN
+    yield from hands.rest()
+    picture(name)
 
 
 def weave(cloth: bpy.types.Material) -> list[float]:
@@ -217,6 +226,7 @@ def shade(kind: str) -> Iterator[float]:
     header, shading = hands.region("VIEW_3D", "HEADER"), hands.area("VIEW_3D").spaces.active.shading
     hands.click_at(hands.place(header, 1 - SHADING[kind] / header.width, 0.5))
     yield from hands.until(lambda: shading.type == kind, f"the viewport shows {kind}", 90)
+    yield from hands.rest()
 
 
 def render() -> Iterator[float]:
