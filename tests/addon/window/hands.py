@@ -227,11 +227,27 @@ def pick(kind: str, name: str, path: str, letter: str, holds: Callable[[], objec
 
 
 def pick_at(where: Place, letter: str, holds: Callable[[], object]) -> Iterator[float]:
-    click_at(where)
-    yield 1.0
-    yield from rest()
-    do("key", letter)
-    yield from until(holds, f"{letter} is chosen in a drop-down", 2 * PATIENCE)
+    for _ in range(TRIES):
+        click_at(where)
+        yield 1.0
+        yield from rest()
+        do("key", letter)
+        yield 1.0
+        yield from rest()
+        if holds():
+            return
+    raise AssertionError(f"No {letter} could be chosen in a drop-down.")
+
+
+def click_patiently(where: Place, holds: Callable[[], object], what: str) -> Iterator[float]:
+    """Where drawing is slow: Blender loses clicks that come together with the mouse."""
+    for _ in range(TRIES):
+        click_at(where)
+        yield 1.0
+        yield from rest()
+        if holds():
+            return
+    raise AssertionError(f"The clicks did nothing: {what}.")
 
 
 def rest() -> Iterator[float]:

@@ -202,8 +202,7 @@ def looks() -> Iterator[float]:
     assert weave(cloth) != cotton, "The material is not of another fabric."
     yield from drawn("12-silk")
     for look in ("PATCHES", "CLOTH"):
-        hands.click_at(buttons[look])
-        yield from hands.until(lambda look=look: settings.look == look, f"the look {look} is chosen", 60)
+        yield from hands.click_patiently(buttons[look], lambda look=look: settings.look == look, f"the look {look}")
         yield from drawn(f"12-{look.lower()}")
         assert (worn()[0].data.materials[0] == cloth) == (look == "CLOTH")
     yield from shade("SOLID")
@@ -224,9 +223,8 @@ def weave(cloth: bpy.types.Material) -> list[float]:
 def shade(kind: str) -> Iterator[float]:
     """One of the four buttons at the right of the viewport's header."""
     header, shading = hands.region("VIEW_3D", "HEADER"), hands.area("VIEW_3D").spaces.active.shading
-    hands.click_at(hands.place(header, 1 - SHADING[kind] / header.width, 0.5))
-    yield from hands.until(lambda: shading.type == kind, f"the viewport shows {kind}", 90)
-    yield from hands.rest()
+    button = hands.place(header, 1 - SHADING[kind] / header.width, 0.5)
+    yield from hands.click_patiently(button, lambda: shading.type == kind, f"the viewport shows {kind}")
 
 
 def render() -> Iterator[float]:
