@@ -23,8 +23,6 @@ from training.carriers.binding import (
 from training.carriers.packing import tile_square
 from training.carriers.rectangle_map import border_loop, map_to_rectangle
 from training.carriers.uv_packing import cut_panel, pack_panels
-from training.simulate.garments import make_garment
-from training.simulate.skinning import load_skinned_body
 from training.surface_distance import vertex_normals
 
 SIZE = 32
@@ -91,9 +89,8 @@ def body():
 
 
 @pytest.fixture(scope="module", params=["dress", "tee-trousers"])
-def garment(request):
-    skinned = load_skinned_body()
-    return make_garment(request.param, skinned).raw(skinned)
+def garment(request, garments, skinned_body):
+    return garments[request.param].raw(skinned_body)
 
 
 @pytest.fixture(scope="module")

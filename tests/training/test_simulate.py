@@ -11,7 +11,7 @@ from scale_backend.assets import find_body
 from scale_backend.body import load_body
 from scale_backend.motion import load_motion
 from training.raw_frames import RawFramesError, chunk_path, read_garment, read_split
-from training.simulate.garments import RECIPES, make_garment
+from training.simulate.garments import RECIPES
 from training.simulate.mesh_tools import (
     Mesh,
     Surface,
@@ -24,20 +24,10 @@ from training.simulate.mesh_tools import (
 from training.simulate.path_test import surface_difference
 from training.simulate.protocol import Drape
 from training.simulate.run import SimulateSettings, run, simulate_motion
-from training.simulate.skinning import load_skinned_body, rotation_matrices, skin_body
+from training.simulate.skinning import rotation_matrices, skin_body
 from training.simulate.workers import judge
 
 BORDERS = {"dress": 4, "tee-trousers": 7}  # neck, hem, arms or sleeves; waist and ankles
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_skinned_body()
-
-
-@pytest.fixture(scope="module")
-def garments(body):
-    return {name: make_garment(name, body) for name in RECIPES}
 
 
 def grid(size: int) -> Mesh:
@@ -63,7 +53,7 @@ def test_a_cut_splits_along_the_line_and_keeps_the_area():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_garments_are_whole_even_and_clear_of_the_body(garments, body, name):
+def test_garments_are_whole_even_and_clear_of_the_body(garments, skinned_body, name):
     garment = garments[name]
     mesh = garment.mesh
     assert 2500 < len(mesh.vertices) < 6000
@@ -73,7 +63,7 @@ def test_garments_are_whole_even_and_clear_of_the_body(garments, body, name):
     assert set(garment.region) == set(range(len(garment.region_names)))
     lengths = np.linalg.norm(mesh.vertices[mesh.triangles] - mesh.vertices[np.roll(mesh.triangles, -1, 1)], axis=-1)
     assert lengths.max() < 2 * RECIPES[name].edge_length
-    assert Surface(Mesh(body.vertices, body.triangles)).distance(mesh.vertices)[0].min() > 0.001
+    assert Surface(Mesh(skinned_body.vertices, skinned_body.triangles)).distance(mesh.vertices)[0].min() > 0.001
     np.testing.assert_allclose(garment.blend_weights.sum(1), 1)
     assert garment.pin.max() == 1
 
@@ -88,16 +78,16 @@ def test_hems_are_straight(garments, name):
     assert border_vertices(garments[name].mesh.triangles, len(vertices)).sum() > 100
 
 
-def test_skinning_agrees_with_the_backends_body(body):
+def test_skinning_agrees_with_the_backends_body(skinned_body):
     torch = pytest.importorskip("torch")
     from scale_backend.body import pose_vertices
 
     pose = np.random.default_rng(0).normal(0, 0.4, (24, 3))
     model = load_body(find_body("neutral"))
-    assert body.digest() == model.digest
+    assert skinned_body.digest() == model.digest
     rotations = torch.tensor(rotation_matrices(pose), dtype=torch.float32)[None]
-    there = pose_vertices(model, rotations, torch.tensor(-body.joints[:1], dtype=torch.float32))[0].numpy()
-    pose_at_origin = skin_body(body, pose)
+    there = pose_vertices(model, rotations, torch.tensor(-skinned_body.joints[:1], dtype=torch.float32))[0].numpy()
+    pose_at_origin = skin_body(skinned_body, pose)
     assert np.abs(pose_at_origin - there).max() < 1e-5
 
 
@@ -126,7 +116,7 @@ def test_bad_results_are_left_out():
     assert verdict(rest.vertices, speed=0.02) == "still moving"
 
 
-def test_two_frames_of_a_motion_are_simulated_and_a_stopped_run_goes_on(tmp_path, body):
+def test_two_frames_of_a_motion_are_simulated_and_a_stopped_run_goes_on(tmp_path, skinned_body):
     from scale_backend.assets import find_motion
 
     simulate_motion("dress", find_motion("walk"), 2, tmp_path)
@@ -139,7 +129,7 @@ def test_two_frames_of_a_motion_are_simulated_and_a_stopped_run_goes_on(tmp_path
     np.testing.assert_allclose(frames.pose[1, 1:22], motion.rotations[71, 1:22], atol=1e-6)
     assert not frames.pose[:, 0].any()
     held = garment.pin >= 1
-    rest = garment.vertices - body.joints[0]
+    rest = garment.vertices - skinned_body.joints[0]
     assert np.abs(frames.vertices[0][held] - rest[held]).max() < 0.05  # the bodice follows the upright chest
     assert 0.001 < np.abs(frames.vertices[0] - frames.vertices[1]).mean() < 0.1
     assert json.loads((tmp_path / "test-report.json").read_text()) == {"kept": 2}
