@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scale_backend.llvm_code import ACTIVATIONS, BRANCHES, Chain, Code, declarations
-from scale_backend.piecewise_code import activate
+from scale_backend.piecewise_code import activate, constants
 
 ROWS = COLUMNS = 32  # of a block: 2 x 2 tiles of sums
 DEPTH = 32  # inputs a step
@@ -30,19 +30,21 @@ class TileChain(Chain):
 
     split: bool  # each number as the sum of two bfloat16: 16 bits of mantissa for three products instead of one
 
+    buffers = 4
+
     @property
     def parts(self) -> int:
         return 2 if self.split else 1
 
     @property
-    def ways(self) -> tuple[bool, ...]:
-        """Whether there are layers that follow another."""
-        return (False, True) if self.hidden >= FLOWING else (False,)
+    def flows(self) -> bool:
+        """Whether a layer begins before the one before it has ended."""
+        return self.hidden >= FLOWING
 
     @property
     def scratch(self) -> int:
         """Bytes a thread needs."""
-        return 3 * self.buffer + SUMS
+        return self.buffers * self.buffer + SUMS
 
     @property
     def buffer(self) -> int:
@@ -86,15 +88,18 @@ def module(chain: TileChain) -> str:
     h = Inputs("%h", chain.hidden // DEPTH, 2 * TILE, 64, 2 * ROWS * chain.hidden)
     functions = [
         _layer(chain, "first", [x, place], False),
-        *(_layer(chain, "hidden", [h], follows) for follows in chain.ways),
-        *(_layer(chain, "fifth", [x, place, h], follows) for follows in chain.ways),
+        _layer(chain, "hidden", [h], chain.flows),
+        _layer(chain, "fifth", [x, place, h], chain.flows),
         _ending(chain),
         _output(chain, h),
         *(_driver(chain, branches) for branches in BRANCHES),
     ]
     palette = bytes([1]) + bytes(15) + struct.pack("<16H", *[64] * 8, *[0] * 8) + bytes([16] * 8 + [0] * 8)
     constant = "".join(f"\\{byte:02X}" for byte in palette)
-    return "\n".join([f'@palette = internal constant [64 x i8] c"{constant}", align 64', DECLARATIONS, *functions])
+    tables = "" if chain.split else constants(chain.activation)
+    return "\n".join(
+        [tables, f'@palette = internal constant [64 x i8] c"{constant}", align 64', DECLARATIONS, *functions]
+    )
 
 
 @dataclass(frozen=True)
@@ -202,11 +207,7 @@ def _layer(chain: TileChain, name: str, inputs: list[Inputs], follows: bool) -> 
         code("br i1 %more, label %loop, label %done")
         code.label("done")
     pointers = ("x", "place", "h", "weights", "bias", "out", "sums", "before")
-    return code.function(f"internal void @{_name(name, follows)}({', '.join(f'ptr %{p}' for p in pointers)})")
-
-
-def _name(layer: str, follows: bool) -> str:
-    return layer + "_following" * follows
+    return code.function(f"internal void @{name}({', '.join(f'ptr %{p}' for p in pointers)})")
 
 
 def _ending(chain: TileChain) -> str:
@@ -269,8 +270,8 @@ def _driver(chain: TileChain, branches: int) -> str:
         for pointer, size in (("%x", 2 * chain.features * chain.parts), ("%place", 2 * chain.place * chain.parts),
                               ("%out", 64 * branches))
     )  # fmt: skip
-    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(3))
-    sums = code.at("%scratch", 3 * chain.buffer)
+    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(chain.buffers))
+    sums = code.at("%scratch", chain.buffers * chain.buffer)
     weights_read = biases_read = 0
 
     def weights(size: int) -> str:
@@ -293,12 +294,12 @@ def _driver(chain: TileChain, branches: int) -> str:
 
     def layer(name: str, inputs: int, h: str, into: str) -> None:
         nonlocal before
-        if True not in chain.ways:
+        if not chain.flows:
             end()
         size = 2 * inputs * chain.hidden * chain.parts
         read = f"ptr {x}, ptr {place}, ptr {h}, ptr {weights(size)}, ptr {bias(chain.hidden)}"
         written = f"ptr {into}, ptr {sums}, ptr {before or 'null'}"
-        code(f"call void @{_name(name, before is not None)}({read}, {written})")
+        code(f"call void @{name}({read}, {written})")
         before = code.at(into, 2 * ROWS * (chain.hidden - COLUMNS))
 
     def output(h: str, branch: int) -> None:

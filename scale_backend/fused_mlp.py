@@ -90,16 +90,26 @@ class FusedMLP:
         return out[:rows]
 
     def _program(self, *branches: tuple[Linear, ...]) -> Program:
-        """The trunk and what ends it."""
-        first, *trunk = self.network.trunk
-        layers = [self._pack_first(first), *(self._pack(layer.weight) for layer in trunk)]
-        layers.append(self._pack_first(self.network.skip))
-        biases = [layer.bias for layer in (*self.network.trunk, self.network.skip)]
-        for *hidden, output in branches:
-            layers += [self._pack(layer.weight) for layer in hidden]
-            layers.append(self._pack_output(output.weight))
-            biases += [*(layer.bias for layer in hidden), functional.pad(output.bias, (0, 16 - len(output.bias)))]
-        return Program(self._chain(), len(branches), torch.cat(layers), torch.cat(biases))
+        """The trunk and what ends it, weights in the order in which the code reads them."""
+        chain = self._chain()
+        layers = iter(
+            [*self.network.trunk, self.network.skip, *(layer for branch in branches for layer in branch[:-1])]
+        )
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+
+        def pack(name: str, *_: int | str) -> None:
+            layer = next(layers)
+            weights.append(self._pack(layer.weight) if name == "hidden" else self._pack_first(layer))
+            biases.append(layer.bias)
+
+        def pack_output(_: str, branch: int) -> None:
+            layer = branches[branch][-1]
+            weights.append(self._pack_output(layer.weight))
+            biases.append(functional.pad(layer.bias, (0, 16 - len(layer.bias))))
+
+        chain.run(len(branches), ("",) * chain.buffers, pack, pack_output)
+        return Program(chain, len(branches), torch.cat(weights), torch.cat(biases))
 
     def _chain(self) -> TileChain | VectorChain:
         raise NotImplementedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -30,24 +30,30 @@ class Chain:
     activation: str
     trunk: int  # layers between the first and the fifth
 
+    buffers = 3  # for activations
+
     def run(
         self,
         branches: int,  # of two hidden layers and an output of up to 3 channels
-        buffers: tuple[str, str, str],
+        buffers: Sequence[str],  # 3, or 4: then outputs come last, and each layer follows another
         layer: Callable[[str, int, str, str], None],  # name, inputs, the hidden ones, where to
         output: Callable[[str, int], None],  # the hidden ones, number of the branch
     ) -> None:
         """All layers in their order."""
-        one, other, shared = buffers
+        one, other, shared, *more = buffers
         layer("first", self.features + self.place, other, one)
         for _ in range(self.trunk):
             layer("hidden", self.hidden, one, other)
             one, other = other, one
         layer("fifth", self.features + self.place + self.hidden, one, shared)
+        ends = [other, *more]
         for branch in range(branches):
             layer("hidden", self.hidden, shared, one)
-            layer("hidden", self.hidden, one, other)
-            output(other, branch)
+            layer("hidden", self.hidden, one, ends[branch if more else 0])
+            if not more:
+                output(other, branch)
+        for branch in range(branches if more else 0):
+            output(ends[branch], branch)
 
 
 class Code:
@@ -56,6 +62,7 @@ class Code:
     def __init__(self, lanes: int = 16):
         self.lanes, self.floats, self.suffix = lanes, f"<{lanes} x float>", f"v{lanes}f32"
         self.lines: list[str] = []
+        self.known: dict[str, str] = {}  # what is computed once, as the function begins, and its name
         self.names = (f"%v{k}" for k in count())
 
     def __call__(self, line: str) -> None:
@@ -65,6 +72,9 @@ class Code:
         name = next(self.names)
         self(f"{name} = {value}")
         return name
+
+    def once(self, value: str) -> str:
+        return self.known.setdefault(value, next(self.names))
 
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
@@ -123,7 +133,7 @@ class Code:
         return value
 
     def looked_up(self, low: str, high: str, place: str) -> str:
-        """Of 32 numbers those at 16 places, of which the lowest five bits count."""
+        """Of 16 low and 16 high numbers those at 16 places, of which the lowest five bits count."""
         permute, floats = "@llvm.x86.avx512.vpermi2var.ps.512", self.floats
         return self.let(f"call {floats} {permute}({floats} {low}, <16 x i32> {place}, {floats} {high})")
 
@@ -144,7 +154,8 @@ class Code:
         return self.let(f"bitcast {whole} {scaled} to {floats}")
 
     def function(self, body: str) -> str:
-        return f"define {body} #0 {{\nentry:\n" + "\n".join(self.lines) + "\n  ret void\n}\n"
+        known = [f"  {name} = {value}" for value, name in self.known.items()]
+        return f"define {body} #0 {{\nentry:\n" + "\n".join([*known, *self.lines]) + "\n  ret void\n}\n"
 
 
 def splat(number: float) -> str:

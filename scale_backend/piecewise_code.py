@@ -39,7 +39,10 @@ def activate(code: Code, activation: str, x: str) -> str:
         return ACTIVATIONS[activation](code, x)
     t = code.lesser(splat(LAST), code.size(x))
     piece = code.let(f"bitcast {code.floats} {code.add(t, splat(STEPS))} to <16 x i32>")
-    constant, *lower, value = (code.looked_up(vector(row[:16]), vector(row[16:]), piece) for row in table(activation))
+    halves = (
+        [code.once(f"load {code.floats}, ptr {name}, align 64") for name in names] for names in _names(activation)
+    )
+    constant, *lower, value = (code.looked_up(*pair, piece) for pair in halves)
     for coefficient in reversed(lower):
         value = code.fused(value, t, coefficient)
     # added only where x is positive: a comparison is cheaper here than a maximum
@@ -47,6 +50,22 @@ def activate(code: Code, activation: str, x: str) -> str:
     with_x = code.add(constant, x)
     rest = code.let(f"select <16 x i1> {positive}, {code.floats} {with_x}, {code.floats} {constant}")
     return code.fused(value, t, rest)
+
+
+def constants(activation: str) -> str:
+    """What the code looks up."""
+    if activation not in EVEN:
+        return ""
+    return "\n".join(
+        f"{name} = internal constant <16 x float> {vector(row[16 * half : 16 * half + 16])}, align 64"
+        for row, names in zip(table(activation), _names(activation), strict=True)
+        for half, name in enumerate(names)
+    )
+
+
+def _names(activation: str) -> list[tuple[str, str]]:
+    """Of both halves of each coefficient."""
+    return [(f"@low{power}", f"@high{power}") for power in range(EVEN[activation][1] + 1)]
 
 
 @functools.cache

@@ -35,7 +35,7 @@ class VectorChain(Chain):
     @property
     def scratch(self) -> int:
         """Bytes a thread needs."""
-        return 3 * self.buffer
+        return self.buffers * self.buffer
 
 
 def registers(lanes: int, hidden: int) -> tuple[int, int] | None:
@@ -231,7 +231,7 @@ def _driver(chain: VectorChain, branches: int) -> str:
         for pointer, channels in (("%x", 1 if chain.shared else chain.features), ("%place", chain.place),
                                   ("%out", OUTPUTS * branches))
     )  # fmt: skip
-    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(3))
+    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(chain.buffers))
     weights_read = biases_read = 0
 
     def call(name: str, inputs: int, h: str, into: str, columns: int, row: int) -> None:
