@@ -190,29 +190,28 @@ def bake() -> Iterator[float]:
 
 
 def looks() -> Iterator[float]:
-    """Fabric and look are clicked and seen in Material Preview, whose shaders take their time without a GPU."""
+    """Fabric and looks are clicked. They are seen in Material Preview, whose shaders take their time without a GPU; so
+    each is clicked before, and found anew, as the panel's height goes with the look."""
     settings, cloth = worn()[0].scale_clothing, worn()[0].data.materials[0]
     cotton = weave(cloth)
     fabric = yield from hands.find_property(*SIDEBAR, "scale_clothing.fabric", (0.6,))
-    buttons = {}
-    for look, column in ACROSS.items():
-        buttons[look] = yield from hands.find_property(*SIDEBAR, "scale_clothing.look", (column,))
-    yield from shade("MATERIAL")
     yield from hands.pick_at(fabric, "s", lambda: settings.fabric == "SILK")
     assert weave(cloth) != cotton, "The material is not of another fabric."
     yield from drawn("12-silk")
     for look in ("PATCHES", "CLOTH"):
-        yield from hands.click_patiently(buttons[look], lambda look=look: settings.look == look, f"the look {look}")
-        yield from drawn(f"12-{look.lower()}")
+        button = yield from hands.find_property(*SIDEBAR, "scale_clothing.look", (ACROSS[look],))
+        yield from hands.click_patiently(button, lambda look=look: settings.look == look, f"the look {look}")
         assert (worn()[0].data.materials[0] == cloth) == (look == "CLOTH")
-    yield from shade("SOLID")
+        yield from drawn(f"12-{look.lower()}")
 
 
 def drawn(name: str) -> Iterator[float]:
     """A picture of Material Preview."""
+    yield from shade("MATERIAL")
     yield DRAWN
     yield from hands.rest()
     picture(name)
+    yield from shade("SOLID")
 
 
 def weave(cloth: bpy.types.Material) -> list[float]:
