@@ -9,9 +9,6 @@ flat triangles'; then how far triangles that meet turn (mean, degrees) along sea
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +27,7 @@ from scale_backend.motion import matrices_from_axis_angle
 from scale_backend.surfaces.butterfly import Stencils, butterfly
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
-from tests.benchmarks.report import show_columns
+from tests.benchmarks.report import draw, show_columns
 from training.dataset import spread
 from training.losses import face_normals
 from training.raw_frames import RawGarment, read_garment, read_split
@@ -158,20 +155,14 @@ def measure(name: str, settings: Settings) -> list[dict]:
             rows.append(row)
     if settings.pictures is not None:
         middle = len(rotations) // 2
-        views = [(decoded[kind][middle], density.triangles) for kind, density in table.items()]
-        render(views, settings.pictures / f"{Path(name).stem}-density.png")
+        arrays = {}
+        for number, (kind, density) in enumerate(table.items()):
+            arrays |= {
+                f"points{number}": decoded[kind][middle].numpy(),
+                f"triangles{number}": density.triangles.numpy(),
+            }
+        draw("density_view", settings.pictures / f"{Path(name).stem}-density.png", arrays)
     return rows
-
-
-def render(meshes: list[tuple[Tensor, Tensor]], path: Path) -> None:
-    """In a process of its own: Blender's module does not load beside pymeshlab."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        content = Path(folder) / "meshes.npz"
-        arrays = {f"points{n}": points.numpy() for n, (points, _) in enumerate(meshes)}
-        np.savez(content, **arrays, **{f"triangles{n}": faces.numpy() for n, (_, faces) in enumerate(meshes)})
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.density_view", content, path], check=True, cwd=ROOT,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
 
 
 def degrees(a: Tensor, b: Tensor) -> Tensor:  # [..., 3] unit -> [...]

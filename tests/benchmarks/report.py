@@ -6,11 +6,16 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,3 +88,14 @@ def write(path: Path, described: dict[str, object], rows: list[Row]) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps({"machine": described, "rows": [asdict(r) for r in rows]}, indent=1) + "\n")
     beside.replace(path)
+
+
+def draw(view: str, path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A picture by a module beside this one, in a process of its own: Blender's module does not load beside
+    pymeshlab."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(folder) / "arrays.npz"
+        np.savez(content, **arrays)
+        command = [sys.executable, "-m", f"tests.benchmarks.{view}", content, path]
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

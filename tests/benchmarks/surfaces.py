@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from tests.benchmarks.report import show_columns
+from tests.benchmarks.report import draw, show_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 6000
@@ -209,14 +206,8 @@ def second_difference(points: np.ndarray) -> float:  # [F, V, 3] -> metres; nan 
 
 
 def render(frames: list[Frame], path: Path) -> None:
-    """In a process of its own: Blender's module does not load beside pymeshlab."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        content = Path(folder) / "frames.npz"
-        arrays = {f"{part}{number}": array for number, one in enumerate(frames) for part, array in vars(one).items()}
-        np.savez(content, **arrays)
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.surface_views", content, path], check=True, cwd=ROOT,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+    arrays = {f"{part}{n}": array for n, one in enumerate(frames) for part, array in vars(one).items()}
+    draw("surface_views", path, arrays)
 
 
 if __name__ == "__main__":
