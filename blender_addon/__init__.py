@@ -7,28 +7,27 @@ import sys
 
 import bpy
 
-if __package__.startswith("bl_ext.") and f"{__package__}.backend" not in sys.modules:
-    # installed over an older one in the same session: what that one has imported of its wheel goes with it
-    for name in [name for name in sys.modules if name.partition(".")[0] == "scale_backend"]:
-        del sys.modules[name]
-
-from . import (
-    backend,
+from .appearance import fabric_assets
+from .backend import process
+from .clothes import live, thickness
+from .garments import previews
+from .headless import command_line
+from .ui import (
     bake_operators,
     bake_panel,
-    command_line,
     environment_operators,
-    fabric_assets,
     garment_operators,
-    live,
     motion_operators,
     operators,
     panel,
     preferences,
-    previews,
     properties,
-    thickness,
 )
+
+if __package__.startswith("bl_ext.") and f"{__package__}.backend" not in sys.modules:
+    # installed over an older one in the same session: what that one has imported of its wheel goes with it
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scale_backend"]:
+        del sys.modules[name]
 
 CLASSES = tuple(
     cls
@@ -52,7 +51,7 @@ CLASSES = tuple(
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    for module in (backend, properties, operators, motion_operators, live, command_line):
+    for module in (process, properties, operators, motion_operators, live, command_line):
         module.register()
     # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
     atexit.register(unregister)
@@ -64,7 +63,7 @@ def unregister() -> None:
         return
     for module in (command_line, live, bake_operators, environment_operators, motion_operators, operators):
         module.unregister()
-    for module in (backend, properties, previews):
+    for module in (process, properties, previews):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from . import command_line, register, unregister
+from . import register, unregister
+from .headless import command_line
 
 
 def main() -> int:

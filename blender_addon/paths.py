@@ -20,7 +20,7 @@ def asset_folder() -> Path:
     inside = Path(__file__).resolve().parent / "assets"
     if inside.is_dir():
         return inside
-    from scale_backend import assets
+    from scale_backend.formats import assets
 
     return assets.asset_folder()
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scale_backend.commands import Doctor, Info, Serve
-    from scale_backend.decode_command import Decode
-    from scale_backend.import_commands import ImportBody, ImportCheckpoint
+    from scale_backend.commands.decode import Decode
+    from scale_backend.commands.import_released import ImportBody, ImportCheckpoint
+    from scale_backend.commands.serve import Doctor, Info, Serve
 
 DESCRIPTION = "Pose-driven clothes: decode motions, serve Blender, examine the installation."
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if not is_for_user(error):
             raise
-        from scale_backend.whole_files import told
+        from scale_backend.formats.whole_files import told
 
         print(told(error) if isinstance(error, OSError) else error, file=sys.stderr)
         return 2
@@ -45,10 +45,10 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
 
     import tyro
 
-    from scale_backend.commands import Doctor, Info, Serve
-    from scale_backend.decode_command import Decode
-    from scale_backend.import_commands import ImportBody, ImportCheckpoint
-    from scale_backend.track_command import Track
+    from scale_backend.commands.decode import Decode
+    from scale_backend.commands.import_released import ImportBody, ImportCheckpoint
+    from scale_backend.commands.serve import Doctor, Info, Serve
+    from scale_backend.commands.track import Track
 
     kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info}
     kinds |= {"import-body": ImportBody, "import-checkpoint": ImportCheckpoint, "track": Track}
@@ -59,11 +59,11 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
 
 def is_for_user(error: Exception) -> bool:
     """Whether the error is written for the user, or the system's about a file; not a fault of the code."""
-    from scale_backend.commands import UsageError
-    from scale_backend.devices import DeviceError
-    from scale_backend.foreign_file import ForeignFileError
-    from scale_backend.garment_header import GarmentError
-    from scale_backend.server import ServeError
+    from scale_backend.commands.options import UsageError
+    from scale_backend.formats.foreign_file import ForeignFileError
+    from scale_backend.formats.garment_header import GarmentError
+    from scale_backend.machine.devices import DeviceError
+    from scale_backend.service.server import ServeError
 
     ours = UsageError | DeviceError | ForeignFileError | GarmentError | ServeError
     return isinstance(error, OSError | ours) or type(error) is ValueError
@@ -73,7 +73,7 @@ def missing_packages() -> str:
     """One sentence for all that this Python lacks; empty when it lacks nothing."""
     from importlib.util import find_spec
 
-    from scale_backend.doctor import REQUIRED, install_command
+    from scale_backend.client.requirements import REQUIRED, install_command
 
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if not missing:

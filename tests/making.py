@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from scale_backend.body import Body, load_body
-from scale_backend.carrier import Carrier
-from scale_backend.garment import Garment, save_garment
-from scale_backend.network import NetworkSettings, ScaleNetwork
-from scale_backend.positional_map import rasterise
+from scale_backend.geometry.body import Body, load_body
+from scale_backend.geometry.carrier import Carrier
+from scale_backend.geometry.positional_map import rasterise
+from scale_backend.model.garment import Garment, save_garment
+from scale_backend.model.network import NetworkSettings, ScaleNetwork
 
 
 def random_network(settings: NetworkSettings, seed: int = 0, size: float = 0.01) -> ScaleNetwork:

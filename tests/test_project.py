@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import build_addon
-from scale_backend.doctor import OPTIONAL
+from scale_backend.client.requirements import OPTIONAL
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "scipy", "trimesh", "safetensors", "bpy", "tyro", "tqdm", "tensorboard")
@@ -85,7 +85,8 @@ def client_side() -> set[str]:
         for module in imports(path)
         if module.startswith("scale_backend.") and (ROOT / f"{module.replace('.', '/')}.py").is_file()
     }
-    return modules | {f"scale_backend.{name}" for name in ("client", "protocol", "motion", "garment_header")}
+    used_inside = ("client.backend", "client.protocol", "formats.motion", "formats.garment_header")
+    return modules | {f"scale_backend.{name}" for name in used_inside}
 
 
 def test_client_side_runs_from_the_wheel_without_torch(wheel: Path) -> None:

@@ -6,21 +6,21 @@ import os
 import sys
 from importlib import import_module
 
-from scale_backend.whole_files import told
+from scale_backend.formats.whole_files import told
 
 # subcommand: (module, its settings class, what it does)
 COMMANDS = {
     "simulate": ("training.simulate.run", "SimulateSettings", "simulate a garment on the body: raw frames"),
-    "motions": ("training.motions", "MotionSettings", "make the motions that ship"),
+    "motions": ("training.simulate.motions", "MotionSettings", "make the motions that ship"),
     "build-body": ("training.body_builder.build", "BuildBodySettings", "build the free body"),
-    "pack": ("training.pack", "PackSettings", "raw frames or pairs of scan and body to packed frames"),
-    "check": ("training.check", "CheckSettings", "look for faults in a folder of frames"),
-    "posmap": ("training.posmap", "PosmapSettings", "positional map, mask and points of a UV template"),
+    "pack": ("training.frames.pack", "PackSettings", "raw frames or pairs of scan and body to packed frames"),
+    "check": ("training.frames.check", "CheckSettings", "look for faults in a folder of frames"),
+    "posmap": ("training.pictures.posmap", "PosmapSettings", "positional map, mask and points of a UV template"),
     "recipe": ("training.recipes", "RecipeSettings", "print a recipe that ships"),
-    "train": ("training.train", "TrainSettings", "train a garment from a recipe"),
-    "test": ("training.results", "ResultSettings", "packed frames through a garment: .ply files and figures"),
-    "render": ("training.render", "RenderSettings", "pictures and a film of .ply results"),
-    "evaluate": ("training.evaluate", "EvaluateSettings", "measure a garment on held-out frames"),
+    "train": ("training.learning.train", "TrainSettings", "train a garment from a recipe"),
+    "test": ("training.testing.results", "ResultSettings", "packed frames through a garment: .ply files and figures"),
+    "render": ("training.pictures.render", "RenderSettings", "pictures and a film of .ply results"),
+    "evaluate": ("training.testing.evaluate", "EvaluateSettings", "measure a garment on held-out frames"),
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from scale_backend.network import NetworkSettings
+from scale_backend.model.network import NetworkSettings
 
 
 class ConfigError(ValueError):

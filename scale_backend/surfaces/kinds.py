@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale_backend.carrier import Carrier
-from scale_backend.garment import Garment
-from scale_backend.garment_header import REFINEMENTS, GarmentError
-from scale_backend.gathering import gather_sum
-from scale_backend.positional_map import surface_points
-from scale_backend.queries import Queries, grid_queries, patch_queries
+from scale_backend.formats.garment_header import REFINEMENTS, GarmentError
+from scale_backend.geometry.carrier import Carrier
+from scale_backend.geometry.gathering import gather_sum
+from scale_backend.geometry.positional_map import surface_points
+from scale_backend.model.garment import Garment
 from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.patches import patch_triangles
+from scale_backend.surfaces.queries import Queries, grid_queries, patch_queries
 from scale_backend.surfaces.seams import cut_at_seams, join_charts, smooth_queries
 from scale_backend.surfaces.smoothing import surface_smoothing
 from scale_backend.surfaces.subdivision import subdivide

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scale_backend.carrier import Carrier
-from scale_backend.positional_map import UVLayout, rasterise
-from scale_backend.queries import islands, patch_numbers
+from scale_backend.geometry.carrier import Carrier
+from scale_backend.geometry.positional_map import UVLayout, rasterise
+from scale_backend.surfaces.queries import islands, patch_numbers
 
 MEETING = 1.5  # steps of the grid; facing edges nearer than this on average follow on each other
 

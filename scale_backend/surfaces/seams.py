@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from scale_backend.carrier import Carrier
-from scale_backend.gathering import gather_sum, incidence
-from scale_backend.positional_map import UVLayout
-from scale_backend.queries import Queries, islands, surface_queries
+from scale_backend.geometry.carrier import Carrier
+from scale_backend.geometry.gathering import gather_sum, incidence
+from scale_backend.geometry.positional_map import UVLayout
 from scale_backend.surfaces.butterfly import Stencils, butterfly
+from scale_backend.surfaces.queries import Queries, islands, surface_queries
 from scale_backend.surfaces.subdivision import Subdivided, subdivide
 
 REACH = 1.5  # coarse edges

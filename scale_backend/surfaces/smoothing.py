@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scale_backend.articulation import VertexRings, vertex_normals, vertex_rings
-from scale_backend.gathering import gather_sum
+from scale_backend.geometry.articulation import VertexRings, vertex_normals, vertex_rings
+from scale_backend.geometry.gathering import gather_sum
 
 REACH = 5.0  # edges' length; standard deviation of the weights is half of it
 NEIGHBOURS = 80

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale_backend.gathering import gather_sum
-from scale_backend.queries import Queries
+from scale_backend.geometry.gathering import gather_sum
+from scale_backend.surfaces.queries import Queries
 from scale_backend.surfaces.seams import Seams
 from scale_backend.surfaces.smoothing import Smoothing
 

@@ -47,9 +47,9 @@ def registered():
 @pytest.fixture(scope="session")
 def garment_files(registered) -> dict[str, str]:
     """Garments with random weights in the user's library: their keys. "skirt" is a mesh, "body" points alone."""
-    from blender_addon import preferences
+    from blender_addon import settings as addon_settings
 
-    folder = preferences.garment_folder()
+    folder = addon_settings.garment_folder()
     return {
         "skirt": str(write_garment(folder / "skirt.safetensors", "garment")),
         "body": str(write_garment(folder / "body.safetensors", "body")),
@@ -76,11 +76,11 @@ def character(scene) -> bpy.types.Object:
 @pytest.fixture
 def dressed(character, scene, garment_files) -> bpy.types.Object:
     """The sample character in a skirt: the clothes object."""
-    from blender_addon import clothes
+    from blender_addon.clothes import selection
 
     scene.scale_clothing.garment = garment_files["skirt"]
     bpy.ops.scale_clothing.generate()
-    return clothes.clothes_of(character)[0]
+    return selection.clothes_of(character)[0]
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
-from blender_addon.body_data import read_body
 from blender_addon.paths import body_file
-from blender_addon.rig import PARENTS, SHORT_NAMES
-from scale_backend import joints
-from scale_backend.motion import matrices_from_axis_angle
+from blender_addon.rig.body_data import read_body
+from blender_addon.rig.recognition import PARENTS, SHORT_NAMES
+from scale_backend.formats import joints
+from scale_backend.formats.motion import matrices_from_axis_angle
 
 BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 TURNED = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import backend, bake, bake_panel, clothes, live, meshes, pc2, sampling
-from scale_backend.client import BackendError
+from blender_addon.backend import process
+from blender_addon.bake import baking, plan, sampling
+from blender_addon.blender import meshes, pc2
+from blender_addon.clothes import live, playback
+from scale_backend.client.backend import BackendError
 
 FRAMES = 24
 
@@ -43,7 +46,7 @@ def live_frames(obj: bpy.types.Object, scene: bpy.types.Scene) -> np.ndarray:  #
 
 
 def cache(obj: bpy.types.Object, folder: Path) -> Path:
-    return bake.bake_path(obj, bake.BakeSettings(str(folder), 1, 1))
+    return plan.bake_path(obj, plan.BakeSettings(str(folder), 1, 1))
 
 
 def parts(folder: Path) -> list[Path]:
@@ -60,15 +63,15 @@ def test_baked_frames_are_the_live_ones(moving, scene, bake_folder):
     assert path.stat().st_size == header.file_bytes
     assert not parts(bake_folder)
 
-    assert clothes.is_baked(moving) and live.followers(scene) == []
+    assert playback.is_baked(moving) and live.followers(scene) == []
     np.testing.assert_array_equal(live_frames(moving, scene), pc2.read_frames(path))
 
 
 def test_a_bake_without_its_file_is_told(moving, scene, bake_folder):
     bpy.ops.scale_clothing.bake(use_range=True, first=10, last=12)
-    assert not bake_panel.is_lost(moving)
+    assert not playback.is_lost(moving)
     cache(moving, bake_folder).rename(bake_folder / "elsewhere.pc2")
-    assert clothes.is_baked(moving) and bake_panel.is_lost(moving)
+    assert playback.is_baked(moving) and playback.is_lost(moving)
 
 
 def test_baking_restores_the_frame(moving, scene, bake_folder):
@@ -117,7 +120,7 @@ def test_clearing_returns_to_the_pose(moving, scene, bake_folder):
     before = live_frames(moving, scene)
     bpy.ops.scale_clothing.bake()
     bpy.ops.scale_clothing.clear_bake()
-    assert not clothes.is_baked(moving)
+    assert not playback.is_baked(moving)
     np.testing.assert_array_equal(live_frames(moving, scene), before)
     assert cache(moving, bake_folder).exists()
 
@@ -135,7 +138,7 @@ def test_a_bake_that_is_there_is_not_overwritten_unasked(moving, scene, bake_fol
 
 
 def steps_of(moving, scene, bake_folder):
-    return bake.bake(scene, [moving], bake.BakeSettings(str(bake_folder), scene.frame_start, scene.frame_end))
+    return baking.bake(scene, [moving], plan.BakeSettings(str(bake_folder), scene.frame_start, scene.frame_end))
 
 
 def test_a_stopped_bake_goes_on(moving, scene, bake_folder):
@@ -144,7 +147,7 @@ def test_a_stopped_bake_goes_on(moving, scene, bake_folder):
     while next(todo).done < FRAMES + 2 * sampling.BATCH:
         pass
     todo.close()
-    assert scene.frame_current == 1 and not clothes.is_baked(moving)
+    assert scene.frame_current == 1 and not playback.is_baked(moving)
     assert not path.exists()
     (part,) = parts(bake_folder)
     there = part.stat().st_size
@@ -178,12 +181,12 @@ def test_a_backend_that_dies_leaves_the_scene_and_the_frames(moving, scene, bake
     todo = steps_of(moving, scene, bake_folder)
     while next(todo).done <= FRAMES:
         pass
-    os.kill(backend.get().pid, signal.SIGKILL)
+    os.kill(process.get().pid, signal.SIGKILL)
     with pytest.raises(BackendError, match="backend stopped"):
         for _ in todo:
             pass
     assert scene.frame_current == 5
-    assert not clothes.is_baked(moving)
+    assert not playback.is_baked(moving)
     assert not cache(moving, bake_folder).exists()
     np.testing.assert_array_equal(meshes.get_positions(moving.data), before)
     assert bpy.ops.scale_clothing.bake() == {"FINISHED"}  # a new backend, the frames that are there are kept
@@ -196,7 +199,7 @@ def test_a_folder_that_cannot_be_written(moving, scene, tmp_path):
     with pytest.raises(RuntimeError, match=r"cannot be written .*; choose another folder"):
         bpy.ops.scale_clothing.bake()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
-    assert not clothes.is_baked(moving)
+    assert not playback.is_baked(moving)
 
 
 def test_a_full_disk_is_seen_before(moving, scene, bake_folder, monkeypatch):

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from blender_addon import actions, clothes, meshes, motion, rig
-from scale_backend import joints
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.motion import Motion, matrices_from_axis_angle, save_motion
+from blender_addon.blender import actions, meshes
+from blender_addon.characters import motion
+from blender_addon.clothes import selection
+from blender_addon.rig import recognition, shape
+from blender_addon.rig.pose import read_pose
+from scale_backend.formats import joints
+from scale_backend.formats.motion import Motion, matrices_from_axis_angle, save_motion
+from scale_backend.geometry.body import load_body, pose_vertices
 from tests.addon.rigs import BLENDER, RIGS, build_rig, put_pose, random_pose
 
 
@@ -38,7 +42,7 @@ def test_deforms_as_the_backends_body(character):
 def test_two_characters_have_names_of_their_own(character, scene):
     bpy.ops.scale_clothing.add_character()
     assert scene.scale_clothing.rig != character
-    assert len(rig.meshes_of(character)) == len(rig.meshes_of(scene.scale_clothing.rig)) == 1
+    assert len(shape.meshes_of(character)) == len(shape.meshes_of(scene.scale_clothing.rig)) == 1
 
 
 def some_motion(frames: int = 40, count: int = 24, up_axis: str = "Y", frame_rate: float = 60.0) -> Motion:
@@ -55,12 +59,12 @@ def some_motion(frames: int = 40, count: int = 24, up_axis: str = "Y", frame_rat
 )
 def test_a_motion_is_read_back_from_the_rig(scene, kind):
     armature = build_rig(**RIGS[kind])
-    found = rig.recognise(armature)
+    found = recognition.recognise(armature)
     made = some_motion(count=len(found.bones))
     motion.apply_motion(armature, found, made, motion.MotionSettings(start=5, on_floor=False))
     for index in (0, 17, 39):
         scene.frame_set(5 + index)
-        pose = rig.read_pose(armature, bpy.context.evaluated_depsgraph_get())
+        pose = read_pose(armature, bpy.context.evaluated_depsgraph_get())
         np.testing.assert_allclose(pose.rotations, matrices_from_axis_angle(made.rotations[index]), atol=2e-5)
         body = load_body().mean_joints[0].numpy()
         np.testing.assert_allclose(pose.translation(body), made.translation[index], atol=2e-5)
@@ -69,7 +73,7 @@ def test_a_motion_is_read_back_from_the_rig(scene, kind):
 def test_which_way_is_up(scene):
     """The same motion in a world with Z up: the root turned by a quarter, the path along Blender's own axes."""
     armature = build_rig()
-    found = rig.recognise(armature)
+    found = recognition.recognise(armature)
     made = some_motion(up_axis="Z")
     motion.apply_motion(armature, found, made, motion.MotionSettings(on_floor=False))
     scene.frame_set(20)
@@ -109,7 +113,7 @@ def test_long_motions_are_keyed_fast(character, tmp_path):
 
 
 def test_quaternions_do_not_jump(character, scene):
-    found = rig.recognise(character)
+    found = recognition.recognise(character)
     made = some_motion(frames=100)
     made.rotations[:, 1] = np.linspace(0, 8 * np.pi, 100)[:, None] * np.array([0, 1, 0])  # four whole turns
     motion.apply_motion(character, found, made, motion.MotionSettings())
@@ -142,6 +146,6 @@ def test_a_selected_character_can_be_taken(character, scene):
     second = scene.scale_clothing.rig
     assert second != character and not bpy.ops.scale_clothing.use_selected.poll()
     bpy.context.view_layer.objects.active = character.children[0]
-    assert clothes.rig_in_context(bpy.context) == second and clothes.other_selected(bpy.context) == character
+    assert selection.rig_in_context(bpy.context) == second and selection.other_selected(bpy.context) == character
     bpy.ops.scale_clothing.use_selected()
     assert scene.scale_clothing.rig == character and not bpy.ops.scale_clothing.use_selected.poll()

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from blender_addon import clothes, live, materials, meshes, rig, skin_mask, surfaces
-from scale_backend import joints
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
+from blender_addon.appearance import materials, modifiers
+from blender_addon.blender import meshes
+from blender_addon.clothes import dressing, live, selection, skin_mask
+from blender_addon.clothes.mesh import follow
+from blender_addon.rig import recognition
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats import joints
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.addon.rigs import BLENDER, put_pose, random_pose
 from tests.making import write_garment
 
@@ -38,7 +42,7 @@ def test_generated_clothes_are_the_engines(character, scene, garment_files):
     put_pose(character, joints.SMPL, rotations, moved)
     scene.scale_clothing.garment = garment_files["skirt"]
     assert bpy.ops.scale_clothing.generate() == {"FINISHED"}
-    obj = clothes.clothes_of(character)[0]
+    obj = selection.clothes_of(character)[0]
     np.testing.assert_allclose(
         meshes.get_positions(obj.data), expected(garment_files["skirt"], rotations, moved) + lift(), atol=1e-4
     )
@@ -49,17 +53,17 @@ def test_generated_clothes_are_the_engines(character, scene, garment_files):
 
 
 def test_colours_of_scans_become_a_colour_attribute(character, scene, garment_files):
-    from blender_addon import preferences
-    from scale_backend.colors import decode_colors
+    from blender_addon import settings as addon_settings
+    from scale_backend.decoding.colors import decode_colors
 
-    file = str(write_garment(preferences.garment_folder() / "colored.safetensors", "body", colors=True))
+    file = str(write_garment(addon_settings.garment_folder() / "colored.safetensors", "body", colors=True))
     decoder = Decoder(load_garment(file), load_body(), "cpu", "auto")
     scene.scale_clothing.garment = file
     bpy.ops.scale_clothing.generate()
-    obj = clothes.clothes_of(character)[0]
+    obj = selection.clothes_of(character)[0]
     for rotations in (random_pose(24, size=0.0), posed()[0]):
         put_pose(character, joints.SMPL, rotations, np.zeros(3))
-        clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+        follow(obj, bpy.context.evaluated_depsgraph_get())
         colors = decode_colors(decoder, torch.as_tensor(rotations[None], dtype=torch.float32))[0].numpy()
         found = np.empty((len(obj.data.vertices), 4), np.float32)
         obj.data.color_attributes["color"].data.foreach_get("color_srgb", found.ravel())
@@ -67,14 +71,14 @@ def test_colours_of_scans_become_a_colour_attribute(character, scene, garment_fi
         assert colors.std() > 0.05 and (found[:, 3] == 1).all()
     scene.scale_clothing.garment = garment_files["skirt"]
     bpy.ops.scale_clothing.generate()
-    assert "color" not in clothes.clothes_of(character)[0].data.color_attributes
+    assert "color" not in selection.clothes_of(character)[0].data.color_attributes
 
 
 @pytest.mark.parametrize("part", ["CLOTHES", "WHOLE_BODY"])
 def test_points_of_a_body_garment(character, scene, garment_files, part):
     scene.scale_clothing.garment, scene.scale_clothing.part = garment_files["body"], part
     bpy.ops.scale_clothing.generate()  # asked for a mesh: what there is, is points
-    obj = clothes.clothes_of(character)[0]
+    obj = selection.clothes_of(character)[0]
     wire = {"CLOTHES": "clothes", "WHOLE_BODY": "whole body"}[part]
     points = expected(garment_files["body"], random_pose(24, size=0.0), np.zeros(3), "points", wire)
     np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
@@ -88,7 +92,7 @@ def test_points_of_a_body_garment(character, scene, garment_files, part):
 def test_clothes_go_where_the_armature_object_goes(dressed, character):
     before = meshes.evaluated_positions(dressed, bpy.context.evaluated_depsgraph_get())
     character.location, character.rotation_euler, character.scale = (1, 2, 3), (0.3, 0.2, 1), (2, 2, 2)
-    clothes.follow(dressed, bpy.context.evaluated_depsgraph_get())
+    follow(dressed, bpy.context.evaluated_depsgraph_get())
     np.testing.assert_allclose(meshes.get_positions(dressed.data), before, atol=1e-6)
     assert np.allclose(dressed.matrix_world, character.matrix_world)
 
@@ -98,7 +102,7 @@ def test_the_bodys_shape_counts(character, scene, garment_files):
     skin.data.shape_keys.key_blocks["Shape001"].value = 2.0
     shape = np.zeros(10)
     shape[1] = 2.0
-    obj = clothes.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
+    obj = dressing.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
     points = expected(garment_files["skirt"], random_pose(24, size=0.0), np.zeros(3), shape=shape)
     np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
 
@@ -106,11 +110,11 @@ def test_the_bodys_shape_counts(character, scene, garment_files):
     shaped = load_body().rest_joints(torch.tensor(shape, dtype=torch.float32)[None])[0].numpy()
     bones = [character.data.bones[name].head_local for name in joints.SMPL]
     np.testing.assert_allclose(bones, shaped @ BLENDER.T + lift(), atol=1e-5)
-    clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+    follow(obj, bpy.context.evaluated_depsgraph_get())
     np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
     rotations, moved = posed()
     put_pose(character, joints.SMPL, rotations, moved)
-    clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+    follow(obj, bpy.context.evaluated_depsgraph_get())
     points = expected(garment_files["skirt"], rotations, moved, shape=shape)
     np.testing.assert_allclose(meshes.get_positions(obj.data), points + lift(), atol=1e-4)
 
@@ -139,7 +143,7 @@ def test_normals_and_bounds_follow_too(dressed, character):
     graph = bpy.context.evaluated_depsgraph_get()
     normals, bounds = dressed.data.vertex_normals[0].vector.copy(), [tuple(c) for c in dressed.bound_box]
     put_pose(character, joints.SMPL, *posed(size=0.6))
-    clothes.follow(dressed, graph)
+    follow(dressed, graph)
     graph.update()
     assert (dressed.data.vertex_normals[0].vector - normals).length > 0.01
     assert bounds != [tuple(c) for c in dressed.bound_box]
@@ -165,7 +169,7 @@ def test_another_garment_takes_the_place_of_the_first(dressed, character, scene,
     name = dressed.name
     scene.scale_clothing.garment = garment_files["body"]
     bpy.ops.scale_clothing.generate()
-    assert clothes.clothes_of(character) == [dressed]
+    assert selection.clothes_of(character) == [dressed]
     assert dressed.name != name and not len(dressed.data.polygons)
     scene.scale_clothing.garment = garment_files["skirt"]
     bpy.ops.scale_clothing.generate()
@@ -177,7 +181,7 @@ def test_each_character_wears_its_own(dressed, character, scene):
     other = scene.scale_clothing.rig
     assert other != character
     bpy.ops.scale_clothing.generate()
-    assert len(clothes.clothes_of(character)) == len(clothes.clothes_of(other)) == 1
+    assert len(selection.clothes_of(character)) == len(selection.clothes_of(other)) == 1
 
 
 def test_removing_leaves_nothing(dressed, character):
@@ -185,7 +189,7 @@ def test_removing_leaves_nothing(dressed, character):
     assert skin.modifiers.get(skin_mask.MODIFIER)
     mesh = dressed.data.name
     bpy.ops.scale_clothing.remove()
-    assert clothes.clothes_of(character) == []
+    assert selection.clothes_of(character) == []
     assert mesh not in bpy.data.meshes
     assert [m.type for m in skin.modifiers] == ["ARMATURE"]
     assert skin_mask.GROUP not in skin.vertex_groups
@@ -215,15 +219,15 @@ def test_the_radius_reaches_the_points(dressed, scene, garment_files):
     scene.scale_clothing.surface = "POINTS"
     bpy.ops.scale_clothing.generate()
     dressed.scale_clothing.radius = 0.01
-    modifier = dressed.modifiers[surfaces.MODIFIER]
+    modifier = dressed.modifiers[modifiers.MODIFIER]
     socket = next(i for i in modifier.node_group.interface.items_tree if i.name == "Radius")
     assert abs(modifier[socket.identifier] - 0.01) < 1e-7
 
 
 def test_an_operator_does_what_the_call_does(dressed, character, garment_files):
     by_operator = meshes.get_positions(dressed.data)
-    clothes.remove(dressed)
-    again = clothes.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
+    dressing.remove(dressed)
+    again = dressing.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
     np.testing.assert_array_equal(meshes.get_positions(again.data), by_operator)
 
 
@@ -235,7 +239,7 @@ def test_clothes_survive_saving(dressed, character, tmp_path):
     assert not bpy.app.handlers.frame_change_post
     bpy.ops.wm.open_mainfile(filepath=path)
     obj, armature = bpy.data.objects[name], bpy.data.objects[rig_name]
-    assert clothes.clothes_of(armature) == [obj]
+    assert selection.clothes_of(armature) == [obj]
     assert live.followers(bpy.context.scene) == [obj]
     assert bpy.app.handlers.frame_change_post
     before = meshes.get_positions(obj.data)
@@ -246,6 +250,6 @@ def test_clothes_survive_saving(dressed, character, tmp_path):
 
 def test_deleted_clothes_are_forgotten(dressed, character, scene):
     bpy.data.objects.remove(dressed)
-    assert clothes.clothes_of(character) == []
+    assert selection.clothes_of(character) == []
     scene.frame_set(3)
-    assert rig.is_rig(character)
+    assert recognition.is_rig(character)

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import command_line
-from scale_backend.client import Backend
+from blender_addon.headless import command_line
+from scale_backend.client.backend import Backend
 from tests.addon.conftest import USER_FOLDER
 from tests.making import write_garment
 

@@ -19,9 +19,12 @@ import bpy
 import pytest
 
 import build_addon
-from blender_addon import backend, environment, folder_lock, messages, preferences
+from blender_addon import messages
+from blender_addon.backend import environment, process
+from blender_addon.backend import settings as backend_settings
 from blender_addon.paths import backend_modules
-from scale_backend import doctor
+from blender_addon.tasks import folder_lock
+from scale_backend.client import requirements
 
 
 def plan_in(folder: Path) -> environment.Plan:
@@ -37,24 +40,24 @@ def plan_in(folder: Path) -> environment.Plan:
 @pytest.fixture
 def own_folder(tmp_path, monkeypatch) -> Path:
     """No backend is set up, and one would go into an empty folder."""
-    backend.stop()
-    monkeypatch.delenv(preferences.PYTHON_VARIABLE)
-    monkeypatch.setenv(preferences.FOLDER_VARIABLE, str(tmp_path / "environment"))
-    monkeypatch.setattr(backend, "_set_up", None)
+    process.stop()
+    monkeypatch.delenv(backend_settings.PYTHON_VARIABLE)
+    monkeypatch.setenv(backend_settings.FOLDER_VARIABLE, str(tmp_path / "environment"))
+    monkeypatch.setattr(process, "_set_up", None)
     yield tmp_path / "environment"
-    backend.stop()
+    process.stop()
 
 
 def test_set_up_cancelled_failed_continued_used_and_updated(dressed, own_folder, tmp_path, monkeypatch):
-    backend.stop()
-    assert backend.status().kind == backend.NOT_SET_UP
+    process.stop()
+    assert process.status().kind == process.NOT_SET_UP
     plan = plan_in(tmp_path)
 
-    first = backend.set_up(plan)
+    first = process.set_up(plan)
     first.start()
     while not plan.python.exists() and not first.ended.is_set():
         time.sleep(0.02)
-    assert backend.status().kind == backend.SETTING_UP and first.step
+    assert process.status().kind == process.SETTING_UP and first.step
     first.cancel(wait=10.0)
     assert first.ended.is_set() and first.cancelled and not first.succeeded
     assert not environment.is_set_up(plan.folder)
@@ -68,23 +71,23 @@ def test_set_up_cancelled_failed_continued_used_and_updated(dressed, own_folder,
     (packages / "checkout.pth").write_text("\n".join(site.getsitepackages()))
     for old in packages.glob("setuptools*"):  # venv's own would hide the newer one that torch asks for
         shutil.rmtree(old)
-    third = backend.set_up(plan)
+    third = process.set_up(plan)
     third.run()
     assert third.succeeded and third.fraction == 1.0 and third.report["ok"]
     assert plan.python.stat().st_ctime_ns == made  # went on with what was there
     assert (packages / "scale_backend" / "__init__.py").is_file()  # the bundled wheel
     assert environment.is_set_up(plan.folder) and environment.is_current(plan)
 
-    assert preferences.backend_python() == plan.python
+    assert backend_settings.backend_python() == plan.python
     assert bpy.ops.scale_clothing.update() == {"FINISHED"}
-    assert backend.status().kind == backend.READY
-    assert backend.get().doctor()["python"]["executable"] == str(plan.python)
+    assert process.status().kind == process.READY
+    assert process.get().doctor()["python"]["executable"] == str(plan.python)
 
-    backend.stop()  # an update of the add-on brings another wheel: the next start installs it
+    process.stop()  # an update of the add-on brings another wheel: the next start installs it
     with zipfile.ZipFile(plan.wheel, "a") as wheel:
         wheel.writestr("scale_backend/newer.py", "")
     assert not environment.is_current(plan) and environment.is_set_up(plan.folder)
-    monkeypatch.setattr(preferences, "environment_plan", lambda: plan)
+    monkeypatch.setattr(backend_settings, "environment_plan", lambda: plan)
     assert bpy.ops.scale_clothing.update() == {"FINISHED"}
     assert environment.is_current(plan) and (packages / "scale_backend" / "newer.py").is_file()
 
@@ -93,10 +96,10 @@ def test_what_the_backend_found_is_told(scene, monkeypatch):
     monkeypatch.setattr(messages, "_report", {})
     assert not bpy.ops.scale_clothing.copy_report.poll() and not bpy.ops.scale_clothing.show_report.poll()
     assert bpy.ops.scale_clothing.check_backend() == {"FINISHED"}
-    told = doctor.describe(messages.report(), in_blender=True)
-    assert os.environ[preferences.PYTHON_VARIABLE] in told and told.endswith("Ready to decode.")
+    told = requirements.describe(messages.report(), in_blender=True)
+    assert os.environ[backend_settings.PYTHON_VARIABLE] in told and told.endswith("Ready to decode.")
     assert "torch" in told and "missing" not in told and "assets" not in told
-    assert messages.report()["chosen"]["reason"] == backend.get().info["reason"]
+    assert messages.report()["chosen"]["reason"] == process.get().info["reason"]
     assert bpy.ops.scale_clothing.copy_report.poll() and bpy.ops.scale_clothing.show_report.poll()
 
 
@@ -129,7 +132,7 @@ def test_a_folder_with_other_files_is_left_alone(own_folder):
     with pytest.raises(RuntimeError, match=r"holds other files; choose an empty folder"):
         bpy.ops.scale_clothing.set_up_backend(wheels=str(own_folder))
     assert os.listdir(own_folder) == ["thesis.txt"]
-    assert backend.status().kind == backend.NOT_SET_UP
+    assert process.status().kind == process.NOT_SET_UP
 
 
 def test_two_blenders_do_not_set_up_the_same_folder(tmp_path):

@@ -14,16 +14,20 @@ import blf
 import bpy
 import pytest
 
-from blender_addon import backend, clothes, garments, messages, preferences
+from blender_addon import messages
+from blender_addon import settings as addon_settings
+from blender_addon.backend import process
+from blender_addon.clothes import selection
+from blender_addon.garments import library
 from tests.making import make_garment
 
 
 @pytest.fixture
 def no_backend():
     """Close the shared backend, so that the test's own settings are used for the next start."""
-    backend.stop()
+    process.stop()
     yield
-    backend.stop()
+    process.stop()
 
 
 def fails(sentence: str, operator=bpy.ops.scale_clothing.generate, **settings) -> None:
@@ -48,7 +52,7 @@ def test_no_smpl_rig(scene, garment_files):
 
 
 def test_a_garment_file_cut_short(character, scene, garment_files):
-    path = preferences.garment_folder() / "short.safetensors"
+    path = addon_settings.garment_folder() / "short.safetensors"
     path.write_bytes(Path(garment_files["skirt"]).read_bytes()[:-1000])
     try:
         scene.scale_clothing.garment = str(path)
@@ -61,9 +65,9 @@ def test_a_garment_file_cut_short(character, scene, garment_files):
 def test_a_garment_for_another_body(character, scene, garment_files):
     from dataclasses import replace
 
-    from scale_backend.garment import save_garment
+    from scale_backend.model.garment import save_garment
 
-    path = preferences.garment_folder() / "other.safetensors"
+    path = addon_settings.garment_folder() / "other.safetensors"
     try:
         save_garment(path, replace(make_garment(), body_digest="0" * 64))
         scene.scale_clothing.garment = str(path)
@@ -83,10 +87,10 @@ def test_no_python_is_set(character, scene, garment_files, no_backend, monkeypat
     monkeypatch.delenv("SCALE_BACKEND_PYTHON")
     scene.scale_clothing.garment = garment_files["skirt"]
     fails(r"No backend is set up: open Edit > Preferences")
-    assert backend.status().kind == backend.FAILED
+    assert process.status().kind == process.FAILED
     why = messages.last_error()
     bpy.ops.scale_clothing.dismiss_error()
-    assert messages.last_error() == "" and backend.failure() == why  # as long as it is so the panel says why
+    assert messages.last_error() == "" and process.failure() == why  # as long as it is so the panel says why
 
 
 def test_a_python_that_is_not_there(character, scene, garment_files, no_backend, monkeypatch):
@@ -113,11 +117,11 @@ def test_a_program_that_is_no_python(character, scene, garment_files, no_backend
 
 
 def test_a_backend_that_died_is_started_again(dressed):
-    backend.get()._process.child.kill()
-    backend.get()._process.child.wait()
-    assert backend.status().kind != backend.READY
+    process.get()._process.child.kill()
+    process.get()._process.child.wait()
+    assert process.status().kind != process.READY
     assert bpy.ops.scale_clothing.update() == {"FINISHED"}
-    assert backend.status().kind == backend.READY
+    assert process.status().kind == process.READY
 
 
 OUTLIVING = """
@@ -181,7 +185,7 @@ def test_clothes_of_a_deleted_character(dressed, character):
     bpy.context.view_layer.objects.active = dressed
     fails(r"The character that wore '.*' is gone", bpy.ops.scale_clothing.update)
     bpy.ops.scale_clothing.remove()
-    assert clothes.all_clothes() == []
+    assert selection.all_clothes() == []
 
 
 def test_success_clears_the_message(character, scene, garment_files):
@@ -202,21 +206,21 @@ def test_long_sentences_wrap():
 
 
 def test_broken_garments_are_listed_with_their_problem(scene, garment_files):
-    path = preferences.garment_folder() / "broken.safetensors"
+    path = addon_settings.garment_folder() / "broken.safetensors"
     path.write_bytes(b"nothing")
     try:
-        entry = next(e for e in garments.library() if e.path == path)
+        entry = next(e for e in library.library() if e.path == path)
         assert entry.summary is None and "broken.safetensors" in entry.problem
     finally:
         path.unlink()
 
 
 def test_adding_a_garment(scene, garment_files, tmp_path):
-    from scale_backend.garment import save_garment
+    from scale_backend.model.garment import save_garment
 
     save_garment(tmp_path / "new.safetensors", make_garment())
     bpy.ops.scale_clothing.add_garment(filepath=str(tmp_path / "new.safetensors"))
-    kept = preferences.garment_folder() / "new.safetensors"
+    kept = addon_settings.garment_folder() / "new.safetensors"
     try:
         assert kept.read_bytes() == (tmp_path / "new.safetensors").read_bytes()
         assert scene.scale_clothing.garment == str(kept)

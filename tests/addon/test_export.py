@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from blender_addon import bake, bake_formats, clothes, meshes, pc2
+from blender_addon.bake import baking, formats, plan
+from blender_addon.blender import meshes, pc2
+from blender_addon.clothes import playback, selection
+from blender_addon.clothes.mesh import follow
 from tests.addon.test_bake import moving  # noqa: F401
 
 FIRST, LAST = 6, 11
@@ -32,7 +35,7 @@ def world_frames(obj, scene, times) -> np.ndarray:  # [F, M, 3]
     for time in times:
         scene.frame_set(int(time), subframe=time - int(time))
         graph = bpy.context.evaluated_depsgraph_get()
-        clothes.follow(obj, graph)
+        follow(obj, graph)
         graph = bpy.context.evaluated_depsgraph_get()
         matrix = np.array(obj.evaluated_get(graph).matrix_world)
         frames.append(meshes.get_positions(obj.data) @ matrix[:3, :3].T + matrix[:3, 3])
@@ -64,7 +67,7 @@ def test_other_programs_files_read_back_equal(small, scene, bake_folder, kind):
     scenes, objects, mesh_count = len(bpy.data.scenes), len(bpy.data.objects), len(bpy.data.meshes)
     bpy.ops.scale_clothing.bake(format=kind)
     assert (len(bpy.data.scenes), len(bpy.data.objects), len(bpy.data.meshes)) == (scenes, objects, mesh_count)
-    assert not clothes.is_baked(small)  # it is for other programs; here the clothes stay live
+    assert not playback.is_baked(small)  # it is for other programs; here the clothes stay live
     (path,) = bake_folder.iterdir()
     frames, obj = imported(path, times)
     np.testing.assert_allclose(frames, expected, atol=1e-5)
@@ -142,7 +145,7 @@ def test_files_by_frame_in_blender(small, scene, bake_folder):
 def test_points_go_to_every_format(character, scene, garment_files, bake_folder):
     scene.scale_clothing.garment = garment_files["body"]
     bpy.ops.scale_clothing.generate()
-    (obj,) = clothes.clothes_of(character)
+    (obj,) = selection.clothes_of(character)
     scene.frame_start, scene.frame_end = 1, 2
     expected = world_frames(obj, scene, [1])[0]
     for kind in ("PLY", "OBJ", "ABC", "USD"):
@@ -159,7 +162,7 @@ def test_baked_points_turn_their_normals(character, scene, garment_files, bake_f
     """A point cache has no normals: they are baked beside, and play as the points do."""
     scene.scale_clothing.garment = garment_files["body"]
     bpy.ops.scale_clothing.generate()
-    (obj,) = clothes.clothes_of(character)
+    (obj,) = selection.clothes_of(character)
     bpy.ops.scale_clothing.apply_motion(motion="walk")
     scene.frame_start, scene.frame_end = 1, 12
     objects = set(bpy.data.objects)
@@ -192,26 +195,26 @@ def test_baked_points_turn_their_normals(character, scene, garment_files, bake_f
 
 def test_sizes_are_told_about_right(small, scene, bake_folder):
     scene.frame_start, scene.frame_end = 1, 40
-    for form in bake_formats.FORMATS:
+    for form in formats.FORMATS:
         bpy.ops.scale_clothing.bake(format=form.key)
         real = sum(each.stat().st_size for each in bake_folder.iterdir())
-        told = bake.size([small], bake.BakeSettings("", 1, 40, format=form.key))
+        told = plan.size([small], plan.BakeSettings("", 1, 40, format=form.key))
         assert 0.8 * real < told < 1.8 * real, (form.key, real, told)
-        clothes.clear_bake(small)
+        playback.clear_bake(small)
         for each in bake_folder.iterdir():
             each.unlink()
-    assert [bake.megabytes(size) for size in (3e3, 4.3e5, 9e6, 1.2e9)] == ["0.1 MB", "0.4 MB", "9 MB", "1,200 MB"]
+    assert [plan.megabytes(size) for size in (3e3, 4.3e5, 9e6, 1.2e9)] == ["0.1 MB", "0.4 MB", "9 MB", "1,200 MB"]
 
 
 def test_a_stopped_sequence_goes_on(small, scene, bake_folder):
-    settings = bake.BakeSettings(str(bake_folder), 1, 20, format="PLY")
+    settings = plan.BakeSettings(str(bake_folder), 1, 20, format="PLY")
     bpy.ops.scale_clothing.bake(format="PLY", use_range=True, first=1, last=20)
     whole = {each.name: each.read_bytes() for each in bake_folder.iterdir()}
     with pytest.raises(RuntimeError, match=r"00001\.ply and 19 more is there already"):
         bpy.ops.scale_clothing.bake(format="PLY", use_range=True, first=1, last=20)
     for each in bake_folder.iterdir():
         each.unlink()
-    todo = bake.bake(scene, [small], settings)
+    todo = baking.bake(scene, [small], settings)
     while next(todo).done < 20 + 7:
         pass
     todo.close()
@@ -226,13 +229,13 @@ def test_a_stopped_sequence_goes_on(small, scene, bake_folder):
 @pytest.mark.parametrize("kind", ["PC2", "PLY"])
 def test_parts_baked_apart_are_the_whole(small, scene, bake_folder, kind):
     """A farm's chunks: each is baked alone, wherever it begins."""
-    kept = [bake.BakeSettings(str(bake_folder), *ends, format=kind, keep=True, label=f"_{ends[0]}" * (kind == "PC2"))
+    kept = [plan.BakeSettings(str(bake_folder), *ends, format=kind, keep=True, label=f"_{ends[0]}" * (kind == "PC2"))
             for ends in ((1, 24), (1, 5), (6, 6), (7, 24))]  # fmt: skip
     contents = []
     for settings in kept:
-        list(bake.bake(scene, [small], settings))
-        clothes.clear_bake(small)
-        files = bake.results(bake.bake_path(small, settings), settings)
+        list(baking.bake(scene, [small], settings))
+        playback.clear_bake(small)
+        files = plan.results(plan.bake_path(small, settings), settings)
         contents.append(b"".join(each.read_bytes()[32 * (kind == "PC2") :] for each in files))
         for each in files:
             each.unlink()
@@ -242,10 +245,10 @@ def test_parts_baked_apart_are_the_whole(small, scene, bake_folder, kind):
 def test_several_characters_at_once(small, scene, garment_files, bake_folder):
     bpy.ops.scale_clothing.add_character()
     bpy.ops.scale_clothing.generate(garment=garment_files["body"])
-    both = clothes.all_clothes()
+    both = selection.all_clothes()
     assert len(both) == 2
     assert bpy.ops.scale_clothing.bake(everyone=True) == {"FINISHED"}
-    assert all(clothes.is_baked(obj) for obj in both)
+    assert all(playback.is_baked(obj) for obj in both)
     names = {bpy.path.clean_name(obj.name) for obj in both}
     points = bpy.path.clean_name(next(obj.name for obj in both if not obj.data.polygons))
     assert {each.stem for each in bake_folder.iterdir()} == names | {f"{points}.normals"}
@@ -260,18 +263,18 @@ def test_a_format_that_this_blender_lacks(small, scene, bake_folder, monkeypatch
     class Options:
         alembic, usd = False, True
 
-    monkeypatch.setattr(bake_formats, "bpy", type("Blender", (), {"app": type("App", (), {"build_options": Options})}))
-    assert bake_formats.why_missing("ABC") == "this build of Blender has no Alembic"
-    assert bake_formats.why_missing("USD") == bake_formats.why_missing("PC2") == ""
+    monkeypatch.setattr(formats, "bpy", type("Blender", (), {"app": type("App", (), {"build_options": Options})}))
+    assert formats.why_missing("ABC") == "this build of Blender has no Alembic"
+    assert formats.why_missing("USD") == formats.why_missing("PC2") == ""
     with pytest.raises(RuntimeError, match="cannot be written as Alembic: this build of Blender has no Alembic"):
         bpy.ops.scale_clothing.bake(format="ABC")
 
 
 def test_a_disk_that_fills_up_meanwhile(small, scene, bake_folder, monkeypatch):
-    todo = bake.bake(scene, [small], bake.BakeSettings(str(bake_folder), 1, 24))
+    todo = baking.bake(scene, [small], plan.BakeSettings(str(bake_folder), 1, 24))
     while next(todo).done <= 24:
         pass
-    monkeypatch.setattr(bake, "KEPT_FREE", 1 << 60)
+    monkeypatch.setattr(plan, "KEPT_FREE", 1 << 60)
     with pytest.raises(RuntimeError, match="nearly full; make room and bake again, it goes on from here"):
         list(todo)
     monkeypatch.undo()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from blender_addon import fabric_assets, fabrics, paths
+from blender_addon import paths
+from blender_addon.appearance import fabric_assets, fabrics
 
 
 def counts() -> dict[str, int]:

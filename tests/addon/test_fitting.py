@@ -6,11 +6,16 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import backend, clothes, fitting, garments, meshes, proportions, rig
-from blender_addon.axes import BLENDER
-from blender_addon.body_data import read_body
+from blender_addon.backend import process
+from blender_addon.blender import meshes
+from blender_addon.clothes import dressing, proportions, selection
+from blender_addon.garments import library, opened
 from blender_addon.paths import body_file
-from scale_backend import joints
+from blender_addon.rig import fitting, recognition
+from blender_addon.rig.axes import BLENDER
+from blender_addon.rig.body_data import read_body
+from blender_addon.rig.pose import read_pose
+from scale_backend.formats import joints
 from tests.addon.rigs import build_rig, put_pose, random_pose
 
 SHAPES = np.random.default_rng(5).uniform(-2, 2, (4, 10))
@@ -55,7 +60,7 @@ def posed(shape: np.ndarray, body) -> bpy.types.Object:
 
 
 def dressed(target: bpy.types.Object, garment: str) -> np.ndarray:  # [M, 3]
-    return meshes.get_positions(clothes.dress(bpy.context, target, garment, "MESH", "CLOTHES").data)
+    return meshes.get_positions(dressing.dress(bpy.context, target, garment, "MESH", "CLOTHES").data)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -63,15 +68,15 @@ def test_clothes_fit_a_rig_without_shape_keys(scene, body, shape):
     """Against what the garment is with the very shape; without the fit it is far off."""
     target = posed(shape, body)
     found = dressed(target, "tee-trousers")
-    pose = rig.read_pose(target, bpy.context.evaluated_depsgraph_get())
-    garment = backend.open_garment(garments.entry("tee-trousers"))
-    expected, _ = backend.get().decode(
+    pose = read_pose(target, bpy.context.evaluated_depsgraph_get())
+    garment = opened.open_garment(library.entry("tee-trousers"))
+    expected, _ = process.get().decode(
         garment.id, pose.rotations[None], pose.translation(body.rest_joints(shape)[0])[None],
         shape.astype(np.float32), surface="mesh",
     )  # fmt: skip
     error = np.linalg.norm(found - expected[0] @ BLENDER.T, axis=1)
     assert error.mean() < 0.003 and error.max() < 0.012
-    worn = clothes.clothes_of(target)[0]
+    worn = selection.clothes_of(target)[0]
     worn.scale_clothing.fit_to_rig = False
     without = np.linalg.norm(meshes.get_positions(worn.data) - expected[0] @ BLENDER.T, axis=1)
     assert without.mean() > 3 * error.mean()
@@ -80,7 +85,7 @@ def test_clothes_fit_a_rig_without_shape_keys(scene, body, shape):
 def test_the_plain_rig_is_as_without_a_fit(scene, body, garment_files):
     target = posed(np.zeros(10), body)
     found = dressed(target, garment_files["skirt"])
-    worn = clothes.clothes_of(target)[0]
+    worn = selection.clothes_of(target)[0]
     worn.scale_clothing.fit_to_rig = False
     np.testing.assert_allclose(meshes.get_positions(worn.data), found, atol=1e-4)
 
@@ -88,7 +93,7 @@ def test_the_plain_rig_is_as_without_a_fit(scene, body, garment_files):
 def test_shape_keys_win(character, body, garment_files):
     """The sample character's bones are those of the mean body; its mesh has a shape."""
     bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks["Shape000"].value = 2.0
-    found = rig.recognise(character)
+    found = recognition.recognise(character)
     fitted = fitting.body_for(character, found, body)
     assert fitted.shape[0] == 2.0 and fitted.size == 1.0 and fitted.residual == 0.0
 
@@ -96,7 +101,7 @@ def test_shape_keys_win(character, body, garment_files):
 def test_a_bake_is_fitted_too(scene, body, garment_files, bake_folder):
     target = posed(SHAPES[0], body)
     shown = dressed(target, garment_files["skirt"])
-    worn = clothes.clothes_of(target)[0]
+    worn = selection.clothes_of(target)[0]
     scene.frame_start = scene.frame_end = 1
     scene.scale_clothing.rig = target
     bpy.ops.scale_clothing.bake()
@@ -106,9 +111,9 @@ def test_a_bake_is_fitted_too(scene, body, garment_files, bake_folder):
 
 def test_what_remains_is_told(scene, body, garment_files):
     target = posed(np.zeros(10), body)
-    worn = clothes.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES")
+    worn = dressing.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES")
     assert proportions.fit_told(worn) == ""
-    entry = garments.entry(garment_files["skirt"])
+    entry = library.entry(garment_files["skirt"])
     tall = build_rig(rest=body.joints * 1.3)
     assert proportions.warning(tall, entry) == "" and "more" in proportions.warning(tall, entry, to_bones=False)
     odd = body.joints.copy()

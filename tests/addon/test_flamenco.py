@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import command_line
+from blender_addon.headless import command_line
 from tests.addon.test_command_line import farm  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -38,7 +38,7 @@ bpy.ops.scale_clothing.bake()
 assert len(os.listdir(os.path.join(folder, "baked"))) == 1
 bpy.ops.wm.save_as_mainfile(filepath=os.path.join(folder, "scene.blend"))
 
-backend = sys.modules["bl_ext.user_default.scale_clothing.backend"]
+backend = sys.modules["bl_ext.user_default.scale_clothing.backend.process"]
 preferences = bpy.context.preferences.addons["bl_ext.user_default.scale_clothing"].preferences
 preferences.threads = 1
 assert not backend.running()  # the next use starts it as it is set now

@@ -13,24 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blender_addon import (
-    garment_operators,
-    garment_panel,
-    garments,
-    messages,
-    preferences,
-    previews,
-    properties,
-    proportions,
-)
-from scale_backend.garment import save_garment
+from blender_addon import messages
+from blender_addon import settings as addon_settings
+from blender_addon.clothes import proportions
+from blender_addon.garments import library, previews
+from blender_addon.ui import garment_operators, garment_panel, properties
+from scale_backend.model.garment import save_garment
 from tests.making import make_garment, write_garment
 
 
 @pytest.fixture
 def folder(registered):
     """The user's garment folder; what a test adds is gone after it."""
-    folder = preferences.garment_folder()
+    folder = addon_settings.garment_folder()
     before = set(folder.iterdir())
     yield folder
     for path in set(folder.iterdir()) - before:
@@ -49,7 +44,7 @@ def test_files_are_copied_into_the_library(scene, folder, tmp_path):
     files = [{"name": "one.safetensors"}, {"name": "two.safetensors"}]
     assert bpy.ops.scale_clothing.add_garment("INVOKE_DEFAULT", directory=str(tmp_path), files=files) == {"FINISHED"}
     assert scene.scale_clothing.garment == str(folder / "two.safetensors")
-    assert {str(folder / "one.safetensors"), str(folder / "two.safetensors")} <= {e.key for e in garments.library()}
+    assert {str(folder / "one.safetensors"), str(folder / "two.safetensors")} <= {e.key for e in library.library()}
     bpy.ops.scale_clothing.add_garment(filepath=str(tmp_path / "one.safetensors"))  # the same once more
     assert scene.scale_clothing.garment == str(folder / "one.safetensors")
     assert not list(folder.glob("*.part"))
@@ -100,22 +95,22 @@ def test_own_garments_can_be_removed_and_shipped_ones_not(scene, folder, tmp_pat
     assert not (folder / "mine.safetensors").exists()
     scene.scale_clothing.garment = "dress"
     assert not bpy.ops.scale_clothing.remove_garment.poll()
-    assert garments.entry("dress").summary
+    assert library.entry("dress").summary
 
 
 def test_a_missing_body_is_told_when_a_garment_is_added(folder, tmp_path):
-    ours = garments.add_to_library(write_garment(tmp_path / "ours.safetensors"))
-    assert garments.body_problem(ours) == ""
+    ours = library.add_to_library(write_garment(tmp_path / "ours.safetensors"))
+    assert library.body_problem(ours) == ""
     for name, expected in (("nobody", "'nobody' is not there"), ("neutral", "another body")):
         path = tmp_path / f"for-{name}.safetensors"
         save_garment(path, replace(make_garment(), body_name=name, body_digest="0" * 64))
-        assert expected in garments.body_problem(garments.add_to_library(path))
+        assert expected in library.body_problem(library.add_to_library(path))
 
 
 @pytest.mark.parametrize("key", ["dress", "dress-body"])
 def test_garments_without_a_picture_are_drawn(key):
     """A surface of its own alone; cloth on a body together with the skin."""
-    pixels = previews.draw(garments.entry(key))
+    pixels = previews.draw(library.entry(key))
     assert pixels.shape == (previews.SIZE, previews.SIZE, 4)
     alpha = pixels[..., 3]
     assert 0.1 < alpha.mean() < 0.8
@@ -146,24 +141,24 @@ def test_a_drawing_has_its_outline_and_no_holes():
 def test_a_picture_in_the_file_is_shown(folder, garment_files):
     path = folder / "pictured.safetensors"
     save_garment(path, replace(make_garment(), preview=png((255, 0, 0))))
-    entry = garments.entry(str(path))
+    entry = library.entry(str(path))
     shown = previews.preview(entry)
-    assert previews.preview(entry) == shown != previews.preview(garments.entry(garment_files["skirt"]))
+    assert previews.preview(entry) == shown != previews.preview(library.entry(garment_files["skirt"]))
     assert tuple(shown.image_size) == (64, 64)
     red = np.array(shown.image_pixels_float[:4])
     assert red[0] > 0.9 and red[1] < 0.1
 
 
 def test_all_garments_have_pictures(garment_files):
-    for entry in garments.library():
+    for entry in library.library():
         shown = previews.preview(entry)
         assert shown is not None and min(shown.image_size) >= 64, entry.key
         assert np.array(shown.image_pixels_float[:]).std() > 0.05, entry.key
-    assert previews.preview(garments.entry("missing")) is None
+    assert previews.preview(library.entry("missing")) is None
 
 
 def test_a_rig_of_the_bodys_proportions_is_not_warned_of(character):
-    assert proportions.warning(character, garments.entry("dress")) == ""
+    assert proportions.warning(character, library.entry("dress")) == ""
 
 
 def test_other_proportions_are_told(character):
@@ -174,27 +169,27 @@ def test_other_proportions_are_told(character):
         bones[name].head += 0.5 * shin
         bones[name].tail += 0.5 * shin
     bpy.ops.object.mode_set(mode="OBJECT")
-    assert "shins measure 50 % more" in proportions.warning(character, garments.entry("dress"))
+    assert "shins measure 50 % more" in proportions.warning(character, library.entry("dress"))
 
 
 def test_an_unusual_shape_is_told(character):
     block = bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks["Shape003"]
     block.value = 1.0
-    assert proportions.warning(character, garments.entry("dress")) == ""
+    assert proportions.warning(character, library.entry("dress")) == ""
     block.value = 3.8
-    assert "body shape is far" in proportions.warning(character, garments.entry("dress"))
+    assert "body shape is far" in proportions.warning(character, library.entry("dress"))
 
 
 def test_no_warning_without_a_rig_or_a_garment(scene, character):
-    assert proportions.warning(None, garments.entry("dress")) == ""
-    assert proportions.warning(character, garments.entry("missing")) == ""
+    assert proportions.warning(None, library.entry("dress")) == ""
+    assert proportions.warning(character, library.entry("missing")) == ""
 
 
 def test_shipped_names_and_own_files_do_not_collide(folder, scene):
-    shutil.copy(garments.entry("dress").path, folder / "dress.safetensors")
-    keys = [entry.key for entry in garments.library()]
+    shutil.copy(library.entry("dress").path, folder / "dress.safetensors")
+    keys = [entry.key for entry in library.library()]
     assert "dress" in keys and str(folder / "dress.safetensors") in keys
-    assert len({garments.number(key) for key in keys}) == len(keys)
+    assert len({library.number(key) for key in keys}) == len(keys)
     scene.scale_clothing.garment = str(Path(folder) / "dress.safetensors")
     assert scene.scale_clothing.garment == str(folder / "dress.safetensors")
 
@@ -210,11 +205,11 @@ def test_menus_can_hold_the_numbers_of_their_entries(scene, folder, tmp_path):
 def test_a_chosen_garment_that_is_gone_is_told(scene, folder, tmp_path):
     bpy.ops.scale_clothing.add_garment(filepath=str(write_garment(tmp_path / "mine.safetensors")))
     (folder / "mine.safetensors").unlink()
-    assert "is gone; choose another garment" in garments.entry(scene.scale_clothing.garment).problem
+    assert "is gone; choose another garment" in library.entry(scene.scale_clothing.garment).problem
 
 
 def test_a_garment_tells_of_itself():
-    facts = dict(garment_panel.facts(garments.entry("dress").summary))
+    facts = dict(garment_panel.facts(library.entry("dress").summary))
     assert facts["Licence"] == "CC0-1.0" and facts["Body"] == "neutral"
     assert " mm" in facts["Mean error"] and "poses" in facts["Trained on"]
     strange = {"body": {"name": "b"}, "training": {"held_out": {"all": 3}}, "patches": "many"}

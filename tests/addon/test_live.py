@@ -9,8 +9,12 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import backend, clothes, live, meshes, messages
-from blender_addon.decoding_thread import DecodingThread
+from blender_addon import messages
+from blender_addon.backend import process
+from blender_addon.blender import meshes
+from blender_addon.clothes import dressing, live, selection
+from blender_addon.garments import opened
+from blender_addon.tasks.background import DecodingThread
 
 
 def until(holds, seconds: float = 20.0) -> None:
@@ -87,7 +91,7 @@ def test_a_heavy_frame_does_not_hold_blender_and_the_newest_pose_wins(swinging, 
 
 def test_what_comes_too_late_for_its_clothes_is_dropped(swinging, scene, by_user):
     for leave in (
-        lambda: clothes.remove(swinging),
+        lambda: dressing.remove(swinging),
         lambda: bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True),
     ):
         heavy = Heavy()
@@ -95,7 +99,7 @@ def test_what_comes_too_late_for_its_clothes_is_dropped(swinging, scene, by_user
         leave()
         heavy.release.set()
         until(lambda: live._collect() is None)
-        assert clothes.all_clothes() == []
+        assert selection.all_clothes() == []
         scene = bpy.context.scene
     assert messages.last_error() == ""
 
@@ -144,8 +148,8 @@ def test_edited_clothes_are_left_alone(swinging, scene, by_user):
 def test_an_error_beside_is_told_and_switches_off(swinging, scene, by_user, monkeypatch):
     heavy = Heavy()
     scene.frame_set(20)
-    backend.stop()
-    monkeypatch.setattr(backend, "open_garment", lambda *_: (_ for _ in ()).throw(messages.AddonError("It is gone.")))
+    process.stop()
+    monkeypatch.setattr(opened, "open_garment", lambda *_: (_ for _ in ()).throw(messages.AddonError("It is gone.")))
     heavy.release.set()
     until(lambda: live._collect() is None)
     assert not swinging.scale_clothing.live
@@ -153,13 +157,13 @@ def test_an_error_beside_is_told_and_switches_off(swinging, scene, by_user, monk
 
 
 def test_a_backend_that_is_not_running_starts_beside(swinging, scene, by_user):
-    backend.stop()
+    process.stop()
     began = time.monotonic()
     scene.frame_set(20)
-    assert time.monotonic() - began < 2.0 and not backend.running()
-    until(lambda: backend.status().kind == backend.STARTING)
+    assert time.monotonic() - began < 2.0 and not process.running()
+    until(lambda: process.status().kind == process.STARTING)
     until(lambda: live._collect() is None, 90)
-    assert backend.status().kind == backend.READY
+    assert process.status().kind == process.READY
     shown = meshes.get_positions(swinging.data)
     np.testing.assert_allclose(shown, exact(scene, swinging), atol=1e-6)
 

@@ -10,11 +10,15 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import bake, bake_operators, clothes, live, meshes, pc2, time_left
-from blender_addon.ahead import ahead
-from blender_addon.bake_run import Run
+from blender_addon.bake import baking, plan
+from blender_addon.bake.run import Run
+from blender_addon.blender import meshes, pc2
+from blender_addon.clothes import live, playback, selection
 from blender_addon.messages import AddonError
-from blender_addon.time_left import TimeLeft
+from blender_addon.tasks import time_left
+from blender_addon.tasks.ahead import ahead
+from blender_addon.tasks.time_left import TimeLeft
+from blender_addon.ui import bake_operators
 
 FRAMES = 20
 
@@ -30,12 +34,12 @@ def swinging(dressed, character, scene) -> bpy.types.Object:
 
 
 def begin(obj: bpy.types.Object, scene: bpy.types.Scene, folder: Path, **options) -> Run:
-    settings = bake.BakeSettings(str(folder), 1, FRAMES, **options)
-    return Run([obj], settings, bake.bake(scene, [obj], settings, bake_operators.PATIENCE))
+    settings = plan.BakeSettings(str(folder), 1, FRAMES, **options)
+    return Run([obj], settings, baking.bake(scene, [obj], settings, bake_operators.PATIENCE))
 
 
 def until_baking(run: Run) -> None:
-    while run.progress.text != "Baking " + clothes.all_clothes()[0].name:
+    while run.progress.text != "Baking " + selection.all_clothes()[0].name:
         assert run.advance()
 
 
@@ -50,7 +54,7 @@ def test_a_bake_in_a_window_is_the_blocking_one(swinging, scene, bake_folder):
     assert shares == sorted(shares) and shares[-1] <= 1.0
     assert run.told().startswith(f"Baked {FRAMES} frames of '{swinging.name}'")
     assert 0 < float(run.told().rsplit("in ", 1)[1].removesuffix(" s")) < 10  # what it took, not rounded to fives
-    path = bake.bake_path(swinging, bake.BakeSettings(str(bake_folder), 1, FRAMES))
+    path = plan.bake_path(swinging, plan.BakeSettings(str(bake_folder), 1, FRAMES))
     frames = pc2.read_frames(path)
     bpy.ops.scale_clothing.bake(overwrite=True)
     np.testing.assert_array_equal(pc2.read_frames(path), frames)
@@ -68,7 +72,7 @@ def test_while_frames_are_baked_the_scene_is_the_users(swinging, scene, bake_fol
     assert np.abs(meshes.get_positions(swinging.data) - before).max() > 0.03  # live clothes go on following
     while run.advance():
         pass
-    assert scene.frame_current == 18 and clothes.is_baked(swinging)
+    assert scene.frame_current == 18 and playback.is_baked(swinging)
 
 
 @pytest.mark.parametrize("event", ["undo", "another file", "stop"])
@@ -89,7 +93,7 @@ def test_what_the_bake_holds_may_go(swinging, scene, bake_folder, event, monkeyp
             bpy.ops.scale_clothing.stop_bake()
         assert run.stopped == bake_operators.STOPPED
         if event != "another file":
-            assert scene.frame_current == 4 and not clothes.is_baked(swinging)
+            assert scene.frame_current == 4 and not playback.is_baked(swinging)
         assert not live._suspended
         assert not list(bake_folder.glob("*.pc2"))
     finally:

@@ -11,7 +11,10 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import clothes, fabrics, looks, materials, meshes, preferences, thickness
+from blender_addon import settings as addon_settings
+from blender_addon.appearance import fabrics, looks, materials
+from blender_addon.blender import meshes
+from blender_addon.clothes import dressing, selection, thickness
 from tests.making import write_garment
 
 
@@ -47,7 +50,7 @@ def test_a_fabric_sets_the_materials_inputs(dressed, fabric):
 
 def test_pieces_can_be_of_different_fabrics(character, scene):
     """Tee and trousers hang on nothing but the body."""
-    obj = clothes.dress(bpy.context, character, "tee-trousers", "MESH", "CLOTHES")
+    obj = dressing.dress(bpy.context, character, "tee-trousers", "MESH", "CLOTHES")
     settings = obj.scale_clothing
     assert [piece.name for piece in settings.pieces] == ["Hips, legs"]
     index, region = np.empty(len(obj.data.polygons), np.int32), np.empty(len(obj.data.vertices), np.int32)
@@ -63,7 +66,7 @@ def test_pieces_can_be_of_different_fabrics(character, scene):
     settings.look = "PATCHES"
     assert obj.data.materials[:] == [materials.look("PATCHES", points=False)] * 2
     settings.look = "CLOTH"
-    clothes.dress(bpy.context, character, "tee-trousers", "MESH_X4", "CLOTHES")
+    dressing.dress(bpy.context, character, "tee-trousers", "MESH_X4", "CLOTHES")
     assert obj.data.materials[:] == [settings.cloth_material, settings.pieces[0].cloth_material]
     assert settings.pieces[0].fabric == "DENIM"
     copy = obj.copy()
@@ -71,7 +74,7 @@ def test_pieces_can_be_of_different_fabrics(character, scene):
     scene.collection.objects.link(copy)
     copy.scale_clothing.pieces[0].color = (1.0, 0.0, 0.0, 1.0)
     assert copy.data.materials[1] != obj.data.materials[1] and copy.data.materials[0] == obj.data.materials[0]
-    clothes.dress(bpy.context, character, "dress", "MESH", "CLOTHES")
+    dressing.dress(bpy.context, character, "dress", "MESH", "CLOTHES")
     assert not settings.pieces and len(obj.data.materials) == 1
 
 
@@ -86,7 +89,7 @@ def test_a_picked_colour_outlives_another_fabric(dressed):
 def test_each_character_has_its_own_material(dressed, scene):
     bpy.ops.scale_clothing.add_character()
     bpy.ops.scale_clothing.generate()
-    other = clothes.clothes_of(scene.scale_clothing.rig)[0]
+    other = selection.clothes_of(scene.scale_clothing.rig)[0]
     other.scale_clothing.fabric = "DENIM"
     assert shown(other) != shown(dressed)
     np.testing.assert_allclose(inputs(dressed)[fabrics.COLOR], fabrics.BY_KEY["COTTON"].color, atol=1e-6)
@@ -221,7 +224,7 @@ def test_thickness_is_a_modifier_that_goes_outwards(dressed):
 
 def test_colours_of_scans_are_a_look_where_there_are_any(dressed, scene, garment_files):
     assert "COLORS" not in looks.offered(dressed)
-    path = write_garment(preferences.garment_folder() / "colored.safetensors", "body", colors=True)
+    path = write_garment(addon_settings.garment_folder() / "colored.safetensors", "body", colors=True)
     scene.scale_clothing.garment = str(path)
     bpy.ops.scale_clothing.generate()
     assert "COLORS" in looks.offered(dressed)

@@ -11,8 +11,11 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon import backend, clothes, live, paths
-from scale_backend.client import BackendError
+from blender_addon import paths
+from blender_addon.backend import process
+from blender_addon.clothes import live, playback
+from blender_addon.clothes.request import present_request
+from scale_backend.client.backend import BackendError
 
 OPERATORS = [cls for cls in blender_addon.CLASSES if issubclass(cls, bpy.types.Operator)]
 LEAVE_THE_SCENE = {  # and so need no undo
@@ -56,7 +59,7 @@ def test_what_cannot_be_done_is_grey(dressed, character):
 def test_baked_clothes_are_not_updated(dressed, scene, bake_folder):
     scene.frame_end = 2
     bpy.ops.scale_clothing.bake()
-    assert clothes.is_baked(dressed)
+    assert playback.is_baked(dressed)
     assert not bpy.ops.scale_clothing.update.poll() and bpy.ops.scale_clothing.clear_bake.poll()
 
 
@@ -70,13 +73,13 @@ def test_nothing_runs_without_clothes(character, scene):
 
 def test_disabled_it_starts_no_backend(dressed, scene):
     bpy.ops.scale_clothing.update()
-    launch = backend.Launch.read()
-    request = clothes.present_request(dressed, bpy.context.evaluated_depsgraph_get())
+    launch = process.Launch.read()
+    request = present_request(dressed, bpy.context.evaluated_depsgraph_get())
     blender_addon.unregister()
     try:
         with pytest.raises(BackendError, match="disabled"):
             request.decode(launch)  # as a thread would that was under way
-        assert not backend.running()
+        assert not process.running()
     finally:
         blender_addon.register()
     live.watch()

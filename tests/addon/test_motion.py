@@ -6,9 +6,13 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import messages, motion, motion_operators, rig
-from scale_backend import joints
-from scale_backend.motion import matrices_from_axis_angle
+from blender_addon import messages
+from blender_addon.characters import motion
+from blender_addon.rig import recognition, shape
+from blender_addon.rig.pose import Pose, read_pose
+from blender_addon.ui import motion_operators
+from scale_backend.formats import joints
+from scale_backend.formats.motion import matrices_from_axis_angle
 from tests.addon.rigs import RIGS, build_rig
 
 FRAMES = 5
@@ -22,8 +26,8 @@ def write_motion(path, joint_count: int = 24, **keys) -> np.ndarray:  # [F, J, 3
     return rotations
 
 
-def read(armature: bpy.types.Object) -> rig.Pose:
-    return rig.read_pose(armature, bpy.context.evaluated_depsgraph_get())
+def read(armature: bpy.types.Object) -> Pose:
+    return read_pose(armature, bpy.context.evaluated_depsgraph_get())
 
 
 @pytest.mark.parametrize("of_file", [24, 52, 55])
@@ -35,7 +39,7 @@ def test_joints_of_one_name_move_alike(scene, tmp_path, kind, of_file):
     rotations = write_motion(tmp_path / "some.npz", of_file)
     bpy.ops.scale_clothing.import_motion(filepath=str(tmp_path / "some.npz"))
     scene.frame_set(4)
-    found, pose = rig.recognise(armature), read(armature)
+    found, pose = recognition.recognise(armature), read(armature)
     names, file_names = joints.JOINT_NAMES[len(found.bones)], joints.JOINT_NAMES[of_file]
     whole = matrices_from_axis_angle(rotations[3])
     expected = [whole[file_names.index(name)] if name in file_names else np.eye(3) for name in names]
@@ -120,18 +124,18 @@ def test_a_shape_is_given_to_bodies_that_it_means_something_for(scene, tmp_path,
     betas = np.linspace(-3.0, 6.0, 16)
     write_motion(tmp_path / "some.npz", 55, betas=betas, **keys)
     _, note = motion.apply_motion_file(scene, armature, tmp_path / "some.npz", motion.MotionSettings())
-    assert note == "" and not rig.body_shape(armature).any()  # unless it is asked for
+    assert note == "" and not shape.body_shape(armature).any()  # unless it is asked for
     settings = motion.MotionSettings(use_shape=True)
     _, note = motion.apply_motion_file(scene, armature, tmp_path / "some.npz", settings)
     assert told in note and bool(note) == bool(told)
-    np.testing.assert_allclose(rig.body_shape(armature), np.zeros(10) if told else betas[:10], atol=1e-5)
+    np.testing.assert_allclose(shape.body_shape(armature), np.zeros(10) if told else betas[:10], atol=1e-5)
 
 
 def test_the_sample_characters_shape_is_its_own(character, scene, tmp_path):
     write_motion(tmp_path / "some.npz", betas=np.ones(10))
     settings = motion.MotionSettings(use_shape=True)
     _, note = motion.apply_motion_file(scene, character, tmp_path / "some.npz", settings)
-    assert "this body is not SMPL's" in note and not rig.body_shape(character).any()
+    assert "this body is not SMPL's" in note and not shape.body_shape(character).any()
 
 
 def test_a_file_without_a_frame_rate_says_so(character, scene, tmp_path):

@@ -13,11 +13,15 @@ import pytest
 import torch
 import trimesh
 
-from blender_addon import bake, clothes, garments, meshes, thickness
-from scale_backend import joints
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
+from blender_addon.bake import baking, plan
+from blender_addon.blender import meshes
+from blender_addon.clothes import request, thickness
+from blender_addon.clothes.mesh import follow
+from blender_addon.garments import kinds
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats import joints
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.addon.rigs import BLENDER, put_pose, random_pose
 
 FIRST, LAST = 3, 8
@@ -76,7 +80,7 @@ def test_they_are_the_engines_and_follow_the_pose(dressed, character, garment_fi
     dressed.scale_clothing.normals = "DECODED"
     for rotations in (random_pose(24, size=0.0), random_pose(24, 4, 0.3)):
         put_pose(character, joints.SMPL, rotations, np.zeros(3))
-        clothes.follow(dressed, bpy.context.evaluated_depsgraph_get())
+        follow(dressed, bpy.context.evaluated_depsgraph_get())
         bpy.context.view_layer.update()
         pose = torch.as_tensor(rotations[None], dtype=torch.float32)
         expected = decoder.decode(pose, normals="decoded")[1][0].numpy() @ BLENDER.T
@@ -102,11 +106,11 @@ def test_generating_again_keeps_the_choice(shaded, scene):
     np.testing.assert_allclose(shown(shaded), before, atol=1e-5)
     scene.scale_clothing.surface = "POINTS"  # there they are the points' own, and nothing to choose
     bpy.ops.scale_clothing.generate()
-    assert meshes.CUSTOM_NORMAL not in shaded.data.attributes and clothes.shown_normals(shaded) == "FACES"
+    assert meshes.CUSTOM_NORMAL not in shaded.data.attributes and request.shown_normals(shaded) == "FACES"
     scene.scale_clothing.surface = "MESH"
     bpy.ops.scale_clothing.generate()
     np.testing.assert_allclose(shown(shaded), before, atol=1e-5)
-    assert [key for key, *_ in garments.SURFACES if not garments.has_choice_of_normals(key)] == ["POINTS", "POISSON"]
+    assert [key for key, *_ in kinds.SURFACES if not kinds.has_choice_of_normals(key)] == ["POINTS", "POISSON"]
 
 
 def test_before_blender_4_5(shaded, scene, bake_folder, monkeypatch):
@@ -144,7 +148,7 @@ def test_a_bake_plays_them_without_the_add_on(shaded, scene, tmp_path):
     expected = frames_of(shaded, scene)
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
     scene.scale_clothing.bake_folder = "//clothes"
-    told = bake.size([shaded], bake.BakeSettings("//clothes", FIRST, LAST))
+    told = plan.size([shaded], plan.BakeSettings("//clothes", FIRST, LAST))
     objects = set(bpy.data.objects)
     bpy.ops.scale_clothing.bake()
     files = sorted(each.name for each in (tmp_path / "clothes").iterdir())
@@ -166,16 +170,18 @@ def test_a_bake_plays_them_without_the_add_on(shaded, scene, tmp_path):
 
 
 def test_a_bake_with_other_normals_is_another(shaded, scene, bake_folder):
-    settings = bake.BakeSettings(str(bake_folder), FIRST, LAST)
-    todo = bake.bake(scene, [shaded], settings)
+    settings = plan.BakeSettings(str(bake_folder), FIRST, LAST)
+    todo = baking.bake(scene, [shaded], settings)
     while next(todo).done <= LAST - FIRST + 1:
         pass
     todo.close()
     assert len(list(bake_folder.glob("*.part*"))) == 2
     shaded.scale_clothing.normals = "FACES"
-    list(bake.bake(scene, [shaded], settings))
+    list(baking.bake(scene, [shaded], settings))
     shaded.scale_clothing.normals = "DECODED"
-    list(bake.bake(scene, [shaded], bake.BakeSettings(str(bake_folder), FIRST, LAST, keep=True)))  # normals are missing
+    list(
+        baking.bake(scene, [shaded], plan.BakeSettings(str(bake_folder), FIRST, LAST, keep=True))
+    )  # normals are missing
     assert sorted(each.suffixes for each in bake_folder.iterdir()) == [[".normals", ".pc2"], [".pc2"]]
 
 
@@ -191,7 +197,7 @@ def test_other_programs_files_have_them(shaded, character, scene, bake_folder, k
     bpy.context.view_layer.update()
     expected = world_normals(shaded, scene)
     groups, objects = len(bpy.data.node_groups), len(bpy.data.objects)
-    told = bake.size([shaded], bake.BakeSettings("", FIRST, LAST, format=kind))
+    told = plan.size([shaded], plan.BakeSettings("", FIRST, LAST, format=kind))
     bpy.ops.scale_clothing.bake(format=kind)
     assert (len(bpy.data.node_groups), len(bpy.data.objects)) == (groups, objects)
     (path,) = bake_folder.iterdir()

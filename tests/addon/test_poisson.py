@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from blender_addon import bake, clothes, garments, meshes
-from scale_backend import joints
+from blender_addon.bake import baking, plan
+from blender_addon.blender import meshes
+from blender_addon.clothes import mesh, selection
+from blender_addon.garments import library
+from scale_backend.formats import joints
 from tests.addon.rigs import put_pose, random_pose
 
 
@@ -16,18 +19,18 @@ def test_a_poisson_surface_follows_the_pose_and_is_baked_to_files(character, sce
     chosen = scene.scale_clothing
     chosen.garment, chosen.surface = "dress-body", "POISSON"
     assert bpy.ops.scale_clothing.generate() == {"FINISHED"}
-    obj = clothes.clothes_of(character)[0]
+    obj = selection.clothes_of(character)[0]
     assert obj.scale_clothing.surface == "POISSON"
     first, faces = meshes.get_positions(obj.data), len(obj.data.polygons)
     assert faces > 1000 and obj.data.materials[0] == obj.scale_clothing.cloth_material
 
     put_pose(character, joints.SMPL, random_pose(24, 4, 0.3)[:24], np.array([0.2, 0.1, -0.4]))
-    clothes.follow(obj, bpy.context.evaluated_depsgraph_get())
+    mesh.follow(obj, bpy.context.evaluated_depsgraph_get())
     assert not obj.data.validate()
     assert len(obj.data.polygons) != faces
     assert np.linalg.norm(meshes.get_positions(obj.data).mean(0) - first.mean(0)) > 0.2
     assert obj.data.materials[0] == obj.scale_clothing.cloth_material
-    assert {clothes.NORMAL, clothes.PATCH} <= set(obj.data.attributes.keys())
+    assert {mesh.NORMAL, mesh.PATCH} <= set(obj.data.attributes.keys())
 
     for format_key in ("PC2", "USD"):
         with pytest.raises(RuntimeError, match="cannot be baked to one file; choose PLY or OBJ files"):
@@ -52,11 +55,11 @@ def test_a_poisson_surface_follows_the_pose_and_is_baked_to_files(character, sce
 
     contents = [each.read_bytes() for each in files]
     files[1].unlink()
-    settings = bake.BakeSettings(str(bake_folder), 5, 7, format="PLY", keep=True)  # as farms bake
-    assert [step.done for step in bake.bake(scene, [obj], settings)][-1] == 5  # the third is not made again
+    settings = plan.BakeSettings(str(bake_folder), 5, 7, format="PLY", keep=True)  # as farms bake
+    assert [step.done for step in baking.bake(scene, [obj], settings)][-1] == 5  # the third is not made again
     assert [each.read_bytes() for each in files] == contents
 
 
 def test_it_is_offered_only_where_there_are_patches_on_the_body():
-    assert "POISSON" not in garments.entry("dress").surfaces()
-    assert garments.entry("dress-body").surfaces()[-1] == "POISSON"
+    assert "POISSON" not in library.entry("dress").surfaces()
+    assert library.entry("dress-body").surfaces()[-1] == "POISSON"

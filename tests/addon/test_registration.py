@@ -9,7 +9,7 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon import properties
+from blender_addon.ui import properties
 
 OPERATORS = [cls for cls in blender_addon.CLASSES if issubclass(cls, bpy.types.Operator)]
 
@@ -41,7 +41,7 @@ def test_nothing_is_left_behind(dressed):
         assert left["types"] == set() and left["properties"] == [False, False] and left["operators"] == []
         assert not any(left["handlers"].values())
         assert left["menus"] == []
-        assert blender_addon.backend.status().kind == blender_addon.backend.NOT_STARTED
+        assert blender_addon.process.status().kind == blender_addon.process.NOT_STARTED
     finally:
         blender_addon.register()
     again = traces()

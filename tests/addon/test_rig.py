@@ -9,24 +9,20 @@ import numpy as np
 import pytest
 from mathutils import Matrix
 
-from blender_addon import clothes, garments, meshes, proportions, rig
-from blender_addon.body_data import read_body
+from blender_addon.blender import meshes
+from blender_addon.clothes import dressing, mesh, proportions
+from blender_addon.garments import library
 from blender_addon.paths import body_file
-from scale_backend import joints
-from tests.addon.rigs import (
-    A_POSE,
-    RIGS,
-    body_joints,
-    build_rig,
-    mix_rotation_modes,
-    put_pose,
-    random_pose,
-    turns_of,
-)
+from blender_addon.rig import recognition, shape
+from blender_addon.rig.body_data import read_body
+from blender_addon.rig.pose import Pose, pose_at_rest, read_pose
+from blender_addon.rig.rest import rest_turns
+from scale_backend.formats import joints
+from tests.addon.rigs import A_POSE, RIGS, body_joints, build_rig, mix_rotation_modes, put_pose, random_pose, turns_of
 
 
-def read(armature: bpy.types.Object) -> rig.Pose:
-    return rig.read_pose(armature, bpy.context.evaluated_depsgraph_get())
+def read(armature: bpy.types.Object) -> Pose:
+    return read_pose(armature, bpy.context.evaluated_depsgraph_get())
 
 
 @pytest.mark.parametrize("kind", RIGS)
@@ -59,7 +55,7 @@ def test_rest_is_the_identity(scene, kind):
     ("kind", "family"), [("SMPL", "SMPL"), ("prefixed", "SMPL"), ("SMPL-H", "SMPL-H"), ("SMPL-X", "SMPL-X")]
 )
 def test_the_family_is_known_by_the_bones(scene, kind, family):
-    assert rig.recognise(build_rig(**RIGS[kind])).family == family
+    assert recognition.recognise(build_rig(**RIGS[kind])).family == family
 
 
 @pytest.mark.parametrize("kind", ["A-pose", "A-pose in centimetres"])
@@ -71,7 +67,7 @@ def test_the_arms_of_an_a_pose_hang_at_rest(scene, kind):
         expected = turns[joint] if joint in A_POSE else np.eye(3)
         np.testing.assert_allclose(rotations[joint], expected, atol=1e-5)
     assert np.degrees(np.arccos((np.trace(rotations[16]) - 1) / 2)) == pytest.approx(40, abs=0.01)
-    np.testing.assert_allclose(rig.pose_at_rest(armature, rig.recognise(armature)).rotations, rotations, atol=1e-5)
+    np.testing.assert_allclose(pose_at_rest(armature, recognition.recognise(armature)).rotations, rotations, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["SMPL add-on", "SUPR"])
@@ -79,11 +75,11 @@ def test_limbs_of_other_proportions_are_no_a_pose(scene, kind):
     armature = build_rig(**RIGS[kind])
     bpy.context.view_layer.objects.active = armature
     bpy.ops.object.mode_set(mode="EDIT")
-    found = rig.recognise(armature)
+    found = recognition.recognise(armature)
     for bone in (armature.data.edit_bones[found.bones[joint]] for joint in (16, 17, 18, 19)):
         bone.head.z -= 0.04
     bpy.ops.object.mode_set(mode="OBJECT")
-    np.testing.assert_array_equal(rig.rest_turns(armature, found), np.broadcast_to(np.eye(3), (len(found.bones), 3, 3)))
+    np.testing.assert_array_equal(rest_turns(armature, found), np.broadcast_to(np.eye(3), (len(found.bones), 3, 3)))
 
 
 def test_constraints_count(scene):
@@ -124,28 +120,30 @@ def test_missing_hands_stay_still(scene):
 def test_missing_bones_are_named(scene):
     armature = build_rig()
     armature.data.bones["left_knee"].name = "knee"
-    with pytest.raises(rig.RigError, match="lacks the bones left_knee; choose"):
-        rig.recognise(armature)
+    with pytest.raises(recognition.RigError, match="lacks the bones left_knee; choose"):
+        recognition.recognise(armature)
 
 
 def test_another_rig_is_refused(scene):
     armature = bpy.data.objects.new("Metarig", bpy.data.armatures.new("Metarig"))
-    with pytest.raises(rig.RigError, match=r"'Metarig' is no SMPL rig: it lacks .*Pelvis.* and 16 more; choose"):
-        rig.recognise(armature)
-    with pytest.raises(rig.RigError, match="No armature is chosen"):
-        rig.recognise(None)
+    with pytest.raises(
+        recognition.RigError, match=r"'Metarig' is no SMPL rig: it lacks .*Pelvis.* and 16 more; choose"
+    ):
+        recognition.recognise(armature)
+    with pytest.raises(recognition.RigError, match="No armature is chosen"):
+        recognition.recognise(None)
 
 
 def test_the_rig_of_what_is_selected(character):
     body = bpy.data.objects["SCALE Body"]
-    assert rig.rig_of(body) == rig.rig_of(character) == character
-    assert rig.rig_of(None) is None
+    assert shape.rig_of(body) == shape.rig_of(character) == character
+    assert shape.rig_of(None) is None
 
 
 def test_shape_keys_are_the_bodys_shape(character):
     blocks = bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks
     blocks["Shape000"].value, blocks["Shape003"].value = 1.5, -2.0
-    np.testing.assert_allclose(rig.body_shape(character), [1.5, 0, 0, -2, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(shape.body_shape(character), [1.5, 0, 0, -2, 0, 0, 0, 0, 0, 0])
 
 
 def test_shape_keys_of_another_model_are_left_out(character):
@@ -156,24 +154,24 @@ def test_shape_keys_of_another_model_are_left_out(character):
     blocks = skin.data.shape_keys.key_blocks
     blocks["Shape000"].value = 1.5
     skin.data.transform(Matrix.Rotation(0.7, 4, (1, 2, 3)) @ Matrix.Scale(100, 4), shape_keys=True)
-    assert rig.body_shape(character, body)[0] == 1.5
+    assert shape.body_shape(character, body)[0] == 1.5
     first, second = (blocks[name] for name in ("Shape000", "Shape001"))
     second.data.foreach_set("co", meshes.key_positions(first).ravel())
     for vertex in range(0, len(first.data), 3):
         first.data[vertex].co.x += 10.0
-    assert rig.body_shape(character)[0] == 1.5
-    assert not rig.body_shape(character, body).any()
+    assert shape.body_shape(character)[0] == 1.5
+    assert not shape.body_shape(character, body).any()
 
 
 def test_nobody_is_dressed_for_a_shape_that_means_something_else(character, scene, garment_files):
     skin = bpy.data.objects["SCALE Body"]
     skin.scale_clothing.is_sample_body = False
-    plain = clothes.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
+    plain = dressing.dress(bpy.context, character, garment_files["skirt"], "MESH", "CLOTHES")
     before = meshes.get_positions(plain.data)
     blocks = skin.data.shape_keys.key_blocks
     blocks["Shape000"].data.foreach_set("co", meshes.key_positions(blocks["Shape003"]).ravel())
     blocks["Shape000"].value = 2.0
-    clothes.follow(plain, bpy.context.evaluated_depsgraph_get())
+    mesh.follow(plain, bpy.context.evaluated_depsgraph_get())
     np.testing.assert_allclose(meshes.get_positions(plain.data), before, atol=1e-5)
-    entry = garments.entry(garment_files["skirt"])
+    entry = library.entry(garment_files["skirt"])
     assert "not those of the body that the garment was trained on" in proportions.warning(character, entry)

@@ -6,9 +6,12 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import character as characters
-from blender_addon import clothes, live, meshes, messages, motion, rig, skin_mask
-from scale_backend import joints
+from blender_addon import messages
+from blender_addon.blender import meshes
+from blender_addon.characters import motion, sample
+from blender_addon.clothes import dressing, live, selection, skin_mask
+from blender_addon.rig import shape
+from scale_backend.formats import joints
 from tests.addon.rigs import put_pose, random_pose
 
 FAR = 0.05  # metres: what moves by this much has followed
@@ -38,7 +41,7 @@ def library(path: str) -> None:
     cast = bpy.data.collections.new("Cast")
     bpy.context.scene.collection.children.link(cast)
     bpy.context.view_layer.active_layer_collection = bpy.context.view_layer.layer_collection.children["Cast"]
-    characters.add_character(bpy.context)
+    sample.add_character(bpy.context)
     bpy.ops.wm.save_as_mainfile(filepath=path)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
 
@@ -46,8 +49,8 @@ def library(path: str) -> None:
 @pytest.fixture
 def plain(scene, garment_files) -> np.ndarray:
     """The skirt on the plain sample character, at rest."""
-    target = characters.add_character(bpy.context)
-    found = points(clothes.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES"))
+    target = sample.add_character(bpy.context)
+    found = points(dressing.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES"))
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     return found
 
@@ -59,11 +62,11 @@ def test_a_linked_rig_can_be_dressed(scene, garment_files, plain, tmp_path):
     bpy.context.scene.collection.children.link(wanted.collections[0])
     target = next(obj for obj in bpy.context.scene.objects if obj.type == "ARMATURE")
     assert target.library is not None
-    obj = clothes.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES")
+    obj = dressing.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES")
     np.testing.assert_allclose(points(obj), plain, atol=1e-4)
-    assert obj.library is None and clothes.clothes_of(target) == [obj]
+    assert obj.library is None and selection.clothes_of(target) == [obj]
     skin_mask.remove(obj)
-    clothes.remove(obj)
+    dressing.remove(obj)
     with pytest.raises(messages.AddonError, match="make a library override of it first"):
         motion.apply_motion_file(bpy.context.scene, target, motion.shipped_motions()[0], motion.MotionSettings())
 
@@ -76,7 +79,7 @@ def test_an_overridden_rig_can_be_dressed_and_moved(scene, garment_files, plain,
     scene.collection.children.link(wanted.collections[0])
     wanted.collections[0].override_hierarchy_create(scene, bpy.context.view_layer)
     target = next(o for o in scene.objects if o.type == "ARMATURE" and o.override_library)
-    obj = clothes.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES")
+    obj = dressing.dress(bpy.context, target, garment_files["skirt"], "MESH", "CLOTHES")
     np.testing.assert_allclose(points(obj), plain, atol=1e-4)
     live.watch()
     motion.apply_motion_file(scene, target, motion.shipped_motions()[0], motion.MotionSettings())
@@ -90,9 +93,9 @@ def test_a_copy_of_a_dressed_character_has_clothes_of_its_own(dressed, character
     bpy.ops.object.duplicate()
     copy = bpy.context.view_layer.objects.active
     assert copy != character
-    (worn,) = clothes.clothes_of(copy)
+    (worn,) = selection.clothes_of(copy)
     assert worn != dressed and worn.parent == copy and worn.data != dressed.data
-    assert clothes.clothes_of(character) == [dressed]
+    assert selection.clothes_of(character) == [dressed]
     pose(copy, seed=5)
     assert np.abs(points(worn) - before).max() > FAR
     np.testing.assert_allclose(points(dressed), before, atol=1e-6)
@@ -104,7 +107,7 @@ def test_a_linked_copy_gets_a_mesh_of_its_own(dressed, character):
     select(character, bpy.data.objects["SCALE Body"], dressed)
     bpy.ops.object.duplicate(linked=True)
     copy = bpy.context.view_layer.objects.active
-    (worn,) = clothes.clothes_of(copy)
+    (worn,) = selection.clothes_of(copy)
     pose(copy, seed=5)
     assert worn.data != dressed.data
     assert np.abs(points(worn) - before).max() > FAR
@@ -115,9 +118,9 @@ def test_a_copy_of_the_rig_and_body_alone_is_bare(dressed, character, garment_fi
     select(character, bpy.data.objects["SCALE Body"])
     bpy.ops.object.duplicate()
     copy = bpy.context.view_layer.objects.active
-    assert clothes.clothes_of(copy) == []
-    worn = clothes.dress(bpy.context, copy, garment_files["body"], "POINTS", "CLOTHES")
-    assert clothes.clothes_of(copy) == [worn] and clothes.clothes_of(character) == [dressed]
+    assert selection.clothes_of(copy) == []
+    worn = dressing.dress(bpy.context, copy, garment_files["body"], "POINTS", "CLOTHES")
+    assert selection.clothes_of(copy) == [worn] and selection.clothes_of(character) == [dressed]
 
 
 def test_characters_in_different_garments(dressed, character, scene, garment_files):
@@ -125,7 +128,7 @@ def test_characters_in_different_garments(dressed, character, scene, garment_fil
     scene.scale_clothing.garment = garment_files["body"]
     bpy.ops.scale_clothing.generate()
     other = scene.scale_clothing.rig
-    (points_worn,) = clothes.clothes_of(other)
+    (points_worn,) = selection.clothes_of(other)
     before = points(dressed), points(points_worn)
     assert len(before[0]) != len(before[1])
     pose(other, seed=6)
@@ -147,8 +150,8 @@ def test_deleting_one_character_leaves_the_other(dressed, character, scene):
     bpy.ops.scale_clothing.add_character()
     bpy.ops.scale_clothing.generate()
     other = scene.scale_clothing.rig
-    (worn,) = clothes.clothes_of(other)
-    select(character, *rig.meshes_of(character))
+    (worn,) = selection.clothes_of(other)
+    select(character, *shape.meshes_of(character))
     bpy.ops.object.delete()
     before = points(worn)
     pose(other, seed=8)
@@ -156,5 +159,5 @@ def test_deleting_one_character_leaves_the_other(dressed, character, scene):
     assert not dressed.scale_clothing.live and "is gone" in messages.last_error()
     select(worn)
     bpy.ops.object.delete()
-    assert clothes.clothes_of(other) == []
+    assert selection.clothes_of(other) == []
     bpy.context.scene.frame_set(4)

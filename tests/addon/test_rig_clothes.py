@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from mathutils import Matrix
 
-from blender_addon import clothes, meshes, rig
-from scale_backend import joints
+from blender_addon.blender import meshes
+from blender_addon.clothes import dressing
+from blender_addon.rig import pose
+from scale_backend.formats import joints
 from tests.addon.rigs import BLENDER, RIGS, build_rig, mix_rotation_modes, put_pose, random_pose, turns_of
 
 TENTH = 1e-4  # metres
@@ -16,7 +18,7 @@ TENTH = 1e-4  # metres
 
 def dressed(target: bpy.types.Object, file: str) -> np.ndarray:  # [M, 3]
     """The clothes of a rig in world space."""
-    obj = clothes.dress(bpy.context, target, file, "MESH", "CLOTHES")
+    obj = dressing.dress(bpy.context, target, file, "MESH", "CLOTHES")
     bpy.context.view_layer.update()
     world = np.array(obj.matrix_world)
     return meshes.get_positions(obj.data) @ world[:3, :3].T + world[:3, 3]
@@ -87,7 +89,7 @@ def test_a_rig_that_is_moved_by_constraints(scene, garment_files):
     driver.expression = "0.4"
     bpy.context.view_layer.update()
     found = [np.array(target.pose.bones[name].matrix) for name in joints.SMPL]
-    moved = rig.read_pose(target, bpy.context.evaluated_depsgraph_get()).rotations
+    moved = pose.read_pose(target, bpy.context.evaluated_depsgraph_get()).rotations
     assert all(np.abs(moved[joint] - np.eye(3)).max() > 0.1 for joint in (1, 6, 17))
 
     keyed = build_rig(seed=12)

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 import scale_backend
-from scale_backend.client import (
-    Backend,
-    Channel,
-)
-from scale_backend.motion import matrices_from_axis_angle
+from scale_backend.client.backend import Backend, Channel
+from scale_backend.formats.motion import matrices_from_axis_angle
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and sockets of POSIX")
 PACKAGES = Path(scale_backend.__file__).parent.parent

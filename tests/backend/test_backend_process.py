@@ -14,15 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.backend_process import Process
-from scale_backend.client import (
-    Backend,
-    BackendDied,
-    BackendError,
-    BackendStartError,
-    examine_python,
-)
-from scale_backend.protocol import PROTOCOL
+from scale_backend.client.backend import Backend, BackendDied, BackendError, BackendStartError, examine_python
+from scale_backend.client.process import Process
+from scale_backend.client.protocol import PROTOCOL
 from tests.backend.serving import PACKAGES, gone, poses, posix_only, start
 from tests.making import write_garment
 

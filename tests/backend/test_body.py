@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.body import body_from_arrays, fit_joint_count, load_body, pose_vertices
-from scale_backend.joints import SMPL_PARENTS
-from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.formats.joints import SMPL_PARENTS
+from scale_backend.geometry.body import body_from_arrays, fit_joint_count, load_body, pose_vertices
+from scale_backend.geometry.rotations import matrix_from_axis_angle
 
 FINGER_PARENTS = tuple(p for side in (20, 21) for _ in range(5) for p in (side, None, None))
 
@@ -66,7 +66,7 @@ def test_embedded_body_equals_smplx():
     import smplx
     from smplx.utils import Struct
 
-    from scale_backend.assets import find_body
+    from scale_backend.formats.assets import find_body
 
     with np.load(find_body("neutral")) as data:
         arrays = {k: data[k] for k in data.files}

@@ -14,14 +14,14 @@ import pytest
 import trimesh
 
 import scale_backend
-from scale_backend.body import load_body
 from scale_backend.cli import main
-from scale_backend.commands import UsageError
-from scale_backend.decode_command import frame_range
-from scale_backend.engine import Decoder
-from scale_backend.frame_files import ply_bytes
-from scale_backend.garment import load_garment
-from scale_backend.motion import Motion, matrices_from_axis_angle, save_motion
+from scale_backend.commands.decode import frame_range
+from scale_backend.commands.options import UsageError
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.frame_files import ply_bytes
+from scale_backend.formats.motion import Motion, matrices_from_axis_angle, save_motion
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.making import write_garment
 
 PACKAGES = Path(scale_backend.__file__).parent.parent

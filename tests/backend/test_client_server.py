@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.body import load_body
-from scale_backend.client import (
-    BackendCancelled,
-    BackendError,
-    BackendStartError,
-)
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
-from scale_backend.motion import matrices_from_axis_angle
-from scale_backend.protocol import MAX_HEADER, ProtocolError, greet_backend, receive_message, send_message
+from scale_backend.client.backend import BackendCancelled, BackendError, BackendStartError
+from scale_backend.client.protocol import MAX_HEADER, ProtocolError, greet_backend, receive_message, send_message
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.backend.serving import open_channel, poses, start
 from tests.backend.test_protocol import HOSTILE
 from tests.making import write_garment
@@ -262,7 +258,7 @@ def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
 
 
 def test_a_garment_for_another_body(backend, garment_file, tmp_path):
-    from scale_backend.assets import find_body
+    from scale_backend.formats.assets import find_body
 
     with np.load(find_body("neutral")) as data:
         arrays = dict(data)

@@ -3,9 +3,9 @@
 import torch
 import trimesh
 
-from scale_backend.articulation import vertex_rings
-from scale_backend.body import load_body
-from scale_backend.collision import MARGIN, garment_collider, nearest_vertices, posed_skin, push_out
+from scale_backend.geometry.articulation import vertex_rings
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.collision import MARGIN, garment_collider, nearest_vertices, posed_skin, push_out
 from tests.making import skirt_carrier
 
 

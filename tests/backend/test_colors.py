@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.carrier import pose_carrier
-from scale_backend.colors import decode_colors
-from scale_backend.engine import Decoder, sample_features
-from scale_backend.garment import load_garment
-from scale_backend.garment_header import GarmentError, garment_summary
-from scale_backend.network import NetworkSettings, ScaleNetwork
-from scale_backend.positional_map import positional_map
-from scale_backend.queries import surface_queries
+from scale_backend.decoding.colors import decode_colors
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.carrier import pose_carrier
+from scale_backend.geometry.positional_map import positional_map
+from scale_backend.model.garment import load_garment
+from scale_backend.model.network import NetworkSettings, ScaleNetwork
+from scale_backend.surfaces.queries import sample_features, surface_queries
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
 from tests.backend import reference

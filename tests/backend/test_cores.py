@@ -2,7 +2,7 @@
 
 import torch
 
-from scale_backend.cores import Cores
+from scale_backend.machine.cores import Cores
 
 
 def test_a_core_computes_alone_whatever_it_computes_first():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scale_backend.decoding import failure_sentence
+from scale_backend.decoding.batches import failure_sentence
 
 
 @pytest.mark.parametrize(

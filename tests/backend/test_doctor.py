@@ -14,8 +14,9 @@ import torch
 
 import scale_backend
 from scale_backend import doctor
-from scale_backend.client import examine_python
-from scale_backend.devices import DeviceError, choose_device, found_devices, matrix_units
+from scale_backend.client import requirements
+from scale_backend.client.backend import examine_python
+from scale_backend.machine.devices import DeviceError, choose_device, found_devices, matrix_units
 
 PACKAGES = Path(scale_backend.__file__).parent.parent
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for a program")
@@ -41,7 +42,7 @@ def test_this_python_can_decode():
 
 def test_every_finding_is_printed():
     report = doctor.examine("cpu")
-    text = doctor.describe(report)
+    text = requirements.describe(report)
     for package in report["packages"]:
         assert re.search(rf"package +{package['name']} ", text)
         assert (package["version"] or package["install"]) in text
@@ -60,13 +61,13 @@ def test_requirements_are_the_projects():
     project = tomllib.loads((PACKAGES / "pyproject.toml").read_text())["project"]
     declared = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     declared = {requirement.split(";")[0].strip() for requirement in declared}
-    named = {requirement for requirement, _ in (doctor.REQUIRED | doctor.OPTIONAL).values()}
+    named = {requirement for requirement, _ in (requirements.REQUIRED | requirements.OPTIONAL).values()}
     assert named <= declared
     assert set(project["dependencies"]) <= named
 
 
 def test_install_commands_are_exact():
-    command = doctor.install_command("numpy>=1.26", "torch==2.13.0")
+    command = requirements.install_command("numpy>=1.26", "torch==2.13.0")
     if sys.platform != "win32":
         assert shlex.split(command) == [sys.executable, "-m", "pip", "install", "numpy>=1.26", "torch==2.13.0"]
 
@@ -86,7 +87,7 @@ def test_missing_assets_are_a_finding(tmp_path):
     report = json.loads(run("--json", SCALE_ASSETS=str(tmp_path / "nothing")).stdout)
     assert report["ok"] and str(tmp_path / "nothing") in report["assets"]["problem"]
     assert report["assets"]["problem"] in report["advice"]
-    told = doctor.describe(report), doctor.describe(report, in_blender=True)  # whose add-on brings them
+    told = requirements.describe(report), requirements.describe(report, in_blender=True)  # whose add-on brings them
     assert [text.count(report["assets"]["problem"]) for text in told] == [2, 0] and "To do" not in told[1]
 
 
@@ -137,7 +138,7 @@ def test_units_of_this_processor():
 
 
 def test_a_program_that_is_no_python_is_told(tmp_path):
-    from scale_backend.client import BackendStartError
+    from scale_backend.client.backend import BackendStartError
 
     with pytest.raises(BackendStartError, match=r"could not be started|could not examine itself"):
         examine_python(tmp_path)

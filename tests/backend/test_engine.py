@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scale_backend.articulation import rest_frames, vertex_frames
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.engine import Decoder
-from scale_backend.folded_mlp import FoldedMLP
-from scale_backend.folding import fold
-from scale_backend.garment_header import GarmentError
-from scale_backend.precision import PRECISIONS
-from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.garment_header import GarmentError
+from scale_backend.geometry.articulation import rest_frames, vertex_frames
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.rotations import matrix_from_axis_angle
+from scale_backend.inference.folded_mlp import FoldedMLP
+from scale_backend.inference.folding import fold
+from scale_backend.inference.precision import PRECISIONS
 from tests.backend import reference
 from tests.making import make_garment, random_network
 

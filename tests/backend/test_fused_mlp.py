@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scale_backend import amx, amx_code, llvm_jit, vector_code
-from scale_backend.amx_code import TileChain
-from scale_backend.folded_mlp import FoldedMLP
-from scale_backend.folding import FoldedNetwork, fold
-from scale_backend.mlp import InferenceMLP, mlp_of
-from scale_backend.network import ACTIVATIONS, NetworkSettings
-from scale_backend.piecewise_code import EVEN, LAST, WIDTH, table
-from scale_backend.precision import PRECISIONS, fast_precisions
-from scale_backend.tile_mlp import TileMLP, pack
-from scale_backend.vector_code import VectorChain
-from scale_backend.vector_mlp import VectorMLP
+from scale_backend.cpu import amx, llvm_jit, tile_code, vector_code
+from scale_backend.cpu.piecewise import EVEN, LAST, WIDTH, table
+from scale_backend.cpu.tile_code import TileChain
+from scale_backend.cpu.vector_code import VectorChain
+from scale_backend.inference.folded_mlp import FoldedMLP
+from scale_backend.inference.folding import FoldedNetwork, fold
+from scale_backend.inference.mlp import InferenceMLP, mlp_of
+from scale_backend.inference.precision import PRECISIONS, fast_precisions
+from scale_backend.inference.tile_mlp import TileMLP, pack
+from scale_backend.inference.vector_mlp import VectorMLP
+from scale_backend.model.network import ACTIVATIONS, NetworkSettings
 from tests.making import random_network
 
 NETWORKS = {
@@ -196,7 +196,7 @@ CODES = [
 def test_the_code_compiles_everywhere(chain):
     import llvmlite.binding as llvm
 
-    module = llvm.parse_assembly((amx_code if isinstance(chain, TileChain) else vector_code).module(chain))
+    module = llvm.parse_assembly((tile_code if isinstance(chain, TileChain) else vector_code).module(chain))
     module.verify()
     layers = {"first", "hidden", "fifth", "output"}
     if isinstance(chain, TileChain):

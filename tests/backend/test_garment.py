@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scale_backend.garment import load_garment
-from scale_backend.garment_header import METADATA_KEY, GarmentError, garment_summary
+from scale_backend.formats.garment_header import METADATA_KEY, GarmentError, garment_summary
+from scale_backend.model.garment import load_garment
 from tests.making import make_garment, write_garment
 
 

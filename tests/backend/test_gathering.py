@@ -2,7 +2,7 @@
 
 import torch
 
-from scale_backend.gathering import gather_sum, incidence
+from scale_backend.geometry.gathering import gather_sum, incidence
 
 
 def test_gather_sum_and_its_gradient():

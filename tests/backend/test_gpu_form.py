@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from scale_backend.body import load_body
-from scale_backend.cuda_graph import Replay, to_host
-from scale_backend.engine import Decoder
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.geometry.body import load_body
+from scale_backend.machine.cuda_graph import Replay, to_host
 from tests.backend.test_precision import poses
 from tests.making import make_garment
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.assets import find_body
-from scale_backend.body import load_body, pose_vertices
 from scale_backend.cli import main
-from scale_backend.engine import Decoder
-from scale_backend.foreign_file import ForeignFileError
-from scale_backend.garment import load_garment
-from scale_backend.import_checkpoint import PatchCoordinates, import_checkpoint
-from scale_backend.network import NetworkSettings
-from scale_backend.positional_map import place_pixels, rasterise
-from scale_backend.released_layout import read_body, read_layout
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.assets import find_body
+from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.positional_map import place_pixels, rasterise
+from scale_backend.model.garment import load_garment
+from scale_backend.model.network import NetworkSettings
+from scale_backend.released.import_checkpoint import PatchCoordinates, import_checkpoint
+from scale_backend.released.layout import read_body, read_layout
 from tests.backend import reference
 from tests.backend.test_engine import random_pose
 from tests.backend.test_network import RELEASED, released_name

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scale_backend.motion import (
+from scale_backend.formats.motion import (
     Motion,
     axis_angle_from_matrices,
     load_motion,

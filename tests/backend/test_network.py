@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scale_backend.network import NetworkSettings, ScaleNetwork, encode_uv, patch_grid
+from scale_backend.model.network import NetworkSettings, ScaleNetwork, encode_uv, patch_grid
 
 RELEASED = Path(__file__).with_name("released_checkpoint_names.txt")
 

@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from scale_backend.articulation import vertex_normals, vertex_rings
-from scale_backend.assets import find_garment, find_motion
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.engine import Decoder, query_frames
-from scale_backend.frames import pose_frames, positional_map
-from scale_backend.garment import load_garment
-from scale_backend.motion import load_motion, matrices_from_axis_angle
-from scale_backend.positional_map import surface_points
-from scale_backend.queries import Queries
-from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.decoding.decoder import Decoder, query_frames
+from scale_backend.decoding.frames import pose_frames, positional_map
+from scale_backend.formats.assets import find_garment, find_motion
+from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+from scale_backend.geometry.articulation import vertex_normals, vertex_rings
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.positional_map import surface_points
+from scale_backend.geometry.rotations import matrix_from_axis_angle
+from scale_backend.model.garment import load_garment
+from scale_backend.model.tracked_surface import TrackedSurface
+from scale_backend.surfaces.queries import Queries
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
-from scale_backend.tracked_surface import TrackedSurface
 from tests.backend import reference
 from tests.backend.serving import poses
 from tests.making import make_garment

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.body import load_body, pose_vertices
 from scale_backend.cli import main
-from scale_backend.garment import load_garment
-from scale_backend.point_files import read_points
-from scale_backend.positional_map import positional_map
+from scale_backend.formats.point_files import read_points
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.positional_map import positional_map
+from scale_backend.model.garment import load_garment
 from tests.backend import reference
 from tests.backend.test_engine import random_pose
 from tests.making import write_garment
@@ -96,8 +96,8 @@ def test_cloth_in_place_every_second_frame(tmp_path, body, garment_file):
 
 
 def test_a_garment_on_its_own_surface_takes_the_frames_pose(tmp_path, body, capsys):
-    from scale_backend.engine import Decoder
-    from scale_backend.rotations import matrix_from_axis_angle
+    from scale_backend.decoding.decoder import Decoder
+    from scale_backend.geometry.rotations import matrix_from_axis_angle
 
     skirt = write_garment(tmp_path / "skirt.safetensors")
     layout = load_garment(skirt).layout

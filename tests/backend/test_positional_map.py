@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.body import load_body
-from scale_backend.positional_map import positional_map, rasterise
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.positional_map import positional_map, rasterise
 
 
 def brute_force(uv: np.ndarray, triangles: np.ndarray, size: int) -> np.ndarray:

@@ -7,19 +7,20 @@ import pytest
 import torch
 from torch.nn import functional
 
-from scale_backend import amx, kernels, llvm_jit
-from scale_backend.assets import asset_folder, find_motion
-from scale_backend.body import load_body
-from scale_backend.convolutions import MatrixUNet
-from scale_backend.cores import Cores
-from scale_backend.engine import Decoder
-from scale_backend.folding import fold
-from scale_backend.garment import load_garment
-from scale_backend.kernels import Layer
-from scale_backend.motion import load_motion, matrices_from_axis_angle
-from scale_backend.network import NetworkSettings
-from scale_backend.precision import candidates, fast_precisions, is_equal
-from scale_backend.vector_layer import VectorLayer, float32_layer
+from scale_backend.cpu import amx, llvm_jit
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.assets import asset_folder, find_motion
+from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+from scale_backend.geometry.body import load_body
+from scale_backend.inference import layers
+from scale_backend.inference.convolutions import MatrixUNet
+from scale_backend.inference.folding import fold
+from scale_backend.inference.layers import Layer
+from scale_backend.inference.precision import candidates, fast_precisions, is_equal
+from scale_backend.inference.vector_layer import VectorLayer, float32_layer
+from scale_backend.machine.cores import Cores
+from scale_backend.model.garment import load_garment
+from scale_backend.model.network import NetworkSettings
 from tests.making import make_garment, random_network
 
 GARMENTS = sorted((asset_folder() / "garments").glob("*.safetensors"))
@@ -30,16 +31,16 @@ EPSILON = {torch.float32: 2**-20, torch.bfloat16: 2**-8}  # relative
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_softplus(monkeypatch, jit, dtype):
     if not jit:
-        monkeypatch.setattr(kernels, "softplus_jit", lambda: None)
+        monkeypatch.setattr(layers, "softplus_jit", lambda: None)
     x = torch.cat([torch.linspace(-100, 100, 4001), torch.linspace(-2, 2, 4001)]).to(dtype)
     exact = functional.softplus(x.double())
-    y = kernels.IN_PLACE["softplus"](x.clone()).double()
+    y = layers.IN_PLACE["softplus"](x.clone()).double()
     assert ((y - exact).abs() <= EPSILON[dtype] * exact + 1e-9).all()
 
 
 def test_softplus_is_compiled_where_numba_is_installed():
     pytest.importorskip("numba")
-    assert kernels.softplus_jit() is not None
+    assert layers.softplus_jit() is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -7,8 +7,8 @@ from multiprocessing import Pipe
 import numpy as np
 import pytest
 
-from scale_backend import protocol
-from scale_backend.protocol import (
+from scale_backend.client import protocol
+from scale_backend.client.protocol import (
     DTYPES,
     MAX_ARRAY_BYTES,
     MAX_HEADER,

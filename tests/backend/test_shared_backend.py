@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from scale_backend.client import Backend, BackendDied, BackendStartError
+from scale_backend.client.backend import Backend, BackendDied, BackendStartError
 
 
 @pytest.fixture(scope="module")

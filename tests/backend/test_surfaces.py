@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.articulation import vertex_normals, vertex_rings
-from scale_backend.assets import find_garment
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
-from scale_backend.garment_header import GarmentError
-from scale_backend.positional_map import rasterise
-from scale_backend.queries import feature_weights, islands
-from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.assets import find_garment
+from scale_backend.formats.garment_header import GarmentError
+from scale_backend.geometry.articulation import vertex_normals, vertex_rings
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.positional_map import rasterise
+from scale_backend.geometry.rotations import matrix_from_axis_angle
+from scale_backend.model.garment import load_garment
 from scale_backend.surfaces.butterfly import butterfly
 from scale_backend.surfaces.patches import patch_triangles, sample_grid
+from scale_backend.surfaces.queries import feature_weights, islands
 from scale_backend.surfaces.seams import cut_at_seams, smooth_queries
 from scale_backend.surfaces.subdivision import subdivide
 from tests.making import make_garment, skirt_carrier

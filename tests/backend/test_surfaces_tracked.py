@@ -8,16 +8,16 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from scale_backend.body import load_body
-from scale_backend.client import Backend, BackendError
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment, save_garment
-from scale_backend.garment_header import GarmentError, garment_summary
-from scale_backend.rotations import matrix_from_axis_angle
-from scale_backend.surfaces.meshes import decode_meshes
-from scale_backend.surfaces.reconstruction import border_edges, reconstruct
-from scale_backend.surfaces.tracking import track
-from scale_backend.tracked_surface import TrackedSurface
+from scale_backend.client.backend import Backend, BackendError
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.rotations import matrix_from_axis_angle
+from scale_backend.model.garment import load_garment, save_garment
+from scale_backend.model.tracked_surface import TrackedSurface
+from scale_backend.reconstruction.meshlab import border_edges, reconstruct
+from scale_backend.reconstruction.poisson import decode_meshes
+from scale_backend.reconstruction.tracking import track
 from tests.making import make_garment
 
 
@@ -164,7 +164,7 @@ def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
 
 
 def test_poisson_frames_of_the_shipped_dress():
-    from scale_backend.assets import find_garment
+    from scale_backend.formats.assets import find_garment
 
     decoder = Decoder(load_garment(find_garment("dress-body")), load_body("neutral"))
     pose = torch.eye(3).expand(1, 24, 3, 3).numpy()

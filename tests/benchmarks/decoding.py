@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.engine import Decoder
-from scale_backend.garment import Garment
-from scale_backend.precision import fast_precisions
-from scale_backend.rotations import matrix_from_axis_angle
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.rotations import matrix_from_axis_angle
+from scale_backend.inference.precision import fast_precisions
+from scale_backend.model.garment import Garment
 from tests.backend import reference
 from tests.benchmarks.report import Row, seconds
 from tests.making import make_garment

@@ -17,20 +17,20 @@ import torch
 import tyro
 from torch import Tensor
 
-from scale_backend.articulation import vertex_normals, vertex_rings
-from scale_backend.assets import find_garment
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import Garment, load_garment
-from scale_backend.gathering import gather_sum
-from scale_backend.motion import matrices_from_axis_angle
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.assets import find_garment
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.articulation import vertex_normals, vertex_rings
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.gathering import gather_sum
+from scale_backend.model.garment import Garment, load_garment
 from scale_backend.surfaces.butterfly import Stencils, butterfly
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
 from tests.benchmarks.report import draw, show_columns
-from training.dataset import spread
-from training.losses import face_normals
-from training.raw_frames import RawGarment, read_garment, read_split
+from training.frames.raw_frames import RawGarment, read_garment, read_split
+from training.learning.dataset import spread
+from training.learning.losses import face_normals
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 2
@@ -81,8 +81,8 @@ def quarter(template: Tensor, triangles: Tensor) -> Density:
     """The rest mesh with a quarter of its triangles, through vertices of its own."""
     from scipy.spatial import cKDTree
 
-    from scale_backend.surfaces.reconstruction import pymeshlab
-    from training.surface_distance import Surface
+    from scale_backend.reconstruction.meshlab import pymeshlab
+    from training.geometry.surface_distance import Surface
 
     meshes = pymeshlab().MeshSet()
     meshes.add_mesh(pymeshlab().Mesh(template.double().numpy(), triangles.numpy()))

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from scale_backend.body import load_body
-from scale_backend.decoding import decode_batches
-from scale_backend.engine import Decoder
-from scale_backend.network import NetworkSettings
+from scale_backend.decoding.batches import decode_batches
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.geometry.body import load_body
+from scale_backend.model.network import NetworkSettings
 from tests.benchmarks.decoding import STANDARD, differences, engine, plain, random_poses, standard_garment
 from tests.benchmarks.report import Row, seconds
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from scale_backend.assets import asset_folder, find_motion
-from scale_backend.body import load_body
-from scale_backend.decoding import decode_batches
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
-from scale_backend.motion import load_motion, matrices_from_axis_angle
+from scale_backend.decoding.batches import decode_batches
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.assets import asset_folder, find_motion
+from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.benchmarks.decoding import STANDARD, engine, random_poses
 from tests.benchmarks.report import Row, seconds
 from tests.making import make_garment, random_network

@@ -7,7 +7,7 @@ import sys
 import bpy
 
 import blender_addon
-from blender_addon import actions
+from blender_addon.blender import actions
 
 
 def main(path: str, garment: str, motion: str, frames: str) -> None:

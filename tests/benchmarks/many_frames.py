@@ -69,9 +69,9 @@ def main() -> None:
 
     from tests.benchmarks.training_step import write_frames
     from training.config import recipe_from_dict
-    from training.dataset import batch_indices, read_groundwork
-    from training.scans import read_scans
-    from training.trainer import Trainer
+    from training.learning.dataset import batch_indices, read_groundwork
+    from training.learning.scans import read_scans
+    from training.learning.trainer import Trainer
 
     recipe = recipe_from_dict({"name": "many", "data_root": str(settings.folder), "batch_size": 16,
                                "scan_npoints": settings.points, "precision": "bfloat16"})  # fmt: skip

@@ -25,9 +25,9 @@ def decoding(repeats: int, motion_name: str, device: str) -> list[Row]:
     """Start of the backend to the first frame, and frames decoded one by one and as a stream."""
     import numpy as np
 
-    from scale_backend.assets import find_motion
-    from scale_backend.client import Backend
-    from scale_backend.motion import load_motion, matrices_from_axis_angle
+    from scale_backend.client.backend import Backend
+    from scale_backend.formats.assets import find_motion
+    from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
 
     motion = load_motion(find_motion(motion_name))
     rotations = matrices_from_axis_angle(motion.rotations).astype(np.float32)
@@ -66,7 +66,7 @@ def second_garment(repeats: int, device: str) -> list[Row]:
     """Opening a garment and its first frame in a backend that has decoded another one."""
     import numpy as np
 
-    from scale_backend.client import Backend
+    from scale_backend.client.backend import Backend
 
     pose = np.tile(np.eye(3, dtype=np.float32), (1, 24, 1, 1))
     first, second = garments()[-2:]
@@ -91,7 +91,7 @@ def overhead(repeats: int) -> list[Row]:
 
     import numpy as np
 
-    from scale_backend.protocol import receive_message, send_message
+    from scale_backend.client.protocol import receive_message, send_message
 
     here, there = Pipe()
     pose = {"rotations": np.zeros((1, 24, 3, 3), np.float32), "translation": np.zeros((1, 3), np.float32)}
@@ -151,13 +151,15 @@ def rig_to_scene(repeats: int, sent: list[Row]) -> list[Row]:
     """Reading the rig and writing the mesh, by the add-on that is installed; with what was measured of sending."""
     import bpy
 
-    clothes = import_module("bl_ext.user_default.scale_clothing.clothes")
-    (worn,) = clothes.all_clothes()
+    mesh, request, selection = (
+        import_module(f"bl_ext.user_default.scale_clothing.clothes.{name}") for name in ("mesh", "request", "selection")
+    )
+    (worn,) = selection.all_clothes()
     graph = bpy.context.evaluated_depsgraph_get()
-    decoded = clothes.present_request(worn, graph).decode()
+    decoded = request.present_request(worn, graph).decode()
     found = [
-        Row("read the rig's pose", 1e3 * seconds(lambda: clothes.present_request(worn, graph), 20 * repeats), "ms"),
-        Row(f"write {len(decoded.points)} points and normals", 1e3 * seconds(lambda: clothes.put(worn, decoded),
+        Row("read the rig's pose", 1e3 * seconds(lambda: request.present_request(worn, graph), 20 * repeats), "ms"),
+        Row(f"write {len(decoded.points)} points and normals", 1e3 * seconds(lambda: mesh.put(worn, decoded),
                                                                              20 * repeats), "ms"),
     ]  # fmt: skip
     return [*found, Row("rig to scene, beyond decoding", sum(row.value for row in [*sent, *found]), "ms", "1")]

@@ -58,8 +58,8 @@ def machine() -> dict[str, object]:
     """What the figures were measured on, and how busy it was with other things."""
     import torch
 
-    from scale_backend.devices import matrix_units, processor_name
-    from scale_backend.kernels import softplus_jit
+    from scale_backend.inference.layers import softplus_jit
+    from scale_backend.machine.devices import matrix_units, processor_name
 
     return {
         "cpu": processor_name(),

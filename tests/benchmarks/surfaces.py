@@ -91,14 +91,14 @@ def measure(name: str, settings: Settings) -> Iterator[dict]:
     """A row for the truth itself, then one for each kind."""
     import torch
 
-    from scale_backend.assets import find_garment
-    from scale_backend.body import load_body
-    from scale_backend.engine import Decoder
-    from scale_backend.garment import load_garment
-    from scale_backend.motion import matrices_from_axis_angle
-    from training.dataset import spread
-    from training.raw_frames import read_garment, read_split
-    from training.surface_distance import sample_surface
+    from scale_backend.decoding.decoder import Decoder
+    from scale_backend.formats.assets import find_garment
+    from scale_backend.formats.motion import matrices_from_axis_angle
+    from scale_backend.geometry.body import load_body
+    from scale_backend.model.garment import load_garment
+    from training.frames.raw_frames import read_garment, read_split
+    from training.geometry.surface_distance import sample_surface
+    from training.learning.dataset import spread
 
     path = find_garment(name)
     garment, body = load_garment(path), load_body("neutral")
@@ -141,7 +141,7 @@ def measure(name: str, settings: Settings) -> Iterator[dict]:
 
 def decode(decoder, kind: str, rotations, translation) -> tuple[list[Frame], float]:
     """Frames, and milliseconds for one decoded alone (median), with nothing to be made ready any more."""
-    from scale_backend.surfaces.meshes import decode_meshes
+    from scale_backend.reconstruction.poisson import decode_meshes
 
     times, frames = [], []
     for place in [0, *range(len(rotations))]:
@@ -161,7 +161,7 @@ def decode(decoder, kind: str, rotations, translation) -> tuple[list[Frame], flo
 def add_distances(tally: Tally, frame: Frame, truth: np.ndarray, faces: np.ndarray, samples, skirt: np.ndarray) -> None:
     from scipy.spatial import cKDTree
 
-    from training.surface_distance import Surface, angle_between, sample_surface, vertex_normals
+    from training.geometry.surface_distance import Surface, angle_between, sample_surface, vertex_normals
 
     if len(frame.triangles):
         chosen = sample_surface(frame.points, frame.triangles, SAMPLES)
@@ -189,7 +189,7 @@ def add_shape(tally: Tally, frame: Frame) -> None:
         tally.border.append(0.0)
         tally.crossing.append(0.0)
         return
-    from scale_backend.surfaces.reconstruction import border_edges, pymeshlab
+    from scale_backend.reconstruction.meshlab import border_edges, pymeshlab
 
     ends = frame.points[border_edges(frame.triangles)]
     tally.border.append(float(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1).sum()))

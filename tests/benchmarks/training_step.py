@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale_backend.articulation import articulate, frame_scale, triangle_edges, triangle_frames, turned_normals
-from scale_backend.network import ScaleNetwork, patch_grid
+from scale_backend.geometry.articulation import articulate, frame_scale, triangle_edges, triangle_frames, turned_normals
+from scale_backend.model.network import ScaleNetwork, patch_grid
 from tests.benchmarks.report import Row
 from training.config import Recipe, recipe_from_dict
-from training.dataset import batch_indices, read_groundwork
-from training.losses import weighted_sum
-from training.packed_frames import PackedFrame, packed_paths, write_packed
-from training.scans import read_scans
-from training.train import choose_device
-from training.trainer import Trainer
+from training.frames.packed_frames import PackedFrame, packed_paths, write_packed
+from training.learning.dataset import batch_indices, read_groundwork
+from training.learning.losses import weighted_sum
+from training.learning.scans import read_scans
+from training.learning.train import choose_device
+from training.learning.trainer import Trainer
 
 CHUNK = 2000  # points whose distances to all others are held at once
 NEAREST_POINTS = (12_768, 40_000)
@@ -58,13 +58,13 @@ def rows(repeats: int, load: Load | None = None, device: str = "auto") -> list[R
 
 def write_frames(folder: Path, recipe: Recipe, count: int) -> None:
     """The posed body with noise on it as scans: what a step costs does not depend on what it learns."""
-    from training.dataset import pose_frames
+    from training.learning.dataset import pose_frames
 
     random = np.random.default_rng(0)
     groundwork = read_groundwork(recipe)
     poses = random.normal(0, 0.2, (count, groundwork.body.joint_count, 3)).astype(np.float32)
     posed = pose_frames(groundwork, poses)
-    from scale_backend.body import pose_vertices
+    from scale_backend.geometry.body import pose_vertices
 
     body = groundwork.body
     skins = pose_vertices(body, posed.rotations, -body.mean_joints[:1].expand(count, 3)).numpy()
@@ -170,7 +170,7 @@ def neighbours(device: torch.device, count: int) -> list[Row]:
     """Exact nearest neighbours in both directions; pytorch3d's beside, where it is installed."""
     from importlib.util import find_spec
 
-    from training.nearest import nearest_index
+    from training.geometry.nearest import nearest_index
 
     random = torch.Generator().manual_seed(0)
     x, y = (torch.rand(size, 3, generator=random).to(device) for size in NEAREST_POINTS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scale_backend.articulation import vertex_normals
-from scale_backend.body import Body, load_body
-from scale_backend.carrier import pose_carrier
-from scale_backend.motion import matrices_from_axis_angle
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.articulation import vertex_normals
+from scale_backend.geometry.body import Body, load_body
+from scale_backend.geometry.carrier import pose_carrier
 from tests.making import skirt_carrier
-from training.dataset import ClothFrames, Groundwork, cloth_frames, lay_groundwork
-from training.raw_frames import RawFrames, RawGarment, chunk_path, write_chunk, write_garment
+from training.frames.raw_frames import RawFrames, RawGarment, chunk_path, write_chunk, write_garment
+from training.learning.dataset import ClothFrames, Groundwork, cloth_frames, lay_groundwork
 
 HIPS_AND_KNEES = (1, 2, 4, 5)
 

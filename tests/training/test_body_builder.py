@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from scale_backend.assets import find_body
-from scale_backend.body import load_body
+from scale_backend.formats.assets import find_body
+from scale_backend.geometry.body import load_body
 from training.body_builder.build import BuildBodySettings, body_topology, run, skinned_arrays
 from training.body_builder.decimation import decimate, flip_edges, quality
 from training.body_builder.makehuman import MakeHumanError, body_quads, open_makehuman

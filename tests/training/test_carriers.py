@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from scale_backend.body import joint_transforms, load_body, pose_vertices
-from scale_backend.carrier import pose_carrier
-from scale_backend.motion import matrices_from_axis_angle
-from scale_backend.positional_map import rasterise
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.body import joint_transforms, load_body, pose_vertices
+from scale_backend.geometry.carrier import pose_carrier
+from scale_backend.geometry.positional_map import rasterise
 from training.carriers import build_garment_carrier
 from training.carriers.binding import (
     Diffusion,
@@ -20,10 +20,10 @@ from training.carriers.binding import (
     find_contact,
     keep_strongest,
 )
-from training.carriers.packing import tile_square
 from training.carriers.rectangle_map import border_loop, map_to_rectangle
+from training.carriers.square_tiling import tile_square
 from training.carriers.uv_packing import cut_panel, pack_panels
-from training.surface_distance import vertex_normals
+from training.geometry.surface_distance import vertex_normals
 
 SIZE = 32
 

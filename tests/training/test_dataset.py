@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.engine import query_frames
-from scale_backend.queries import patch_queries, vertex_queries
+from scale_backend.decoding.decoder import query_frames
+from scale_backend.surfaces.queries import patch_queries, vertex_queries
 from tests.training.synthetic import clothed, random_poses, skirt_frames, skirt_groundwork, write_raw_folder
 from training.config import recipe_from_dict
-from training.dataset import batch_indices, cloth_frames, pose_frames, read_cloth_frames, read_groundwork
-from training.raw_frames import RawFramesError
+from training.frames.raw_frames import RawFramesError
+from training.learning.dataset import batch_indices, cloth_frames, pose_frames, read_cloth_frames, read_groundwork
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_cached_patch_frames_are_what_the_engine_computes():
     groundwork = read_groundwork(recipe_from_dict({"name": "a", "data": "b", "carrier": "body"}))
     posed = pose_frames(groundwork, random_poses(2, 0))
     assert posed.maps.shape == (2, 3, 32, 32)
-    from scale_backend.body import pose_vertices
+    from scale_backend.geometry.body import pose_vertices
 
     body = groundwork.body
     vertices = pose_vertices(body, posed.rotations, -body.mean_joints[:1].expand(2, 3))

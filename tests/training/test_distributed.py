@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.training.synthetic import write_raw_folder
-from training.checkpoints import newest_state
-from training.pack import PackSettings
-from training.pack import run as pack
+from training.frames.pack import PackSettings
+from training.frames.pack import run as pack
+from training.learning.checkpoints import newest_state
 
 RECIPE = """
 name: skirt

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from training.measures import Judge, Measures, groups
-from training.surface_distance import Surface, closest_barycentrics, sample_surface, signed_height, vertex_normals
+from training.geometry.surface_distance import (
+    Surface,
+    closest_barycentrics,
+    sample_surface,
+    signed_height,
+    vertex_normals,
+)
+from training.measuring.measures import Judge, Measures, groups
 
 
 def test_closest_point_of_a_triangle_against_fine_sampling():

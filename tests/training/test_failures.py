@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scale_backend.network import NetworkSettings
+from scale_backend.model.network import NetworkSettings
 from tests.backend.test_import_checkpoint import write_checkpoint
 from tests.training.synthetic import write_raw_folder
 from tests.training.test_pairs import write_pair
 from training.cli import main
-from training.pack import PackSettings
-from training.pack import run as pack
-from training.packed_frames import PackedFrameError, read_packed
+from training.frames.pack import PackSettings
+from training.frames.pack import run as pack
+from training.frames.packed_frames import PackedFrameError, read_packed
 
 SCANS = """
 name: shirt

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scale_backend.garment import load_garment
+from scale_backend.model.garment import load_garment
 from tests.training.test_pairs import write_pair
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scale_backend.garment import load_garment
+from scale_backend.model.garment import load_garment
 from tests.training.synthetic import write_raw_folder
-from training.checkpoints import checkpoints, load_checkpoint, newest_state
-from training.pack import PackSettings
-from training.pack import run as pack
+from training.frames.pack import PackSettings
+from training.frames.pack import run as pack
+from training.learning.checkpoints import checkpoints, load_checkpoint, newest_state
 
 # a checkpoint after every step, a validation with samples and a garment after every third
 RECIPE = """

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from training.config import LossWeights
-from training.losses import chamfer_terms, correspondence_terms, weighted_sum
+from training.learning.losses import chamfer_terms, correspondence_terms, weighted_sum
 
 
 def clouds(frames: int = 2, m: int = 30, n: int = 50):

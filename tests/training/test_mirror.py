@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.motion import matrices_from_axis_angle
-from training.mirror import mirror_map, mirrored_pose, with_mirror_images
-from training.raw_frames import RawFrames, RawFramesError, RawGarment
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.body import load_body, pose_vertices
+from training.frames.mirror import mirror_map, mirrored_pose, with_mirror_images
+from training.frames.raw_frames import RawFrames, RawFramesError, RawGarment
 
 
 def body_as_garment(**changes) -> tuple[RawGarment, RawFrames]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.nearest import CHUNK_ELEMENTS, _brute_force, nearest, nearest_index
+from training.geometry.nearest import CHUNK_ELEMENTS, _brute_force, nearest, nearest_index
 
 
 def test_index_and_distance_are_those_of_all_distances():

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
-from scale_backend.point_files import read_points
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.point_files import read_points
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.training.synthetic import write_raw_folder
 from training.cli import main
 

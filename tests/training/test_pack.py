@@ -8,10 +8,10 @@ import torch
 import trimesh
 
 from tests.training.synthetic import random_poses, skirt_groundwork, write_raw_folder
-from training.pack import PackSettings, make_packer, pack_frame, run
-from training.packed_frames import PackedFrameError, read_packed
-from training.raw_frames import RawFramesError, read_garment, read_split
-from training.visibility import covered, ray_hits, visible_skin
+from training.frames.pack import PackSettings, make_packer, pack_frame, run
+from training.frames.packed_frames import PackedFrameError, read_packed
+from training.frames.raw_frames import RawFramesError, read_garment, read_split
+from training.geometry.visibility import covered, ray_hits, visible_skin
 
 
 @pytest.fixture(scope="module")

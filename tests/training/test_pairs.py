@@ -9,15 +9,15 @@ import pytest
 import torch
 import trimesh
 
-from scale_backend.body import load_body, pose_vertices
-from scale_backend.motion import matrices_from_axis_angle
-from scale_backend.point_files import read_points
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.point_files import read_points
+from scale_backend.geometry.body import load_body, pose_vertices
 from tests.making import write_garment
 from tests.training.synthetic import random_poses
-from training.body_fit import fit_body
 from training.cli import main
-from training.meshes import read_mesh, read_obj
-from training.packed_frames import read_packed, scan_colors
+from training.frames.body_fit import fit_body
+from training.frames.packed_frames import read_packed, scan_colors
+from training.geometry.meshes import read_mesh, read_obj
 
 PLACE = np.array([1.0, 2.0, 3.0], np.float32)
 

@@ -8,15 +8,15 @@ import pytest
 import trimesh
 from PIL import Image
 
-from scale_backend.body import load_body
-from scale_backend.point_files import read_points, write_points, write_results
-from scale_backend.positional_map import rasterise
+from scale_backend.formats.point_files import read_points, write_points, write_results
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.positional_map import rasterise
 from tests.training.synthetic import write_raw_folder
 from training.cli import main
-from training.pack import PackSettings
-from training.pack import run as pack
-from training.packed_frames import PackedFrame, read_packed, write_packed
-from training.splatter import Camera
+from training.frames.pack import PackSettings
+from training.frames.pack import run as pack
+from training.frames.packed_frames import PackedFrame, read_packed, write_packed
+from training.pictures.splatter import Camera
 
 
 def test_the_nearer_point_hides_the_farther():

@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from scale_backend.assets import asset_folder
-from training.motions import MOTIONS, MotionSettings, make_motion, run
-from training.poses import ALL_LIMITS, INDEX, JOINTS, KINDS, penetrates, random_poses, set_arm, set_leg
+from scale_backend.formats.assets import asset_folder
+from training.simulate.motions import MOTIONS, MotionSettings, make_motion, run
+from training.simulate.poses import ALL_LIMITS, INDEX, JOINTS, KINDS, penetrates, random_poses, set_arm, set_leg
 from training.simulate.skinning import joint_positions, load_skinned_body, skin_body
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.raw_frames import (
+from training.frames.raw_frames import (
     RawFrames,
     RawFramesError,
     RawGarment,

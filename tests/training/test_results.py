@@ -9,18 +9,18 @@ import pytest
 import torch
 import trimesh
 
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
-from scale_backend.motion import matrices_from_axis_angle
-from scale_backend.point_files import PointFileError, patch_colors, read_points, write_points
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.point_files import PointFileError, patch_colors, read_points, write_points
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from tests.making import write_garment
 from tests.training.synthetic import write_raw_folder
 from training.cli import main
-from training.figures import ScanFigures
-from training.pack import PackSettings
-from training.pack import run as pack
-from training.packed_frames import PackedFrame, read_packed, write_packed
+from training.frames.pack import PackSettings
+from training.frames.pack import run as pack
+from training.frames.packed_frames import PackedFrame, read_packed, write_packed
+from training.measuring.figures import ScanFigures
 
 TURN = np.array([[0.0, 0, 1, 5], [0, 1, 0, 2], [-1, 0, 0, 3], [0, 0, 0, 1]], np.float32)
 

@@ -12,18 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
-from scale_backend.body import load_body, pose_vertices
 from scale_backend.cli import main as backend
-from scale_backend.garment import load_garment
-from scale_backend.motion import matrices_from_axis_angle
-from scale_backend.point_files import read_points
-from scale_backend.positional_map import positional_map, rasterise
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.point_files import read_points
+from scale_backend.geometry.body import load_body, pose_vertices
+from scale_backend.geometry.positional_map import positional_map, rasterise
+from scale_backend.model.garment import load_garment
 from tests.training.synthetic import random_poses
-from training.checkpoints import newest_state
 from training.cli import main
 from training.config import RELEASE_KEYS, read_recipe
-from training.packed_frames import PackedFrame, write_packed
-from training.surface_distance import vertex_normals
+from training.frames.packed_frames import PackedFrame, write_packed
+from training.geometry.surface_distance import vertex_normals
+from training.learning.checkpoints import newest_state
 
 CONFIG = """
 name: shirt

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.garment import load_garment
-from scale_backend.network import NetworkSettings
-from scale_backend.point_files import read_points
+from scale_backend.formats.point_files import read_points
+from scale_backend.model.garment import load_garment
+from scale_backend.model.network import NetworkSettings
 from tests.training.synthetic import write_raw_folder
-from training.clothed_body import clothed_body, sample_scan
 from training.config import ConfigError, Recipe
-from training.dataset import read_groundwork
-from training.pack import PackSettings
-from training.pack import run as pack
-from training.packed_frames import PackedFrameError, read_packed, write_packed
-from training.packed_poses import pose_packed
-from training.scans import read_scans
-from training.train import with_colors
-from training.trainer import Trainer
+from training.frames.clothed_body import clothed_body, sample_scan
+from training.frames.pack import PackSettings
+from training.frames.pack import run as pack
+from training.frames.packed_frames import PackedFrameError, read_packed, write_packed
+from training.learning.dataset import read_groundwork
+from training.learning.packed_poses import pose_packed
+from training.learning.scans import read_scans
+from training.learning.train import with_colors
+from training.learning.trainer import Trainer
 
 RECIPE = Recipe(
     name="skirt", data="", carrier="body", batch=2, grid_points=4, scan_points=3000, steps=25, warm_up=5,
@@ -103,7 +103,7 @@ def test_a_folder_of_neither_kind_is_told(tmp_path):
 
 
 def test_shards_hold_the_frames_and_are_read_from_disk(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.scan_shards.SHARD_FRAMES", 3)  # four frames: two shards
+    monkeypatch.setattr("training.learning.scan_shards.SHARD_FRAMES", 3)  # four frames: two shards
     recipe = replace(RECIPE, data=str(folders[1]))
     groundwork = read_groundwork(recipe)
     data = read_scans(groundwork, recipe, tmp_path)

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from scale_backend.assets import find_body
-from scale_backend.body import load_body
-from scale_backend.motion import load_motion
-from training.raw_frames import RawFramesError, chunk_path, read_garment, read_split
+from scale_backend.formats.assets import find_body
+from scale_backend.formats.motion import load_motion
+from scale_backend.geometry.body import load_body
+from training.frames.raw_frames import RawFramesError, chunk_path, read_garment, read_split
+from training.simulate.draping import Drape
 from training.simulate.garments import RECIPES
 from training.simulate.mesh_tools import (
     Mesh,
@@ -22,7 +23,6 @@ from training.simulate.mesh_tools import (
     face_normals,
 )
 from training.simulate.path_test import surface_difference
-from training.simulate.protocol import Drape
 from training.simulate.run import SimulateSettings, run, simulate_motion
 from training.simulate.skinning import rotation_matrices, skin_body
 from training.simulate.workers import judge
@@ -80,7 +80,7 @@ def test_hems_are_straight(garments, name):
 
 def test_skinning_agrees_with_the_backends_body(skinned_body):
     torch = pytest.importorskip("torch")
-    from scale_backend.body import pose_vertices
+    from scale_backend.geometry.body import pose_vertices
 
     pose = np.random.default_rng(0).normal(0, 0.4, (24, 3))
     model = load_body(find_body("neutral"))
@@ -117,7 +117,7 @@ def test_bad_results_are_left_out():
 
 
 def test_two_frames_of_a_motion_are_simulated_and_a_stopped_run_goes_on(tmp_path, skinned_body):
-    from scale_backend.assets import find_motion
+    from scale_backend.formats.assets import find_motion
 
     simulate_motion("dress", find_motion("walk"), 2, tmp_path)
     frames, garment = read_split(tmp_path, "test"), read_garment(tmp_path)

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from scale_backend.body import load_body
-from scale_backend.engine import Decoder
-from scale_backend.garment import load_garment
-from scale_backend.network import NetworkSettings
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
+from scale_backend.model.network import NetworkSettings
 from tests.training.synthetic import clothed, skirt_frames, skirt_groundwork, write_raw_folder
-from training.checkpoints import CheckpointError, checkpoints, load_checkpoint, newest_state, save_checkpoint
 from training.config import ConfigError, Recipe
-from training.losses import face_normals
-from training.supervision import CorrespondingVertices, neighbourhoods, triangles_among
-from training.train import TrainSettings, choose_device, run
-from training.trainer import Trainer
+from training.learning.checkpoints import CheckpointError, checkpoints, load_checkpoint, newest_state, save_checkpoint
+from training.learning.losses import face_normals
+from training.learning.supervision import CorrespondingVertices, neighbourhoods, triangles_among
+from training.learning.train import TrainSettings, choose_device, run
+from training.learning.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = NetworkSettings(unet_width=8, hidden=64, activation="silu", uv_frequencies=4)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.training.test_pairs import write_pair
-from training.child_processes import follow_parent
+from training.frames.child_processes import follow_parent
 
 PARENT = """
 import multiprocessing, time

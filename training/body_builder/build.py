@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scale_backend.joints import SMPL, SMPL_PARENTS
-from scale_backend.whole_files import written_whole
+from scale_backend.formats.joints import SMPL, SMPL_PARENTS
+from scale_backend.formats.whole_files import written_whole
 from training.body_builder.decimation import decimate
 from training.body_builder.joint_regressor import joint_regressor
 from training.body_builder.landmarks import find_landmarks, vertex_order

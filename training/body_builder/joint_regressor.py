@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from scale_backend.joints import SMPL
+from scale_backend.formats.joints import SMPL
 from training.body_builder.makehuman import Array, Index
 from training.body_builder.skeleton import MIRRORED, PARENTS
 

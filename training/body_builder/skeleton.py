@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from scale_backend.joints import SMPL, SMPL_PARENTS
+from scale_backend.formats.joints import SMPL, SMPL_PARENTS
 from training.body_builder.makehuman import Array, Index, MakeHuman
 
 JOINTS = {name: number for number, name in enumerate(SMPL)}

@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from training.surface_distance import closest_barycentrics, vertex_normals
+from training.geometry.surface_distance import closest_barycentrics, vertex_normals
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scale_backend.body import Body
-from scale_backend.carrier import Carrier
+from scale_backend.geometry.body import Body
+from scale_backend.geometry.carrier import Carrier
 from training.carriers.binding import (
     DIFFUSION,
     Diffusion,
@@ -16,7 +16,7 @@ from training.carriers.binding import (
     find_contact,
 )
 from training.carriers.uv_packing import pack_panels
-from training.raw_frames import RawGarment
+from training.frames.raw_frames import RawGarment
 
 MAP_SIZE = 32
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.carriers.packing import tile_square
 from training.carriers.rectangle_map import Array, Distortion, Index, border_loop, map_to_rectangle
+from training.carriers.square_tiling import tile_square
 
 UP = np.array([0.0, 1.0, 0.0])
 DENT = 0.2  # of a pixel: less than half, so that no pixel centre on the border is lost

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..raw_frames import RawGarment
+from ..frames.raw_frames import RawGarment
 from .mesh_tools import (
     Array,
     Index,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..raw_frames import RawFramesError
+from ..frames.raw_frames import RawFramesError
 from .cloth import ClothScene, ClothSettings
 from .dress import make_dress
 from .garment_parts import Field, GarmentMesh

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..poses import random_poses
 from .cloth import ClothSettings
+from .draping import drape, drape_through
 from .garments import find_recipe, make_garment, make_scene
 from .mesh_tools import Array, Mesh, face_normals
-from .protocol import drape, drape_through
+from .poses import random_poses
 from .skinning import joint_positions, load_skinned_body
 
 MOST_DISTANCE, MOST_ANGLE = 3.0, 8.0  # mm and degrees, on average over the poses

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..poses import random_poses
-from ..raw_frames import SPLITS, RawFramesError, chunk_path, read_garment, write_garment
+from ..frames.raw_frames import SPLITS, RawFramesError, chunk_path, read_garment, write_garment
 from .garments import find_recipe, make_garment
 from .mesh_tools import Array
+from .poses import random_poses
 from .skinning import joint_positions, load_skinned_body
 from .workers import Job, drape_jobs
 
@@ -78,7 +78,7 @@ def simulate_motion(
     garment_name: str, motion_path: Path, frame_count: int, out_folder: Path, processes: int = 1, split: str = "test"
 ) -> None:
     """Simulate frames evenly spaced over a motion, the root removed, into a raw folder."""
-    from scale_backend.motion import load_motion
+    from scale_backend.formats.motion import load_motion
 
     _check_blender()
     motion = load_motion(Path(motion_path))

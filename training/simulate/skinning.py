@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_backend.body_digest import body_digest
+from scale_backend.formats.body_digest import body_digest
 
 Array = NDArray[np.float64]
 BODY_PATH = Path(__file__).resolve().parents[2] / "assets" / "bodies" / "neutral.npz"

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..child_processes import follow_parent
-from ..raw_frames import RawFrames, read_garment, write_chunk
+from ..frames.child_processes import follow_parent
+from ..frames.raw_frames import RawFrames, read_garment, write_chunk
+from .draping import Drape, drape
 from .garment_parts import GarmentMesh
 from .garments import find_recipe, make_scene
 from .mesh_tools import Array, Mesh
-from .protocol import Drape, drape
 from .skinning import load_skinned_body
 
 MOST_INSIDE = 0.005  # share of the vertices

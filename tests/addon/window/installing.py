@@ -96,8 +96,8 @@ def set_up() -> Iterator[float]:
     yield 1.0
     picture("02-cancelled")
     yield from hands.click(*PREFERENCES, button, lambda: status() == "setting up", WIDE)
-    yield from hands.until(lambda: module("backend").setting_up().ended.is_set(), "the set-up ends", 900)
-    assert module("backend").setting_up().succeeded, module("backend").setting_up().failure
+    yield from hands.until(lambda: module("backend.process").setting_up().ended.is_set(), "the set-up ends", 900)
+    assert module("backend.process").setting_up().succeeded, module("backend.process").setting_up().failure
     yield from hands.until(lambda: status() == "ready", "the backend starts", 120)
     yield 1.0
     picture("03-set-up")
@@ -115,13 +115,13 @@ def allow_network() -> Iterator[float]:
 def fetch(button: str) -> Iterator[float]:
     """The set-up is begun or gone on with, up to where packages are fetched."""
     yield from hands.click(*PREFERENCES, button, lambda: status() == "setting up", WIDE)
-    yield from hands.until(lambda: "Fetching" in module("backend").setting_up().step, "fetching begins", 120)
+    yield from hands.until(lambda: "Fetching" in module("backend.process").setting_up().step, "fetching begins", 120)
     yield 1.0
 
 
 def cancelled() -> Iterator[float]:
     yield from hands.until(lambda: status() != "setting up", "the set-up is cancelled")
-    assert module("backend").setting_up().cancelled
+    assert module("backend.process").setting_up().cancelled
 
 
 def log_and_report() -> Iterator[float]:

@@ -60,8 +60,8 @@ def plain_armature() -> Iterator[float]:
 
 
 def broken_garment() -> Iterator[float]:
-    whole = Path(module("garments").entry("dress").path).read_bytes()
-    short = module("preferences").garment_folder() / "my-dress.safetensors"
+    whole = Path(module("garments.library").entry("dress").path).read_bytes()
+    short = module("settings").garment_folder() / "my-dress.safetensors"
     short.write_bytes(whole[: len(whole) // 2])
     chosen().garment = str(short)
     yield from hands.click(*SIDEBAR, GENERATE, says("cut short"))
@@ -79,7 +79,7 @@ def wrong_python() -> Iterator[float]:
     picture("23-wrong-python")
     dismissed = lambda: not module("messages").last_error()  # noqa: E731
     yield from hands.click(*SIDEBAR, "scale_clothing.dismiss_error", dismissed, CROSS)
-    assert status() == "failed" and module("backend").failure()
+    assert status() == "failed" and module("backend.process").failure()
     yield 1.0
     picture("24-dismissed")
     os.environ[PYTHON] = right
@@ -100,10 +100,11 @@ def report() -> Iterator[float]:
 
 def killed_backend() -> Iterator[float]:
     """Blender goes on, and the next frame starts another."""
-    first = module("backend").get()
+    backend = module("backend.process")
+    first = backend.get()
     first._process.child.kill()
     hands.press(middle(), "Right")
-    yield from hands.until(lambda: status() == "ready" and module("backend").get() != first, "another one starts")
+    yield from hands.until(lambda: status() == "ready" and backend.get() != first, "another one starts")
     yield 1.0
     assert np.abs(points(worn()[0]) - exact(worn()[0])).max() < 1e-5
     picture("26-another-backend")

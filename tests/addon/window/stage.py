@@ -47,7 +47,7 @@ def worn() -> list[bpy.types.Object]:
 
 
 def is_baked() -> bool:
-    return module("clothes").is_baked(worn()[0])
+    return module("clothes.playback").is_baked(worn()[0])
 
 
 def points(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] as shown
@@ -58,11 +58,11 @@ def points(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] as shown
 
 
 def exact(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] for the present pose
-    return module("clothes").present_request(obj, bpy.context.view_layer.depsgraph).decode().points
+    return module("clothes.request").present_request(obj, bpy.context.view_layer.depsgraph).decode().points
 
 
 def status() -> str:
-    return module("backend").status().kind
+    return module("backend.process").status().kind
 
 
 # Places.

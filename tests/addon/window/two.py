@@ -81,19 +81,19 @@ def right() -> None:
 
 def one_goes() -> Iterator[float]:
     """The first one ends without a farewell, and its backend with it. The second one's goes on."""
-    process = module("backend").get()._process.child
+    process = module("backend.process").get()._process.child
     yield from meet("scrubbed", str(process.pid))
     if NAME == "first":
         print("window test: all steps passed, and the first Blender dies", flush=True)
         os._exit(0)
     others = Path("/proc", (PICTURES / f"{OTHER}.scrubbed").read_text())
     yield from hands.until(lambda: not others.exists(), "the first one's backend ends too")
-    assert process.poll() is None and status() == "ready" and module("backend").get()._process.child == process
+    assert process.poll() is None and status() == "ready" and module("backend.process").get()._process.child == process
     hands.drag(frame_place(60), frame_place(90))
     yield from hands.until(lambda: bpy.context.scene.frame_current > 80, "the timeline is dragged")
     yield 3.0
     right()
-    assert module("backend").get()._process.child == process
+    assert module("backend.process").get()._process.child == process
     picture("41-second-alone")
 
 

@@ -138,7 +138,7 @@ def pose() -> Iterator[float]:
     yield from hands.until(lambda: character.data.bones.active == character.data.bones["left_hip"], "a bone is clicked")
     before = points(worn()[0])
     hands.press(middle(), "r")
-    turning = lambda: any(name.startswith("TRANSFORM_OT_") for name in module("live")._modal_operators())  # noqa: E731
+    turning = lambda: any(name.startswith("TRANSFORM_OT_") for name in module("clothes.live")._modal_operators())  # noqa: E731
     yield from hands.until(turning, "the bone is being turned")
     hands.do("mousemove_relative", "60", "150")
     yield 2.0
@@ -158,7 +158,7 @@ def pose() -> Iterator[float]:
 def bake() -> Iterator[float]:
     """Stopped by Esc, gone on with, stopped by its button, and done; the window is usable meanwhile."""
     yield from save(BLEND)
-    running, folder = module("bake_operators").running, PICTURES / "clothes"
+    running, folder = module("ui.bake_operators").running, PICTURES / "clothes"
     hands.write((yield from hands.find_property(*SIDEBAR, "scale_clothing.bake_samples", (0.6,))), "4")
     yield from hands.until(lambda: chosen().bake_samples == 4, "the bake is made long enough to be stopped twice")
     yield from begin_bake()
@@ -216,7 +216,7 @@ def drawn(name: str) -> Iterator[float]:
 
 def weave(cloth: bpy.types.Material) -> list[float]:
     """The numbers that make a material this fabric."""
-    return [each.default_value for each in module("fabrics").node(cloth).inputs if each.type == "VALUE"]
+    return [each.default_value for each in module("appearance.fabrics").node(cloth).inputs if each.type == "VALUE"]
 
 
 def shade(kind: str) -> Iterator[float]:
@@ -292,7 +292,7 @@ def disable() -> Iterator[float]:
 
 def begin_bake() -> Iterator[float]:
     """Up to where frames are written."""
-    running = module("bake_operators").running
+    running = module("ui.bake_operators").running
     yield from hands.click(*SIDEBAR, "scale_clothing.bake", running)
     yield from hands.until(lambda: running().progress.text.startswith("Baking"), "poses are read")
 
@@ -307,7 +307,7 @@ def bake_into(folder: str) -> Iterator[float]:
 
 def interrupt() -> Iterator[float]:
     """Undo, a new file, a second window and disabling the add-on, in the middle of things."""
-    running = module("bake_operators").running
+    running = module("ui.bake_operators").running
     yield from show_tab()
     yield from hands.click(*SIDEBAR, "scale_clothing.clear_bake", lambda: not is_baked())
     yield from bake_into("undone")
@@ -317,10 +317,10 @@ def interrupt() -> Iterator[float]:
     hands.press(middle(), "ctrl+shift+z")
     yield 2.0
     if is_baked():  # the undo took the clearing back, if the redo did not come through
-        module("clothes").clear_bake(worn()[0])
+        module("clothes.playback").clear_bake(worn()[0])
     yield from bake_into("left")
     yield from new_file()
-    assert not running() and not worn() and not module("live")._suspended
+    assert not running() and not worn() and not module("clothes.live")._suspended
     yield from open_file(BLEND)
     yield from show_tab()
     yield from hands.click(*SIDEBAR, "scale_clothing.clear_bake", lambda: not is_baked())
@@ -338,7 +338,7 @@ def interrupt() -> Iterator[float]:
     assert not [key for key in sys.modules if key.startswith(MODULE)] or not is_installed()
     bpy.ops.preferences.addon_enable(module=MODULE)
     yield 1.0
-    assert worn() and not module("bake_operators").running()
+    assert worn() and not module("ui.bake_operators").running()
     picture("16-enabled-again")
 
 

@@ -1,0 +1,1 @@
+"""How clothes are shown: materials, fabrics, looks, modifiers."""

@@ -1,0 +1,1 @@
+"""The process that computes: its Python, its start, its end."""

@@ -1,0 +1,158 @@
+"""Takes: the poses of a rig over some frames, recorded for the clothes that it wears."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import bpy
+import numpy as np
+from bpy.types import Depsgraph, Object, Scene
+
+from ..backend import process
+from ..clothes import request, selection
+from ..garments import kinds, library, opened
+from ..messages import AddonError
+from ..rig import fitting, recognition, rest
+from ..rig.pose import read_pose
+from .frame_files import Topology
+from .sampling import BATCH, Sampling
+
+# what the last bits of a decoded point depend on, beside the pose
+COMPUTED_BY = ("version", "torch", "device", "device_name", "threads", "precisions")
+
+
+@dataclass
+class Take:
+    """One character's clothes and what was recorded for them, F samples."""
+
+    obj: Object
+    target: Object
+    found: recognition.RigJoints
+    garment: opened.OpenGarment
+    frame: rest.RigFrame
+    rotations: list[np.ndarray] = field(default_factory=list)  # F of [J, 3, 3]
+    translations: list[np.ndarray] = field(default_factory=list)  # F of [3] metres
+    shapes: list[np.ndarray] = field(default_factory=list)  # F of [S]
+    matrices: list[np.ndarray] = field(default_factory=list)  # F of [4, 4] from the clothes' space to the world
+
+    @classmethod
+    def of(cls, obj: Object) -> Take:
+        """An empty take. Raises AddonError and BackendError."""
+        target = selection.wearer(obj)
+        found = recognition.recognise(target)
+        garment = opened.open_garment(library.entry(obj.scale_clothing.garment))
+        fitted = fitting.body_for(target, found, garment.body, obj.scale_clothing.fit_to_rig)
+        return cls(obj, target, found, garment, fitted.frame(rest.rest_frame(target, found)))
+
+    def add(self, depsgraph: Depsgraph) -> None:
+        """Record the pose of the present frame."""
+        pose = read_pose(self.target, depsgraph, self.found)
+        fitted = fitting.body_for(self.target, self.found, self.garment.body, self.obj.scale_clothing.fit_to_rig)
+        self.rotations.append(pose.rotations)
+        self.translations.append(fitted.translation(pose))
+        self.shapes.append(fitted.shape)
+        self.matrices.append(np.array(self.obj.evaluated_get(depsgraph).matrix_world))
+
+    def digest(self) -> bytes:
+        """What a bake of the take depends on."""
+        settings = self.obj.scale_clothing
+        stat = self.garment.entry.path.stat()
+        info = process.get().info
+        hasher = hashlib.sha256()
+        parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
+                 settings.push_out, request.shown_normals(self.obj), self.frame.unit,
+                 *(info.get(name) for name in COMPUTED_BY))  # fmt: skip
+        hasher.update(repr(parts).encode())
+        for array in (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation):
+            hasher.update(np.ascontiguousarray(array).tobytes())
+        return hasher.digest()
+
+    def decode(self, sampling: Sampling, batches: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Points and normals [BATCH, M, 3] of each batch, in the clothes' space. Raises BackendError, AddonError.
+
+        What it needs of Blender is read at once; what it gives may be taken from any thread.
+        """
+        settings = self.obj.scale_clothing
+        stream = process.get().decode_stream(
+            self.garment.id,
+            *self._poses(lambda values: sampling.filled(values, batches)),
+            surface=kinds.WIRE_NAMES[settings.surface],
+            part=kinds.WIRE_NAMES[settings.part],
+            push_out=settings.push_out,
+            batch=BATCH,
+            normals=kinds.WIRE_NAMES[request.shown_normals(self.obj)],
+        )
+        return self._in_armature(stream, len(self.obj.data.vertices), self.obj.name)
+
+    def decode_meshes(self, samples: range) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
+        """Points, normals [M, 3] and faces of each sample, for clothes that have other faces in each. As `decode`."""
+        settings = self.obj.scale_clothing
+        stream = process.get().decode_meshes(
+            self.garment.id,
+            *self._poses(lambda values: values[samples.start : samples.stop]),
+            part=kinds.WIRE_NAMES[settings.part],
+            push_out=settings.push_out,
+        )
+        return self._meshes_in_armature(stream)
+
+    def _meshes_in_armature(
+        self, stream: Iterator[tuple[int, dict[str, np.ndarray]]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
+        """Runs in any thread: touches nothing of Blender's."""
+        with contextlib.closing(stream):
+            for _, mesh in stream:
+                points, normals = self.frame.to_armature(mesh["points"]), self.frame.turn_to_armature(mesh["normals"])
+                yield points, normals, Topology(mesh["triangles"], mesh["patch"])
+
+    def _poses(
+        self, chosen: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # rotations [F, J, 3, 3], translations [F, 3], shape
+        """The chosen ones of the recorded poses; one shape for all where it stays, None where it is the mean."""
+        shapes = np.stack(self.shapes)
+        changing = (shapes != shapes[0]).any()
+        shape = chosen(shapes) if changing else shapes[0] if shapes[0].any() else None
+        return chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape
+
+    def _in_armature(
+        self, stream: Iterator[tuple[int, np.ndarray, np.ndarray]], count: int, name: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Runs in any thread: touches nothing of Blender's."""
+        with contextlib.closing(stream):
+            for points, normals in _whole_batches(stream):
+                if points.shape[1] != count:
+                    raise AddonError(f"'{name}' was edited or its garment has changed; generate it again.")
+                yield self.frame.to_armature(points), self.frame.turn_to_armature(normals)
+
+    def to_world(self, points: np.ndarray, sample: int) -> np.ndarray:  # [M, 3]
+        matrix = self.matrices[sample].astype(np.float32)
+        return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def turn_to_world(self, normals: np.ndarray, sample: int) -> np.ndarray:  # [M, 3]
+        turned = normals @ np.linalg.inv(self.matrices[sample][:3, :3]).astype(np.float32)
+        return turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+
+
+def _whole_batches(stream: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A backend that is short of memory sends batches in pieces."""
+    pieces: list[tuple[np.ndarray, np.ndarray]] = []
+    for _, points, normals in stream:
+        pieces.append((points, normals))
+        if sum(len(piece[0]) for piece in pieces) == BATCH:
+            yield pieces[0] if len(pieces) == 1 else tuple(map(np.concatenate, zip(*pieces, strict=True)))
+            pieces = []
+
+
+def record(scene: Scene, takes: Sequence[Take], sampling: Sampling) -> Iterator[int]:
+    """Go through the frames, and tell how many are done. The scene goes back to its frame, also when it is stopped."""
+    before = scene.frame_current, scene.frame_subframe
+    try:
+        for done, (frame, subframe) in enumerate(sampling.times(), 1):
+            scene.frame_set(frame, subframe=subframe)
+            for take in takes:
+                take.add(bpy.context.evaluated_depsgraph_get())
+            yield done
+    finally:
+        scene.frame_set(before[0], subframe=before[1])

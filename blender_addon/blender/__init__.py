@@ -1,0 +1,1 @@
+"""Blender's data from arrays. Knows nothing of clothes."""

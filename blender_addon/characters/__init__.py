@@ -1,0 +1,1 @@
+"""Somebody to dress, and how they move."""

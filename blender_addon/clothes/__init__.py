@@ -1,0 +1,1 @@
+"""Clothes in the scene: mesh objects that belong to a rig and a garment."""

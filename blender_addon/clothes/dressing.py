@@ -1,0 +1,85 @@
+"""Clothes in the scene: a mesh object that belongs to a rig and a garment, and follows the rig's pose."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.types import Collection, Context, Object
+
+from ..appearance import looks, modifiers
+from ..backend import process
+from ..blender import meshes
+from ..garments import kinds, library, opened
+from ..rig import recognition
+from ..rig.pose import read_pose
+from ..rig.shape import is_sample
+from . import skin_mask
+from .mesh import _build
+from .playback import clear_bake
+from .request import Options, options_of, request
+from .selection import clothes_of
+
+
+def dress(context: Context, target: Object | None, key: str, surface: str, part: str) -> Object:
+    """Put a garment on a rig: new clothes, or another garment in the place of those it wears.
+
+    Nothing in the scene changes before the backend has decoded the pose. Raises AddonError and BackendError.
+    """
+    found = recognition.recognise(target)
+    garment = opened.open_garment(library.entry(key))
+    surface, part = garment.entry.choose(surface, part)
+    topology = None
+    if surface not in kinds.CHANGING:
+        topology = process.get().topology(garment.id, kinds.WIRE_NAMES[surface], kinds.WIRE_NAMES[part])
+    depsgraph = context.evaluated_depsgraph_get()
+    pose = read_pose(target, depsgraph, found)
+    worn = clothes_of(target)
+    options = options_of(worn[0]) if worn else Options()
+    decoded = request(target, found, pose, garment.entry, surface, part, options).decode()
+
+    obj = worn[0] if worn else _new_object(context, target)
+    settings = obj.scale_clothing
+    clear_bake(obj)
+    is_new = (settings.garment, settings.surface, settings.part) != (key, surface, part)
+    settings.garment, settings.surface, settings.part = key, surface, part
+    obj.name = f"{target.name} {garment.entry.title}"
+    obj.data.name = obj.name
+    _build(obj, topology or decoded.topology, decoded)
+    modifiers.ensure_modifier(obj, surface)
+    if is_new and surface == "POINTS":
+        settings.radius = modifiers.closing_radius(meshes.get_positions(obj.data))
+    modifiers.set_radius(obj, settings.radius)
+    looks.renew(obj)
+    skin_mask.update(context, obj, garment, found)
+    return obj
+
+
+def _new_object(context: Context, target: Object) -> Object:
+    """An empty clothes object that moves with the armature object: its space is the armature's."""
+    obj = bpy.data.objects.new("Clothes", bpy.data.meshes.new("Clothes"))
+    _collection_beside(context, target).objects.link(obj)
+    obj.parent = target
+    settings = obj.scale_clothing
+    settings.is_clothes = True
+    settings.rig = target
+    settings.hide_skin = is_sample(target)
+    for axis in range(3):
+        obj.lock_location[axis] = obj.lock_rotation[axis] = obj.lock_scale[axis] = True
+    return obj
+
+
+def _collection_beside(context: Context, target: Object) -> Collection:
+    """Where a rig is, unless that is linked from another file."""
+    for collection in (*target.users_collection, context.collection):
+        if collection.library is None and collection.override_library is None:
+            return collection
+    return context.scene.collection
+
+
+def remove(obj: Object) -> None:
+    """Take clothes off: object, mesh, and the mask on the skin."""
+    skin_mask.remove(obj)
+    clear_bake(obj)
+    mesh = obj.data
+    bpy.data.objects.remove(obj)
+    if not mesh.users:
+        bpy.data.meshes.remove(mesh)

@@ -1,0 +1,103 @@
+"""How far a rig's proportions are from those of the body that a garment was trained on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from bpy.types import Object
+
+from scale_backend.formats import joints
+
+from .. import paths
+from ..garments import library
+from ..messages import AddonError
+from ..rig import fitting, recognition
+from ..rig.body_data import read_body
+from ..rig.rest import rest_frame, rest_joints
+from ..rig.shape import body_shape, has_shapes_of
+
+# what is compared: pairs of joints whose distances are added
+PARTS = {
+    "trunk": (("pelvis", "spine1"), ("spine1", "spine2"), ("spine2", "spine3"), ("spine3", "neck")),
+    "thighs": (("left_hip", "left_knee"), ("right_hip", "right_knee")),
+    "shins": (("left_knee", "left_ankle"), ("right_knee", "right_ankle")),
+    "upper arms": (("left_shoulder", "left_elbow"), ("right_shoulder", "right_elbow")),
+    "forearms": (("left_elbow", "left_wrist"), ("right_elbow", "right_wrist")),
+    "distance between the shoulders": (("left_shoulder", "right_shoulder"),),
+    "distance between the hips": (("left_hip", "right_hip"),),
+}
+BEARABLE = 0.15  # the cloth still fits when a length differs by this much
+USUAL_SHAPE = 3.0  # of a shape coefficient: 1 is one standard deviation
+
+
+def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
+    """What may make a garment fit a rig badly, in a sentence; empty where nothing does, or nothing is known.
+
+    to_bones: the clothes are fitted to the rig's bones; what is told is what remains.
+    """
+    if entry.summary is None:
+        return ""
+    try:
+        found = recognition.recognise(target)
+        file = paths.body_file(entry.summary["body"]["name"])
+    except AddonError:
+        return ""  # told elsewhere
+    body = read_body(str(file))
+    fitted = fitting.body_for(target, found, body, to_bones)
+    if body_shape(target).any() and not has_shapes_of(target, body):
+        return (
+            "The character's shape keys are not those of the body that the garment was trained on: "
+            "the clothes know its bones alone; they may not fit."
+        )
+    frame = rest_frame(target, found)
+    rest = rest_joints(target, found) / frame.unit / fitted.size
+    return _sentence(str(file), rest.tobytes(), fitted.shape.tobytes())
+
+
+def fit_told(obj: Object) -> str:
+    """How near the fitted body's joints come to those of the rig that wears clothes, for a label."""
+    target, entry = obj.scale_clothing.rig, library.entry(obj.scale_clothing.garment)
+    if target is None or entry.summary is None or not obj.scale_clothing.fit_to_rig:
+        return ""
+    try:
+        found = recognition.recognise(target)
+        body = read_body(str(paths.body_file(entry.summary["body"]["name"])))
+    except AddonError:
+        return ""  # told elsewhere
+    fitted = fitting.body_for(target, found, body)
+    return f" (±{fitted.residual * 1000:.0f} mm)" if fitted.residual else ""
+
+
+@lru_cache(maxsize=64)
+def _sentence(file: str, rest: bytes, shape: bytes) -> str:
+    """Panels are drawn often, bones at rest seldom change."""
+    body, coefficients = read_body(file), np.frombuffer(shape, np.float32)
+    here = lengths(np.frombuffer(rest).reshape(-1, 3))
+    # rigs with shape keys may or may not move their bones along
+    fits = [lengths(body.joints), lengths(body.rest_joints(coefficients))]
+    trained = min(fits, key=lambda each: _worst(here, each)[1])
+    part, difference = _worst(here, trained)
+    if difference > BEARABLE:
+        percent = round(100 * (here[part] / trained[part] - 1))
+        verb = "measure" if part in ("thighs", "shins", "upper arms", "forearms") else "measures"
+        return (
+            f"The garment was trained on other proportions: this character's {part} {verb} {abs(percent)} % "
+            f"{'more' if percent > 0 else 'less'}; it may not fit."
+        )
+    if np.abs(coefficients).max(initial=0.0) > USUAL_SHAPE:
+        return "The character's body shape is far from what the garment was trained on; it may not fit."
+    return ""
+
+
+def lengths(rest: np.ndarray) -> dict[str, float]:  # [22.., 3] metres
+    """The length of each part."""
+    place = {name: rest[index] for index, name in enumerate(joints.BODY)}
+    return {part: float(sum(np.linalg.norm(place[a] - place[b]) for a, b in pairs)) for part, pairs in PARTS.items()}
+
+
+def _worst(here: dict[str, float], trained: dict[str, float]) -> tuple[str, float]:
+    """The part that differs most, and by what factor, less one."""
+    ratios = {part: here[part] / trained[part] for part in PARTS}
+    part = max(ratios, key=lambda name: max(ratios[name], 1 / max(ratios[name], 1e-6)))
+    return part, max(ratios[part], 1 / max(ratios[part], 1e-6)) - 1

@@ -1,0 +1,105 @@
+"""What is asked of the backend for one pose of a rig, and what comes back."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+from bpy.types import Depsgraph, Object
+
+from ..backend import process
+from ..garments import kinds, library, opened
+from ..rig import fitting, recognition, rest
+from ..rig.pose import Pose, read_pose
+from .selection import wearer
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One frame of clothes."""
+
+    points: np.ndarray  # [M, 3]
+    normals: np.ndarray  # [M, 3]
+    topology: dict[str, np.ndarray] | None = None  # triangles [T, 3], patch [M]: where each frame has its own
+    colors: np.ndarray | None = None  # [M, 3] in 0..1, sRGB
+
+
+@dataclass(frozen=True)
+class Request:
+    """A pose and what is to be decoded for it. Nothing in it is Blender's: any thread may decode it."""
+
+    entry: library.Entry
+    rotations: np.ndarray  # [J, 3, 3] local
+    translation: np.ndarray  # [3] metres
+    shape: np.ndarray  # [S]
+    surface: str
+    part: str
+    push_out: bool
+    normals: str
+    frame: rest.RigFrame
+
+    def decode(self, launch: process.Launch | None = None) -> Decoded:
+        """The clothes in the armature's space. Raises AddonError and BackendError."""
+        garment = opened.open_garment(self.entry, launch)
+        pose = garment.id, self.rotations[None], self.translation[None], self.shape if self.shape.any() else None
+        options = {"part": kinds.WIRE_NAMES[self.part], "push_out": self.push_out}
+        topology = colors = None
+        if self.surface in kinds.CHANGING:
+            with contextlib.closing(process.get(launch).decode_meshes(*pose, **options)) as frames:
+                _, topology = next(frames)
+            points, normals = topology["points"], topology["normals"]
+        else:
+            surface = kinds.WIRE_NAMES[self.surface]
+            options["normals"] = kinds.WIRE_NAMES[self.normals]
+            (points,), (normals,) = process.get(launch).decode(*pose, surface=surface, **options)
+            if self.entry.has_colors:
+                (colors,) = process.get(launch).decode_colors(*pose[:2], surface, options["part"])
+        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, colors)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How clothes are decoded, beside what they are."""
+
+    push_out: bool = True
+    fit_to_rig: bool = True
+    normals: str = "FACES"  # where the surface leaves the choice
+
+
+def options_of(obj: Object) -> Options:
+    settings = obj.scale_clothing
+    return Options(settings.push_out, settings.fit_to_rig, settings.normals)
+
+
+def shown_normals(obj: Object) -> str:
+    """What clothes are shaded with: the model's normals or those of the faces."""
+    settings = obj.scale_clothing
+    return settings.normals if kinds.has_choice_of_normals(settings.surface) else "FACES"
+
+
+def request(
+    target: Object,
+    found: recognition.RigJoints,
+    pose: Pose,
+    entry: library.Entry,
+    surface: str,
+    part: str,
+    options: Options,
+) -> Request:
+    """What decoding a garment for a pose of a rig needs. Raises AddonError."""
+    fitted = fitting.body_for(target, found, opened.body_of(entry), options.fit_to_rig)
+    frame = fitted.frame(rest.rest_frame(target, found))
+    translation = fitted.translation(pose)
+    normals = options.normals if kinds.has_choice_of_normals(surface) else "FACES"
+    return Request(entry, pose.rotations, translation, fitted.shape, surface, part, options.push_out, normals, frame)
+
+
+def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
+    """What bringing clothes to their rig's present pose needs. Raises AddonError."""
+    target = wearer(obj)
+    settings = obj.scale_clothing
+    found = recognition.recognise(target)
+    pose = read_pose(target, depsgraph, found)
+    entry = library.entry(settings.garment)
+    return request(target, found, pose, entry, settings.surface, settings.part, options_of(obj))

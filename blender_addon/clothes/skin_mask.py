@@ -1,0 +1,168 @@
+"""Hide the skin that clothes cover, so that it cannot show through where cloth and skin nearly touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+from bpy.types import Context, Mesh, Object
+from mathutils.kdtree import KDTree
+
+from .. import messages
+from ..backend import process
+from ..blender import meshes
+from ..garments import kinds, library, opened
+from ..rig import pose, recognition, shape
+from ..rig.rest import rest_frame
+from . import request, selection
+
+GROUP = "SCALE Covered Skin"
+MODIFIER = "SCALE Covered Skin"
+NEAR = 0.035  # metres from skin to cloth
+CLOSED_RINGS = 1  # rings of vertices over which gaps in the cover are closed
+RIM = 0.05  # metres of skin that stay visible inside hem, neck and sleeves
+RIM_RINGS = 3  # the same in rings of vertices, for points, which do not know where they end
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Cloth at rest, in armature space, ready to be asked for distances."""
+
+    cloth: KDTree
+    border: KDTree | None  # vertices where the cloth ends; None: not known
+    unit: float  # armature units in a metre
+
+
+def body_meshes(target: Object, found: recognition.RigJoints) -> list[Object]:
+    """The meshes that are the character's body and may be masked: those that follow all of the body's joints.
+
+    The vertex groups of a mesh that is linked from another file are that file's.
+    """
+    wanted = set(found.bones[: recognition.BODY_JOINTS])
+    return [
+        mesh
+        for mesh in shape.meshes_of(target)
+        if not mesh.scale_clothing.is_clothes
+        and mesh.library is None
+        and mesh.data.library is None
+        and wanted <= set(mesh.vertex_groups.keys())
+    ]
+
+
+def update(context: Context, obj: Object, garment: opened.OpenGarment, found: recognition.RigJoints) -> None:
+    """Find the skin under clothes at rest and mask it, if the clothes ask for it."""
+    settings = obj.scale_clothing
+    remove(obj)
+    if not settings.hide_skin:
+        return
+    target = settings.rig
+    frame = rest_frame(target, found)
+    surface, part = garment.entry.choose("MESH", settings.part)
+    rest = pose.pose_at_rest(target, found)
+    options = request.Options(push_out=True, fit_to_rig=settings.fit_to_rig)
+    cloth = request.request(target, found, rest, garment.entry, surface, part, options).decode().points
+    triangles = process.get().topology(garment.id, kinds.WIRE_NAMES[surface], kinds.WIRE_NAMES[part])["triangles"]
+    border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
+    cover = Cover(_tree(cloth), border, frame.unit)
+    for mesh in body_meshes(target, found):
+        if settings.part == "WHOLE_BODY":
+            covered = np.ones(len(mesh.data.vertices), bool)
+        else:
+            covered = covered_vertices(mesh, target, cover)
+        _mask(mesh, covered)
+
+
+def border_vertices(triangles: np.ndarray) -> np.ndarray:  # [T, 3] -> [B]
+    """The ends of edges that have one triangle."""
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    edges, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(edges[count == 1])
+
+
+def _tree(points: np.ndarray) -> KDTree:  # [N, 3]
+    tree = KDTree(len(points))
+    for index, point in enumerate(points):
+        tree.insert(point, index)
+    tree.balance()
+    return tree
+
+
+def covered_vertices(mesh: Object, target: Object, cover: Cover) -> np.ndarray:  # [V] bool
+    """Which vertices of a body at rest lie under cloth, but for a rim inside the cloth's borders."""
+    points = _rest_points(mesh.data)
+    to_armature = np.array(target.matrix_world.inverted_safe() @ mesh.matrix_world)
+    points = points @ to_armature[:3, :3].T + to_armature[:3, 3]
+    covered = np.array([cover.cloth.find(point)[2] < NEAR * cover.unit for point in points])
+    edges = np.empty((len(mesh.data.edges), 2), np.int32)
+    mesh.data.edges.foreach_get("vertices", edges.ravel())
+    for _ in range(CLOSED_RINGS):
+        covered = _grown(covered, edges)
+    for _ in range(CLOSED_RINGS + (RIM_RINGS if cover.border is None else 0)):
+        covered = ~_grown(~covered, edges)
+    if cover.border is not None:
+        covered &= np.array([cover.border.find(point)[2] > RIM * cover.unit for point in points])
+    return covered
+
+
+def _rest_points(mesh: Mesh) -> np.ndarray:  # [V, 3]
+    """Vertices before any modifier, in the body's shape."""
+    keys = mesh.shape_keys
+    if keys is None:
+        return meshes.get_positions(mesh)
+    base = meshes.key_positions(keys.reference_key)
+    points = base.copy()
+    for block in keys.key_blocks:
+        if block != keys.reference_key and block.value and not block.mute:
+            points += block.value * (meshes.key_positions(block) - base)
+    return points
+
+
+def _grown(chosen: np.ndarray, edges: np.ndarray) -> np.ndarray:  # [V] bool, [E, 2] -> [V] bool
+    """The chosen vertices and their neighbours."""
+    grown = chosen.copy()
+    grown[edges[chosen[edges[:, 1]], 0]] = True
+    grown[edges[chosen[edges[:, 0]], 1]] = True
+    return grown
+
+
+def _mask(mesh: Object, covered: np.ndarray) -> None:
+    if not covered.any():
+        return
+    group = mesh.vertex_groups.new(name=GROUP)
+    group.add(np.flatnonzero(covered).tolist(), 1.0, "REPLACE")
+    modifier = mesh.modifiers.new(MODIFIER, "MASK")
+    modifier.vertex_group = group.name
+    modifier.invert_vertex_group = True
+    modifier.show_expanded = False
+
+
+def remove(obj: Object) -> None:
+    """Show all skin of the character that wears the clothes."""
+    target = obj.scale_clothing.rig
+    if target is None:
+        return
+    for mesh in shape.meshes_of(target):
+        if mesh.library is not None or mesh.data.library is not None:
+            continue
+        modifier, group = mesh.modifiers.get(MODIFIER), mesh.vertex_groups.get(GROUP)
+        if modifier is not None:
+            mesh.modifiers.remove(modifier)
+        if group is not None:
+            mesh.vertex_groups.remove(group)
+
+
+def show(obj: Object, hidden: bool) -> None:
+    """Switch the mask of clothes on or off."""
+    settings = obj.scale_clothing
+    if not settings.is_clothes or not settings.garment:
+        return
+    if not hidden:
+        remove(obj)
+        return
+    try:
+        target = selection.wearer(obj)
+        garment = opened.open_garment(library.entry(settings.garment))
+        update(bpy.context, obj, garment, recognition.recognise(target))
+    except (messages.AddonError, process.BackendError) as error:
+        messages.show_error(str(error))

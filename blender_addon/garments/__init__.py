@@ -1,0 +1,1 @@
+"""What can be worn, and what the backend has open."""

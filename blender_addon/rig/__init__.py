@@ -1,0 +1,1 @@
+"""An armature as a pose of a body."""

@@ -1,0 +1,106 @@
+"""The body that clothes are decoded on, for a rig: of the rig's shape keys, or fitted to its bones at rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from bpy.types import Object
+
+from . import recognition
+from .body_data import BodyData
+from .pose import Pose, rest_pelvis
+from .rest import RigFrame, fitted_frame, fitted_turns, rest_joints
+from .shape import body_shape, has_shapes_of
+
+NOISE = 0.002  # metres that a coordinate of a joint may differ by where nothing is known of the body's shape
+SIZE_SPREAD = 0.1  # of the size as a whole, against which a shape coefficient's 1 is weighed
+LARGEST_SHAPE = 3.0  # coefficients; beyond it a body is no longer what the garment knows
+ALIKE = 1e-4  # metres; bones that are nowhere further from the mean body's are its own
+
+
+@dataclass(frozen=True)
+class FittedBody:
+    """The garment's body in the shape and size of a rig's, and how it hangs on the rig's pelvis."""
+
+    shape: np.ndarray  # [S] float32
+    size: float  # metres of the rig in a metre of the body
+    pelvis: np.ndarray  # [3] of the body at rest
+    offset: np.ndarray  # [3] from the body's pelvis to the rig's, at rest
+    residual: float  # metres, between the joints of both on average
+
+    @property
+    def is_mean(self) -> bool:
+        return self.size == 1.0 and not self.shape.any()
+
+    def translation(self, pose: Pose) -> np.ndarray:  # [3] float32, SMPL's `trans`
+        hung = pose.pelvis / self.size - pose.rotations[0] @ self.offset
+        return (hung - self.pelvis).astype(np.float32)
+
+    def frame(self, rest: RigFrame) -> RigFrame:
+        """The rig's frame for what is decoded on this body."""
+        return RigFrame(rest.rotation, rest.unit * self.size)
+
+
+def body_for(target: Object, found: recognition.RigJoints, body: BodyData, to_bones: bool = True) -> FittedBody:
+    """The body for a rig's clothes. Shape keys that are the body's own tell its shape; else its bones may tell it."""
+    shape = body_shape(target, body)
+    if to_bones and not shape.any():
+        fitted = _fitted(body, rest_joints(target, found).tobytes(), found.parents)
+        if fitted.is_mean or not has_shapes_of(target, body):  # the latter takes a millisecond
+            return fitted
+    return FittedBody(shape, 1.0, rest_pelvis(target, found, body, shape), np.zeros(3), 0.0)
+
+
+def rest_in_t_pose(rest: bytes, parents: tuple[int, ...]) -> np.ndarray:  # [22, 3] SMPL's axes, metres
+    """The joints of a rig at rest, its limbs turned as those of a T-pose."""
+    frame, turns = fitted_frame(rest), fitted_turns(rest, parents)
+    rest = np.frombuffer(rest).reshape(-1, 3) @ frame.rotation / frame.unit
+    places = [rest[0]]
+    for joint in range(1, len(rest)):
+        parent = parents[joint]
+        places.append(places[parent] + turns[parent].T @ (rest[joint] - rest[parent]))
+    return np.array(places)
+
+
+@lru_cache(maxsize=64)
+def _fitted(body: BodyData, rest: bytes, parents: tuple[int, ...]) -> FittedBody:
+    """Live update asks for every frame; the bones at rest seldom change."""
+    return fit(body, rest_in_t_pose(rest, parents))
+
+
+def fit(body: BodyData, rest: np.ndarray) -> FittedBody:  # [K, 3] joints in the T-pose, metres
+    """The shape and size whose joints lie nearest to a rig's, wherever it stands: least squares, each coefficient
+    weighed against its spread in the population, and none larger than LARGEST_SHAPE.
+    """
+    known = body.joints[: len(rest)], body.joint_shapes[: len(rest)]
+    count = known[1].shape[-1]
+    if np.abs((rest - rest[0]) - (known[0] - known[0][0])).max() < ALIKE:
+        return FittedBody(np.zeros(count, np.float32), 1.0, body.joints[0], np.zeros(3), 0.0)
+    columns = np.concatenate([known[0][..., None], known[1]], -1)
+    columns = (columns - columns.mean(0)).reshape(-1, 1 + count)
+    shape, size = _shape_and_size(columns, (rest - rest.mean(0)).ravel())
+    joints = body.rest_joints(shape)[: len(rest)]
+    hung = joints - joints.mean(0) + (rest / size).mean(0)  # where the body is to be, in its own metres
+    residual = float(np.linalg.norm(hung * size - rest, axis=1).mean())
+    return FittedBody(shape.astype(np.float32), size, joints[0], rest[0] / size - hung[0], residual)
+
+
+def _shape_and_size(columns: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, float]:  # [3 K, 1 + S], [3 K]
+    """Of the joints' coordinates as size * (mean + shapes @ shape), which is linear in the size and size * shape."""
+    columns, count = columns.copy(), columns.shape[1] - 1
+    shape, free = np.zeros(count), list(range(count))
+    while True:
+        used = [0, *(1 + index for index in free)]
+        weights = np.array([1 / SIZE_SPREAD**2, *(1.0 for _ in free)])
+        matrix = columns[:, used].T @ columns[:, used] / NOISE**2 + np.diag(weights)
+        right = columns[:, used].T @ joints / NOISE**2
+        right[0] += weights[0]  # the size is expected to be 1
+        size, *scaled = np.linalg.solve(matrix, right)
+        shape[free] = np.array(scaled) / size
+        if not free or np.abs(shape[free]).max() <= LARGEST_SHAPE:
+            return shape, float(size)
+        worst = free.pop(int(np.abs(shape[free]).argmax()))  # it stays at its bound, and the others make up for it
+        shape[worst] = np.copysign(LARGEST_SHAPE, shape[worst])
+        columns[:, 0] += shape[worst] * columns[:, 1 + worst]

@@ -1,0 +1,1 @@
+"""All that registers a class with Blender: properties, preferences, operators, panels."""

@@ -1,0 +1,50 @@
+"""Operators for how clothes look: thickness, and fabrics in the Asset Browser."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.types import Context, Operator
+
+from ..appearance import fabrics
+from ..appearance.fabric_assets import LIBRARY, register_library, write
+from ..clothes import selection
+from ..clothes.thickness import add, remove
+from .operator_kinds import ClothesOperator, SentenceOperator, waiting
+
+
+class SCALE_CLOTHING_OT_add_fabric_assets(SentenceOperator, Operator):
+    bl_idname = "scale_clothing.add_fabric_assets"
+    bl_label = "Fabrics to Asset Browser"
+    bl_description = "Make the fabrics materials of an asset library, to be dragged onto any object"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if bpy.app.is_job_running("RENDER"):
+            cls.poll_message_set("Wait until the render has ended")
+            return False
+        return True
+
+    def work(self, context: Context) -> str:
+        with waiting(context):
+            path = write()
+        register_library(path.parent)
+        return f"The Asset Browser has the library '{LIBRARY}' with {len(fabrics.FABRICS)} fabrics"
+
+
+class SCALE_CLOTHING_OT_add_thickness(ClothesOperator, Operator):
+    bl_idname = "scale_clothing.add_thickness"
+    bl_label = "Add Thickness"
+    bl_description = "Give the cloth a thickness, with hems that are seen, by a Solidify modifier"
+
+    def work(self, context: Context) -> None:
+        add(selection.in_context(context))
+
+
+class SCALE_CLOTHING_OT_remove_thickness(ClothesOperator, Operator):
+    bl_idname = "scale_clothing.remove_thickness"
+    bl_label = "Remove Thickness"
+    bl_description = "Remove the modifier that gives the cloth its thickness"
+
+    def work(self, context: Context) -> None:
+        remove(selection.in_context(context))

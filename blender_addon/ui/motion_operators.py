@@ -1,0 +1,176 @@
+"""Operators that put motions on characters: those that ship, and files chosen or dropped into the window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.types import Context, Event, FileHandler, Object, Operator
+from bpy_extras.io_utils import ImportHelper
+
+from .. import messages
+from ..characters import motion, sample
+from ..clothes import selection
+from .operator_kinds import SentenceOperator, can_change_objects
+
+
+class MotionOptions:
+    """What applying a motion asks for, however it was chosen."""
+
+    start: IntProperty(name="Start Frame", description="Frame of the motion's first pose", default=1)
+    on_floor: BoolProperty(
+        name="Stand on Floor",
+        description="Move the motion up or down so that its lowest foot stands where the feet are at rest",
+        default=True,
+    )
+    set_range: BoolProperty(name="Set Scene Range", description="Make the scene as long as the motion", default=True)
+
+    def settings(self) -> motion.MotionSettings:
+        return motion.MotionSettings(self.start, self.on_floor, self.set_range)
+
+    def apply(self, context: Context, target: Object, path: Path, settings: motion.MotionSettings) -> str:
+        last, note = motion.apply_motion_file(context.scene, target, path, settings)
+        context.scene.frame_set(self.start)
+        return f"'{target.name}' moves from frame {self.start} to {last}{note}"
+
+
+class SCALE_CLOTHING_OT_apply_motion(MotionOptions, SentenceOperator, Operator):
+    bl_idname = "scale_clothing.apply_motion"
+    bl_label = "Apply Motion"
+    bl_description = "Key the chosen motion on the character, at the scene's frame rate"
+
+    motion: StringProperty(
+        name="Motion", description="Name of a motion that ships. Empty: the one chosen in the panel", options={"HIDDEN"}
+    )
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if selection.rig_in_context(context) is None:
+            cls.poll_message_set("Select a character's armature, or add the sample character")
+            return False
+        return True
+
+    def work(self, context: Context) -> str:
+        name = self.motion or context.scene.scale_clothing.motion
+        path = next((path for path in motion.shipped_motions() if path.stem == name), None)
+        if path is None:
+            raise messages.AddonError(f"No motion is called '{name}'; choose one from the menu.")
+        return self.apply(context, selection.rig_in_context(context), path, self.settings())
+
+
+class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHelper, Operator):
+    bl_idname = "scale_clothing.import_motion"
+    bl_label = "Import Motion"
+    bl_description = "Key a motion file in AMASS's format (.npz) on a character"
+
+    filename_ext = ".npz"
+    filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
+    filepath: StringProperty(
+        name="File Path", description="The motion file", subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"}
+    )
+    target: EnumProperty(
+        name="Character",
+        description="Who moves",
+        items=(
+            ("CHOSEN", "Selected", "The chosen or selected character; a new sample character where there is none"),
+            ("NEW", "New Sample", "A new sample character"),
+        ),
+        default="CHOSEN",
+        options={"SKIP_SAVE"},
+    )
+    up_axis: EnumProperty(
+        name="Up Axis",
+        description="Which way is up in the file",
+        items=(
+            ("AUTO", "Automatic", "As the file says, else the way in which the body mostly stands"),
+            ("Z", "Z", "As in AMASS"),
+            ("Y", "Y", "As in many research data sets"),
+        ),
+        default="AUTO",
+    )
+    frame_rate: FloatProperty(
+        name="Frame Rate",
+        description="Poses in a second of the file. 0: as the file says, or 30 where it says nothing",
+        default=0.0,
+        min=0.0,
+        soft_max=240.0,
+        max=10000.0,
+    )
+    use_shape: BoolProperty(
+        name="Body Shape",
+        description="Set the body's shape keys to the shape that the motion was recorded with, where both are of the "
+        "same body model. Bones do not move along: use your rig's own add-on for that",
+        default=False,
+    )
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        return can_change_objects(cls, context)
+
+    def invoke(self, context: Context, event: Event) -> set[str]:
+        if selection.rig_in_context(context) is None:
+            self.target = "NEW"
+        if self.filepath:  # dropped
+            return context.window_manager.invoke_props_dialog(
+                self, title=Path(self.filepath).name, confirm_text="Import Motion"
+            )
+        return ImportHelper.invoke(self, context, event)
+
+    def draw(self, _context: Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(self, "target")
+        layout.prop(self, "start")
+        layout.prop(self, "up_axis")
+        layout.prop(self, "frame_rate")
+        column = layout.column(heading="Adjust")
+        column.prop(self, "set_range", text="Scene Range")
+        column.prop(self, "on_floor")
+        column.prop(self, "use_shape")
+
+    def work(self, context: Context) -> str:
+        up_axis = None if self.up_axis == "AUTO" else self.up_axis
+        options = motion.MotionSettings(
+            self.start, self.on_floor, self.set_range, up_axis, self.frame_rate or None, self.use_shape
+        )
+        path = Path(bpy.path.abspath(self.filepath))
+        target = selection.rig_in_context(context)
+        if self.target == "NEW" or target is None:
+            if context.mode != "OBJECT":
+                raise messages.AddonError("A new character can be added in Object Mode; switch to it first.")
+            motion.read_motion_file(path, options)  # no character for a file that cannot be read
+            target = sample.add_character(context)
+            context.scene.scale_clothing.rig = target
+        return self.apply(context, target, path, options)
+
+
+class SCALE_CLOTHING_FH_motion(FileHandler):
+    bl_idname = "SCALE_CLOTHING_FH_motion"
+    bl_label = "SMPL Motion"
+    bl_import_operator = SCALE_CLOTHING_OT_import_motion.bl_idname
+    bl_file_extensions = ".npz"
+
+    @classmethod
+    def poll_drop(cls, context: Context) -> bool:
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+def import_menu(self, _context: Context) -> None:
+    self.layout.operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz)")
+
+
+CLASSES = (
+    SCALE_CLOTHING_OT_apply_motion,
+    SCALE_CLOTHING_OT_import_motion,
+    SCALE_CLOTHING_FH_motion,
+)
+
+
+def register() -> None:
+    bpy.types.TOPBAR_MT_file_import.append(import_menu)
+
+
+def unregister() -> None:
+    bpy.types.TOPBAR_MT_file_import.remove(import_menu)

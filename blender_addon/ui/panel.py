@@ -1,0 +1,192 @@
+"""The tab SCALE in the sidebar of the 3D Viewport: character, clothes, look, bake, from top to bottom."""
+
+from __future__ import annotations
+
+from bpy.types import Context, Menu, Object, Panel, UILayout
+
+from ..appearance import looks
+from ..backend import process
+from ..clothes import playback, proportions, selection, thickness
+from ..garments import kinds, library
+from ..rig import recognition
+from ..rig.shape import body_shape
+from . import garment_panel
+from .drawing import (
+    STATUS_ICONS,
+    SidebarPanel,
+    WornPanel,
+    draw_error,
+    draw_sentence,
+    draw_status_buttons,
+    preferences_button,
+)
+
+
+class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
+    bl_label = "SCALE Clothing"
+
+    def draw_header_preset(self, _context: Context) -> None:
+        self.layout.emboss = "NONE"
+        draw_status_buttons(self.layout)
+
+    def draw(self, context: Context) -> None:
+        state = process.status()
+        draw_sentence(self.layout, context, state.text, STATUS_ICONS[state.kind])
+        if process.status().kind in (process.NOT_SET_UP, process.SETTING_UP, process.FAILED):
+            preferences_button(self.layout)
+        draw_error(self.layout, context)
+
+
+class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
+    bl_label = "Character"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        chosen = context.scene.scale_clothing
+        layout.operator("scale_clothing.add_character", icon="OUTLINER_OB_ARMATURE")
+        layout.prop(chosen, "rig", icon="ARMATURE_DATA")
+        target = selection.rig_in_context(context)
+        other = selection.other_selected(context)
+        if other is not None:
+            layout.operator("scale_clothing.use_selected", text=f"Use '{other.name}'", icon="RESTRICT_SELECT_OFF")
+        if chosen.rig is None and target is not None:
+            layout.label(text=f"Selected: {target.name}", icon="RESTRICT_SELECT_OFF")
+        if target is not None and not recognition.is_rig(target):
+            draw_sentence(layout, context, "Its bones are not those of an SMPL character", "ERROR")
+        if target is not None and body_shape(target).any():
+            layout.operator("scale_clothing.fit_bones", icon="BONE_DATA")
+        column = layout.column(align=True)
+        column.prop(chosen, "motion", icon="ACTION")
+        row = column.row(align=True)
+        row.operator("scale_clothing.apply_motion", icon="PLAY")
+        row.operator("scale_clothing.import_motion", text="", icon="FILE_FOLDER")
+
+
+class SCALE_CLOTHING_MT_surface(Menu):
+    """The surfaces that the chosen garment offers; the property itself knows those of all."""
+
+    bl_label = "Surface"
+
+    def draw(self, context: Context) -> None:
+        chosen = context.scene.scale_clothing
+        for key in library.entry(chosen.garment).surfaces():
+            self.layout.prop_enum(chosen, "surface", key)
+
+
+class SCALE_CLOTHING_MT_part(Menu):
+    """The parts that the chosen garment offers."""
+
+    bl_label = "Part"
+
+    def draw(self, context: Context) -> None:
+        chosen = context.scene.scale_clothing
+        for key in library.entry(chosen.garment).parts():
+            self.layout.prop_enum(chosen, "part", key)
+
+
+class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
+    bl_label = "Clothes"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        chosen = context.scene.scale_clothing
+        garment = library.entry(chosen.garment)
+        garment_panel.draw_choice(layout, context, garment)
+        if garment.summary is not None:
+            self.draw_choices(layout, chosen, garment)
+        row = layout.row()
+        row.scale_y = 1.4
+        row.operator("scale_clothing.generate", icon="MOD_CLOTH")
+        worn = selection.in_context(context)
+        if worn is not None:
+            self.draw_worn(layout, worn)
+
+    def draw_choices(self, layout: UILayout, chosen, garment: library.Entry) -> None:
+        """Surface and part, where the garment leaves a choice."""
+        shown = dict(zip(("surface", "part"), garment.choose(chosen.surface, chosen.part), strict=True))
+        for name, items, offered in (
+            ("surface", kinds.SURFACES, garment.surfaces()),
+            ("part", kinds.PARTS, garment.parts()),
+        ):
+            if len(offered) > 1:
+                halves = layout.split(factor=0.4)
+                label = halves.row()
+                label.alignment = "RIGHT"
+                label.label(text=name.capitalize())
+                item = next(item for item in items if item[0] == shown[name])
+                halves.menu(f"SCALE_CLOTHING_MT_{name}", text=item[1], icon=item[3])
+
+    def draw_worn(self, layout: UILayout, worn: Object) -> None:
+        """What the character wears, and how it follows."""
+        settings = worn.scale_clothing
+        layout.separator()
+        row = layout.row(align=True)
+        row.label(text=worn.name, icon="OUTLINER_OB_MESH")
+        row.operator("scale_clothing.update", text="", icon="FILE_REFRESH")
+        row.operator("scale_clothing.remove", text="", icon="TRASH")
+        column = layout.column()
+        live = column.row()
+        live.enabled = not playback.is_baked(worn)
+        live.prop(settings, "live")
+        shape = column.column()
+        shape.active = not playback.is_baked(worn)
+        shape.prop(settings, "push_out")
+        shape.prop(settings, "fit_to_rig", text=f"Fit to Rig{proportions.fit_told(worn)}")
+        column.prop(settings, "hide_skin")
+
+
+class SCALE_CLOTHING_PT_look(WornPanel, Panel):
+    bl_label = "Look"
+    bl_parent_id = "SCALE_CLOTHING_PT_main"
+
+    def draw(self, context: Context) -> None:
+        layout = self.split()
+        settings = selection.in_context(context).scale_clothing
+        row = layout.row(align=True)
+        row.use_property_split = False  # the names need the width
+        for look in looks.offered(settings.id_data):
+            row.prop_enum(settings, "look", look)
+        if settings.look == "CLOTH":
+            row = layout.row(align=True)
+            row.prop(settings, "fabric")
+            row.operator("scale_clothing.add_fabric_assets", text="", icon="ASSET_MANAGER")
+            layout.prop(settings, "color")
+            for piece in settings.pieces:
+                layout.prop(piece, "is_apart", text=f"Own Fabric: {piece.name}")
+                if piece.is_apart:
+                    layout.prop(piece, "fabric")
+                    layout.prop(piece, "color")
+        self.draw_normals(layout, context, settings)
+        if settings.surface == "POINTS":
+            layout.prop(settings, "radius")
+        else:
+            self.draw_thickness(layout, context)
+
+    def draw_normals(self, layout: UILayout, context: Context, settings) -> None:
+        if settings.surface in kinds.CHANGING:
+            draw_sentence(layout, context, "Normals of the faces: these change from frame to frame", "INFO")
+        elif kinds.has_choice_of_normals(settings.surface):
+            row = layout.row()
+            row.enabled = not playback.is_baked(settings.id_data)
+            row.prop(settings, "normals")
+
+    def draw_thickness(self, layout: UILayout, context: Context) -> None:
+        modifier = thickness.modifier_of(selection.in_context(context))
+        if modifier is None:
+            layout.operator("scale_clothing.add_thickness", icon="MOD_SOLIDIFY")
+            return
+        row = layout.row(align=True)
+        row.prop(modifier, "thickness")
+        row.operator("scale_clothing.remove_thickness", text="", icon="X")
+
+
+CLASSES = (
+    SCALE_CLOTHING_MT_surface,
+    SCALE_CLOTHING_MT_part,
+    SCALE_CLOTHING_PT_main,
+    SCALE_CLOTHING_PT_character,
+    SCALE_CLOTHING_PT_clothes,
+    SCALE_CLOTHING_PT_look,
+)

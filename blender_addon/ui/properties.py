@@ -1,0 +1,271 @@
+"""What a .blend remembers: settings of the panel on the scene, and of clothes on their object."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    FloatVectorProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+from bpy.types import Context, Object, PropertyGroup
+
+from ..appearance import fabrics, looks, materials, modifiers
+from ..bake import formats
+from ..blender import meshes
+from ..characters import motion
+from ..garments import kinds, library, previews
+from ..rig import recognition
+
+# Blender keeps no reference to the strings of a computed enum: somebody must
+_garment_items: list[tuple] = []
+_motion_items: list[tuple] = []
+# from 4.5 on Blender asks which paths may start with //
+BLEND_RELATIVE = {"ANIMATABLE"} | ({"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set())
+MOTION_DESCRIPTIONS = {
+    "walk": "A walk, straight ahead",
+    "dance": "A dance with turns and high arms",
+    "stretch": "Stretching: reaching, bending, sitting down",
+}
+
+
+def garment_items(_self, _context: Context) -> list[tuple]:
+    _garment_items[:] = [
+        (
+            entry.key,
+            entry.title,
+            (entry.summary.get("description") or "A garment") if entry.summary else entry.problem,
+            (previews.icon(entry) or "MOD_CLOTH") if entry.summary else "ERROR",
+            library.number(entry.key),
+        )
+        for entry in library.library()
+    ] or [(library.NONE, "No garments found", "Put a garment file into your garment folder, or add one", "ERROR", 0)]
+    return _garment_items
+
+
+def motion_items(_self, _context: Context) -> list[tuple]:
+    _motion_items[:] = [
+        (
+            path.stem,
+            path.stem.replace("_", " ").title(),
+            MOTION_DESCRIPTIONS.get(path.stem, "A motion that ships with the add-on"),
+            "ARMATURE_DATA",
+            library.number(path.stem),
+        )
+        for path in motion.shipped_motions()
+    ] or [("NONE", "No motions found", "The add-on's motions are missing; install it again", "ERROR", 0)]
+    return _motion_items
+
+
+def _is_rig(_self, candidate: Object) -> bool:
+    return candidate.type == "ARMATURE" and recognition.is_rig(candidate)
+
+
+class SceneSettings(PropertyGroup):
+    """The panel's choices."""
+
+    rig: PointerProperty(
+        name="Character",
+        description="Armature that wears the clothes. Empty: the selected one",
+        type=Object,
+        poll=_is_rig,
+    )
+    motion: EnumProperty(
+        name="Motion",
+        description="A motion that ships with the add-on",
+        items=motion_items,
+        default=library.number("dance"),
+    )
+    garment: EnumProperty(
+        name="Garment",
+        description="The trained clothes to put on",
+        items=garment_items,
+        default=library.number("dress"),
+    )
+    surface: EnumProperty(
+        name="Surface", description="What the clothes are in the scene", items=kinds.SURFACES, default="MESH"
+    )
+    part: EnumProperty(
+        name="Part", description="What is generated of the clothed person", items=kinds.PARTS, default="CLOTHES"
+    )
+    bake_folder: StringProperty(
+        name="Folder",
+        description="Where baked clothes are written. // is the folder of the .blend file",
+        subtype="DIR_PATH",
+        default="//clothes",
+        options=BLEND_RELATIVE,
+    )
+    bake_format: EnumProperty(
+        name="Format", description="What clothes are baked to", items=formats.ITEMS, default="PC2"
+    )
+    bake_step: IntProperty(
+        name="Step", description="Frames from one baked sample to the next", min=1, soft_max=10, max=100, default=1
+    )
+    bake_samples: IntProperty(
+        name="Samples per Step",
+        description="Samples baked in each step: 2 also bakes what lies half-way, for motion blur",
+        min=1,
+        soft_max=5,
+        max=16,
+        default=1,
+    )
+    bake_everyone: BoolProperty(
+        name="All Characters", description="Bake the clothes of every character of the scene", default=False
+    )
+
+
+def _look_changed(self: ClothesSettings, _context: Context) -> None:
+    looks.apply(self.id_data)
+
+
+def _fabric_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
+    looks.weave(self.id_data, self)
+
+
+def _color_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
+    looks.dye(self.id_data, self)
+
+
+def _radius_changed(self: ClothesSettings, _context: Context) -> None:
+    modifiers.set_radius(self.id_data, self.radius)
+
+
+def _live_changed(self: ClothesSettings, context: Context) -> None:
+    from ..clothes import live
+
+    live.toggled(self.id_data, context)
+
+
+def _normals_changed(self: ClothesSettings, context: Context) -> None:
+    if self.normals == "FACES":  # those of the clothes' last pose would stay where they are not live
+        meshes.drop_normals(self.id_data.data)
+    _live_changed(self, context)
+
+
+def _fit_changed(self: ClothesSettings, context: Context) -> None:
+    from ..clothes import live, skin_mask
+
+    live.toggled(self.id_data, context)
+    skin_mask.show(self.id_data, self.hide_skin)
+
+
+def _hide_skin_changed(self: ClothesSettings, _context: Context) -> None:
+    from ..clothes import skin_mask
+
+    skin_mask.show(self.id_data, self.hide_skin)
+
+
+class ClothSettings:
+    """What a cloth is made of."""
+
+    fabric: EnumProperty(
+        name="Fabric",
+        description="What the cloth is woven of. Colour and all else can be changed in the material",
+        items=fabrics.ITEMS,
+        default="COTTON",
+        update=_fabric_changed,
+    )
+    color: FloatVectorProperty(
+        name="Color",
+        description="Colour of the cloth",
+        subtype="COLOR",
+        size=4,
+        min=0.0,
+        max=1.0,
+        default=fabrics.FABRICS[0].color,
+        update=_color_changed,
+    )
+    cloth_material: PointerProperty(
+        name="Cloth Material", description="The material of these clothes as cloth", type=bpy.types.Material
+    )
+
+
+class PieceSettings(ClothSettings, PropertyGroup):
+    """A piece of the clothes that is sewn to no other, as trousers under a tee. The first piece has none of these."""
+
+    is_apart: BoolProperty(
+        name="Own Fabric",
+        description="Make this piece of another fabric than the first",
+        default=False,
+        update=_look_changed,
+    )
+
+
+class ClothesSettings(ClothSettings, PropertyGroup):
+    """What makes an object clothes: who wears it, of which garment, as what."""
+
+    is_clothes: BoolProperty(default=False, options={"HIDDEN"})
+    is_sample_body: BoolProperty(default=False, options={"HIDDEN"})
+    rig: PointerProperty(name="Character", description="Armature whose pose the clothes follow", type=Object)
+    garment: StringProperty(name="Garment", description="Name or file of the garment")
+    surface: EnumProperty(name="Surface", items=kinds.SURFACES, default="MESH")
+    part: EnumProperty(name="Part", items=kinds.PARTS, default="CLOTHES")
+    live: BoolProperty(
+        name="Live Update",
+        description="Let the clothes follow the pose when the frame changes or a bone is moved",
+        default=True,
+        update=_live_changed,
+    )
+    push_out: BoolProperty(
+        name="Keep Out of Body",
+        description="Move cloth that ends up inside the body out of it",
+        default=True,
+        update=_live_changed,
+    )
+    fit_to_rig: BoolProperty(
+        name="Fit to Rig",
+        description="Let the clothes have the size and the proportions of the character's bones. Off: those of the "
+        "body that the garment was trained on. Shape keys of that body (Shape000 and so on) come first",
+        default=True,
+        update=_fit_changed,
+    )
+    normals: EnumProperty(
+        name="Normals",
+        description="What a surface with faces is shaded with. Points always have the normals that the model gives",
+        items=kinds.NORMALS,
+        default="FACES",
+        update=_normals_changed,
+    )
+    hide_skin: BoolProperty(
+        name="Hide Covered Skin",
+        description="Mask the skin that the clothes cover, so that it cannot show through them",
+        default=True,
+        update=_hide_skin_changed,
+    )
+    look: EnumProperty(
+        name="Look",
+        description="How the clothes are shaded",
+        items=materials.LOOKS,
+        default="CLOTH",
+        update=_look_changed,
+    )
+    pieces: CollectionProperty(
+        name="Further Pieces", description="Pieces of the clothes beside the first", type=PieceSettings
+    )
+    radius: FloatProperty(
+        name="Radius",
+        description="Size of the spheres that show the points",
+        subtype="DISTANCE",
+        default=0.004,
+        min=0.0001,
+        soft_max=0.02,
+        update=_radius_changed,
+    )
+
+
+CLASSES = (SceneSettings, PieceSettings, ClothesSettings)
+
+
+def register() -> None:
+    bpy.types.Scene.scale_clothing = PointerProperty(type=SceneSettings)
+    bpy.types.Object.scale_clothing = PointerProperty(type=ClothesSettings)
+
+
+def unregister() -> None:
+    del bpy.types.Object.scale_clothing
+    del bpy.types.Scene.scale_clothing

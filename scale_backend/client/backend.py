@@ -1,0 +1,312 @@
+"""Start a backend process and talk to it. numpy and the standard library only: this runs inside Blender."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+
+import numpy as np
+
+from scale_backend.client.process import (
+    BackendCancelled,
+    BackendDied,
+    BackendError,
+    BackendStartError,
+    OthersProcess,
+    Process,
+    examine_python,
+)
+from scale_backend.client.protocol import PROTOCOL, ProtocolError, greet_backend, receive_message, send_message
+
+__all__ = ["Backend", "BackendCancelled", "BackendDied", "BackendError", "BackendStartError", "examine_python"]
+
+SILENCE = 120.0  # seconds without a sign of life after which a backend counts as stuck
+WATCH = 0.5  # seconds between two looks at the process while waiting
+
+Progress = Callable[[int, int], bool]  # frames done, frames in all -> whether to go on
+
+
+class Channel:
+    """One connection to the backend: requests and their replies, one after another."""
+
+    def __init__(self, process: Process | OthersProcess, address: str, key: bytes, silence: float):
+        self.process, self.silence = process, silence
+        self.deadline = time.monotonic() + silence
+        self.count = 0
+        try:
+            self.connection = Client(address)
+            greet_backend(self.connection, key, self._wait)
+        except ProtocolError as error:
+            raise BackendStartError(str(error)) from error
+        except (EOFError, OSError) as error:
+            raise BackendDied(self._why_gone(error)) from error
+
+    def send(self, request: str, arrays: dict[str, np.ndarray] | None = None, **fields) -> int:
+        """Send a request; its number is what `replies` waits for."""
+        self.count += 1
+        try:
+            send_message(self.connection, {"request": request, "id": self.count, **fields}, arrays)
+        except ProtocolError as error:
+            raise BackendError(str(error)) from error
+        except OSError as error:
+            raise BackendDied(self._why_gone(error)) from error
+        return self.count
+
+    def cancel(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # whoever waits for the reply hears that it is gone
+            send_message(self.connection, {"request": "cancel", "id": number})
+
+    def receive(self, number: int) -> tuple[dict, dict[str, np.ndarray]]:
+        """The next message that answers this request. Raises BackendError."""
+        while True:
+            self.deadline = time.monotonic() + self.silence
+            try:
+                header, arrays = receive_message(self.connection, self._wait)
+            except ProtocolError as error:
+                raise BackendError(f"The backend's reply could not be read: {error}") from error
+            except (EOFError, OSError) as error:
+                raise BackendDied(self._why_gone(error)) from error
+            if header.get("id") != number:
+                continue
+            if "error" in header:
+                error = (BackendCancelled if header.get("kind") == "cancelled" else BackendError)(header["error"])
+                error.kind = header.get("kind", "internal")
+                raise error
+            return header, arrays
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.close()
+
+    def _wait(self, connection: Connection) -> None:
+        """Until there is something to read; watches the process meanwhile."""
+        while not connection.poll(WATCH):
+            if not self.process.alive and not connection.poll(0):
+                raise EOFError
+            if time.monotonic() > self.deadline:
+                self.process.kill()
+                raise BackendDied(
+                    f"The backend has not answered for {self.silence:.0f} seconds and was ended; start it again."
+                    + self.process.told()
+                )
+
+    def _why_gone(self, error: BaseException) -> str:
+        if self.process.alive:
+            # the socket ends a moment before the process does
+            self.process.wait(2.0)
+        if self.process.alive:
+            return f"The backend closed the connection ({error or type(error).__name__}); start it again."
+        return self.process.why_died()
+
+
+class Backend:
+    """A running backend. Requests may come from any thread; they are answered one after another."""
+
+    def __init__(self, process: Process | OthersProcess, address: str, key: bytes, silence: float):
+        self._process, self._address, self._key, self._silence = process, address, key, silence
+        self._lock = threading.Lock()
+        self._channel = Channel(process, address, key, silence)
+        self.info = self._ask("info")[0]
+
+    @classmethod
+    def start(
+        cls,
+        python: str | Path,
+        device: str = "auto",  # or "cuda", "mps", "cpu"
+        threads: int = 0,  # 0: torch's own choice
+        timeout: float = 120.0,  # seconds until it must be ready
+        module_path: str | Path | None = None,  # where the child finds scale_backend, if its Python has none
+        silence: float = SILENCE,  # seconds
+    ) -> Backend:
+        """Start `python -m scale_backend serve` and connect. Raises BackendStartError."""
+        process = Process(python, ["serve", "--device", device, "--threads", str(threads)], module_path)
+        try:
+            key = secrets.token_bytes(32)
+            process.hand_key(key)
+            ready = process.wait_until_ready(timeout)
+            if ready.get("protocol") != PROTOCOL:
+                raise BackendStartError(
+                    f"The backend of {process.python} speaks protocol {ready.get('protocol')}, this one {PROTOCOL}; "
+                    "install the same version of scale_backend in both."
+                )
+            process.address = ready["address"]
+            return cls(process, ready["address"], key, silence)
+        except BaseException:
+            process.end()
+            raise
+
+    @classmethod
+    def connect(cls, address: str, key: bytes, silence: float = SILENCE) -> Backend:
+        """Use a backend that another program has started and will end. Raises BackendStartError."""
+        try:
+            return cls(OthersProcess(address), address, key, silence)
+        except BackendDied as error:
+            raise BackendStartError(
+                f"The backend at {address} does not answer: {error} Look whether it still runs, and with which key."
+            ) from error
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def key(self) -> bytes:
+        """Whoever has it may use this backend."""
+        return self._key
+
+    @property
+    def alive(self) -> bool:
+        return self._process.alive
+
+    @property
+    def pid(self) -> int:
+        return self._process.child.pid
+
+    def close(self) -> None:
+        """End the process. Waits for a few seconds at most; may be called twice."""
+        self._channel.close()
+        self._process.end()
+        if isinstance(self._process, Process):
+            _remove_socket(self._process.address)
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def doctor(self) -> dict:
+        """What `scale-backend doctor` finds in the backend's Python."""
+        return self._ask("doctor")[0]["report"]
+
+    def open_garment(self, path: str | Path, body_path: str | Path | None = None) -> dict:
+        """Load a garment on a body, by path or by the name of one that ships. Its summary and its "id"."""
+        body = None if body_path is None else str(body_path)
+        return self._ask("open", path=str(path), body=body)[0]["garment"]
+
+    def topology(self, garment: str, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
+        """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
+        return self._ask("topology", garment=garment, surface=surface, part=part)[1]
+
+    def decode(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        translation: np.ndarray | None = None,  # [F, 3] metres
+        shape: np.ndarray | None = None,  # [S] or [F, S]
+        surface: str = "mesh",
+        part: str = "clothes",
+        push_out: bool = True,
+        progress: Progress | None = None,
+        normals: str = "faces",  # or "decoded": the network's, at the vertices of a surface with faces
+    ) -> tuple[np.ndarray, np.ndarray]:  # points [F, M, 3] metres, unit normals [F, M, 3]; read-only
+        """All frames in one reply. `progress` hears of each batch and cancels by returning False."""
+        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "normals": normals}
+        _, arrays = self._ask("decode", _pose_arrays(rotations, translation, shape), progress, **fields)
+        return arrays["points"], arrays["normals"]
+
+    def decode_stream(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        translation: np.ndarray | None = None,  # [F, 3] metres
+        shape: np.ndarray | None = None,  # [S] or [F, S]
+        surface: str = "mesh",
+        part: str = "clothes",
+        push_out: bool = True,
+        batch: int = 16,  # frames at most in one step
+        normals: str = "faces",
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
+        """Batches of frames as they are decoded: the next one while the caller works on the last.
+
+        Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
+        """
+        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "normals": normals,
+                  "batch": batch}  # fmt: skip
+        for first, arrays in self._stream("stream", _pose_arrays(rotations, translation, shape), **fields):
+            yield first, arrays["points"], arrays["normals"]
+
+    def decode_colors(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        surface: str = "mesh",
+        part: str = "clothes",
+    ) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB; read-only
+        """The colours of a garment that was trained on coloured scans (in its summary: network, colors)."""
+        fields = {"garment": garment, "surface": surface, "part": part}
+        return self._ask("colors", _pose_arrays(rotations, None, None), **fields)[1]["colors"]
+
+    def decode_meshes(
+        self,
+        garment: str,
+        rotations: np.ndarray,  # [F, J, 3, 3] local
+        translation: np.ndarray | None = None,  # [F, 3] metres
+        shape: np.ndarray | None = None,  # [S] or [F, S]
+        part: str = "clothes",
+        push_out: bool = True,
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
+        """The surface `poisson`, whose topology is another in every frame. Closing the iterator cancels."""
+        fields = {"garment": garment, "part": part, "push_out": push_out}
+        yield from self._stream("meshes", _pose_arrays(rotations, translation, shape), **fields)
+
+    def _stream(self, request: str, arrays: dict[str, np.ndarray], **fields) -> Iterator[tuple[int, dict]]:
+        """First frame and arrays of message after message, on a connection of its own."""
+        channel = Channel(self._process, self._address, self._key, self._silence)
+        try:
+            number = channel.send(request, arrays, **fields)
+            while True:
+                header, received = channel.receive(number)
+                if "first" not in header:
+                    return
+                yield header["first"], received
+        finally:
+            channel.close()  # the backend stops before the next batch when its client has left
+
+    def _ask(
+        self, request: str, arrays: dict[str, np.ndarray] | None = None, progress: Progress | None = None, **fields
+    ) -> tuple[dict, dict[str, np.ndarray]]:
+        if not self._lock.acquire(timeout=self._silence):
+            raise BackendError("The backend is busy with another request; wait for it or cancel it.")
+        try:
+            number = self._channel.send(request, arrays, **fields)
+            while True:
+                header, received = self._channel.receive(number)
+                if "done" not in header:
+                    return header, received
+                if progress is not None and not self._goes_on(progress, header, number):
+                    progress = None
+        finally:
+            self._lock.release()
+
+    def _goes_on(self, progress: Progress, header: dict, number: int) -> bool:
+        """Tell the caller how far it is; cancel when it says so, or fails."""
+        goes_on = False
+        try:
+            goes_on = progress(header["done"], header["total"])
+        finally:
+            if not goes_on:
+                self._channel.cancel(number)
+        return goes_on
+
+
+def _pose_arrays(
+    rotations: np.ndarray, translation: np.ndarray | None, shape: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    named = {"rotations": rotations, "translation": translation, "shape": shape}
+    return {name: np.asarray(array, np.float32) for name, array in named.items() if array is not None}
+
+
+def _remove_socket(address: str) -> None:
+    """The folder of a backend that was killed and could not clean up after itself."""
+    if sys.platform != "win32" and address:
+        folder = Path(address).parent
+        if folder.name.startswith("scale-"):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,13 @@
+"""Options that several commands share, and the error of a command that was called wrongly."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "float32", "mixed", "bfloat16", "float16"]
+NormalsName = Literal["faces", "decoded"]
+
+
+class UsageError(ValueError):
+    """The command cannot be carried out as it was given. The sentence says what to do."""

@@ -1,0 +1,1 @@
+"""LLVM code for a processor's tiles and vectors, and its compiler."""

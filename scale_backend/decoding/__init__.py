@@ -1,0 +1,1 @@
+"""From poses to points: the model, what is prepared, frames and batches."""

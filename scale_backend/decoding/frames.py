@@ -1,0 +1,188 @@
+"""From poses to points and normals: what a Decoder does for each frame.
+
+On a CPU the cores share a frame's pieces: the U-Net beside the articulation and the body's skin, then the queries a
+cache-sized tile at a time. On a GPU a batch goes as a whole.
+Nothing in here reads a value back from the device, so that a CUDA graph can hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from scale_backend.geometry.articulation import articulate, pixel_frames, turned_normals, vertex_frames, vertex_normals
+from scale_backend.geometry.body import joint_transforms, skin
+from scale_backend.geometry.carrier import pose_carrier
+from scale_backend.geometry.collision import Skin, posed_skin, push_out
+from scale_backend.geometry.gathering import gather_sum
+from scale_backend.geometry.positional_map import surface_points
+
+if TYPE_CHECKING:
+    from scale_backend.decoding.decoder import Decoder
+    from scale_backend.decoding.prepared import Prepared
+
+GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A carrier in F poses, in the space of the training data: no root orientation, pelvis at the origin."""
+
+    transforms: Tensor  # [F, J, 4, 4] of the body's joints
+    vertices: Tensor  # [F, V, 3]
+    mean: Tensor  # [F, V, 3] the same of the mean body shape, which is the one that the network knows
+    shape: Tensor | None  # [F, S]; None: the mean shape
+
+
+def pose_frames(
+    model: Decoder,
+    rotations: Tensor,  # [F, J, 3, 3], the root's identity
+    translation: Tensor,  # [F, 3]
+    shape: Tensor | None,  # [F, S]; None: the mean shape
+) -> Posed:
+    """Features will come from the mean shape, places and frames from the asked one."""
+    body = model.body
+    plain = joint_transforms(body, rotations, -body.mean_joints[:1].expand_as(translation))
+    mean = pose_carrier(model.carrier, body, rotations, transforms=plain)
+    if shape is None:
+        return Posed(plain, mean, mean, None)
+    transforms = joint_transforms(body, rotations, translation, shape)
+    vertices = pose_carrier(model.carrier, body, rotations, shape=shape, transforms=transforms)
+    return Posed(transforms, vertices, mean, shape)
+
+
+def positional_map(model: Decoder, pose: Posed) -> Tensor:  # [F, H W, 3]
+    """What the network sees of a pose."""
+    return surface_points(pose.mean, model.pixel_corners, model.pixel_weights)
+
+
+def decode_frames(
+    model: Decoder,
+    prepared: Prepared,
+    pose: Posed,
+    push: bool,
+    pixels: Tensor | None = None,  # [F, H W, C] features, where they are known already
+) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
+    """Decode poses. On a CPU a Decoder asks for one at a time."""
+    queries, posed = prepared.queries, pose.vertices
+
+    def features() -> Tensor:  # [F, H W, C]
+        return model.pixel_features(positional_map(model, pose)) if pixels is None else pixels
+
+    def ground() -> tuple[Tensor, Tensor]:
+        base = surface_points(posed, queries.corners, queries.weights)
+        if model.mode == "patch":
+            return base, pixel_frames(posed, model.pixel_corners, model.pixels)
+        return base, vertex_frames(posed, model.rest).flatten(2)
+
+    def obstacle() -> Skin | None:
+        if not push:
+            return None
+        rest = _collider_rest(model, pose.shape)
+        return posed_skin(skin(rest, model.collider_weights, pose.transforms), model.collider.rings, model.tiled)
+
+    found, (base, frames), hurdle = model.cores.map(_call, [features, ground, obstacle])
+    points, normals = _bound(prepared, *_decode_queries(model, prepared, found, base, frames))
+    if hurdle is not None:
+        points = _push_out(model, points, hurdle)
+    return points, vertex_normals(points, prepared.rings) if normals is None else normals
+
+
+def decode_pixels(
+    model: Decoder,
+    prepared: Prepared,
+    pixels: Tensor,  # [F, H W, C] features
+    places: Tensor,  # [F, H W, 3] the positional map
+    posed: Tensor,  # [F, V, 3] the carrier's vertices
+) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3]
+    """Decode a carrier that is posed already, as packed frames have it."""
+    queries = prepared.queries
+    if model.mode == "patch":
+        base, frames = places[:, model.pixels[queries.patch]], pixel_frames(posed, model.pixel_corners, model.pixels)
+    else:
+        base, frames = (
+            surface_points(posed, queries.corners, queries.weights),
+            vertex_frames(posed, model.rest).flatten(2),
+        )
+    points, normals = _bound(prepared, *_decode_queries(model, prepared, pixels, base, frames))
+    return points, vertex_normals(points, prepared.rings) if normals is None else normals
+
+
+def _decode_queries(
+    model: Decoder,
+    prepared: Prepared,
+    pixels: Tensor,  # [F, H W, C] features
+    base: Tensor,  # [F, M, 3]
+    frames: Tensor,  # [F, P, 3, 3] of the patches, or [F, V, 9] of the carrier's vertices
+) -> tuple[Tensor, Tensor | None]:  # points [F, M, 3], normals; None where those of the faces are wanted
+    queries = prepared.queries
+    with_normals = prepared.rings is None
+    points = torch.empty_like(base)
+    normals = torch.empty_like(base) if with_normals else None
+
+    def tile(piece: tuple[slice, slice]) -> None:
+        chosen, rows = piece
+        if model.mode == "patch":
+            features, of = pixels[chosen], queries.taps[rows, 0]
+        else:
+            features, of = gather_sum(pixels[chosen], queries.taps[rows], queries.tap_weights[rows]), None
+        residual, normal = model.mlp(features, prepared.place[rows], with_normals, of)
+        if model.mode == "patch":
+            local = frames[chosen].index_select(1, queries.patch[rows])
+        else:
+            local = surface_points(frames[chosen], queries.corners[rows], queries.weights[rows]).unflatten(-1, (3, 3))
+        points[chosen, rows] = articulate(base[chosen, rows], local, residual)
+        if normal is None:
+            return
+        if model.mode == "continuous":
+            rest = surface_points(model.rest.normals[None], queries.corners[rows], queries.weights[rows])
+            normal = normal + rest
+        normals[chosen, rows] = turned_normals(local, normal)
+
+    model.cores.map(tile, _pieces(model, len(base), base.shape[1]))
+    return points, normals
+
+
+def _bound(prepared: Prepared, points: Tensor, normals: Tensor | None) -> tuple[Tensor, Tensor | None]:  # [F, V, 3]
+    """Vertices and their normals, where a vertex is a mean of decoded points."""
+    if prepared.binding is None:
+        return points, normals
+    if normals is not None:
+        normals = normalize(prepared.binding.means(normals), dim=-1, eps=1e-12)
+    return prepared.binding.vertices(points), normals
+
+
+def _push_out(model: Decoder, points: Tensor, hurdle: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]
+    pushed = torch.empty_like(points)
+
+    def piece(which: tuple[slice, slice]) -> None:
+        chosen, rows = which
+        pushed[chosen, rows] = push_out(points[chosen, rows], hurdle[chosen])
+
+    model.cores.map(piece, _pieces(model, len(points), points.shape[1]))
+    return pushed
+
+
+def _pieces(model: Decoder, frames: int, rows: int) -> list[tuple[slice, slice]]:
+    """Frames and rows that are worked on together."""
+    if model.tiled:
+        return [(slice(f, f + 1), tile) for f in range(frames) for tile in model.cores.tiles(rows, model.mlp.tile)]
+    step = max(1, GPU_ROWS // rows)
+    return [(slice(f, f + step), slice(None)) for f in range(0, frames, step)]
+
+
+def _call(function: Callable):
+    return function()
+
+
+def _collider_rest(model: Decoder, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
+    chosen = model.collider.vertices
+    rest = model.body.template[chosen][None]
+    if shape is not None:
+        rest = rest + torch.einsum("vcs,fs->fvc", model.body.shape_components[chosen], shape)
+    return rest

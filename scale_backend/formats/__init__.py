@@ -1,0 +1,1 @@
+"""What files and messages hold. Needs numpy alone: Blender imports it."""

@@ -1,0 +1,1 @@
+"""Bodies, carriers, positional maps, rotations, collision."""

@@ -1,0 +1,232 @@
+"""A skinned body in SMPL's file format: linear blend skinning with shape and pose correctives.
+
+Loper et al., SMPL: A Skinned Multi-Person Linear Model, 2015. 24 joints (SMPL), 52 (SMPL-H) or 55 (SMPL-X).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scale_backend.formats.assets import find_body
+from scale_backend.formats.body_digest import body_digest
+from scale_backend.formats.joints import JOINT_NAMES
+
+SHAPE_COUNT = 10
+
+
+@dataclass(frozen=True)
+class Body:
+    """Everything that does not depend on the pose. Metres, Y up, facing +Z, T-pose."""
+
+    name: str
+    template: Tensor  # [V, 3]
+    triangles: Tensor  # [T, 3] int64
+    blend_weights: Tensor  # [V, J]
+    joint_regressor: Tensor  # [J, V]
+    parents: tuple[int, ...]  # root: -1
+    joint_names: tuple[str, ...]
+    shape_components: Tensor  # [V, 3, S]
+    pose_components: Tensor | None = None  # [V, 3, 9 (J - 1)]
+    uv: Tensor | None = None  # [U, 2]
+    uv_triangles: Tensor | None = None  # [T, 3] int64
+
+    @property
+    def joint_count(self) -> int:
+        return len(self.parents)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        return body_digest(self.template.cpu().numpy(), self.triangles.cpu().numpy())
+
+    @functools.cached_property
+    def mean_joints(self) -> Tensor:  # [J, 3]
+        return self.joint_regressor @ self.template
+
+    @functools.cached_property
+    def joint_shape_components(self) -> Tensor:  # [J, 3, S]
+        return torch.einsum("jv,vcs->jcs", self.joint_regressor, self.shape_components)
+
+    def to(self, device: str | torch.device) -> Body:
+        moved = {k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor) and k in FIELDS}
+        return replace(self, **moved)
+
+    def rest_joints(self, shape: Tensor | None = None) -> Tensor:  # [F, S] -> [F, J, 3]
+        if shape is None:
+            return self.mean_joints[None]
+        return self.mean_joints + torch.einsum("jcs,fs->fjc", self.joint_shape_components, shape)
+
+
+FIELDS = frozenset(Body.__dataclass_fields__)
+
+
+def load_body(path: str | Path = "neutral", shape_count: int = SHAPE_COUNT) -> Body:
+    """Read a body from an .npz in SMPL's format, by name or path.
+
+    Raises FileNotFoundError, and ValueError for a file that is no body.
+    """
+    path = find_body(path)
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {k: data[k] for k in data.files if k in ARRAYS}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path.name} could not be read as a body (.npz in SMPL's format): {error}") from error
+    missing = [k for k in REQUIRED if k not in arrays]
+    if missing:
+        raise ValueError(f"{path.name} is no body in SMPL's format: it lacks {', '.join(missing)}.")
+    return body_from_arrays(arrays, path.stem, shape_count)
+
+
+REQUIRED = ("v_template", "f", "weights", "J_regressor", "kintree_table", "shapedirs")
+ARRAYS = (*REQUIRED, "posedirs", "vt", "ft")
+
+
+def body_from_arrays(arrays: dict[str, np.ndarray], name: str, shape_count: int = SHAPE_COUNT) -> Body:
+    """A body from SMPL's arrays. Raises ValueError where shapes do not agree."""
+
+    def floats(key: str) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(arrays[key], np.float32))
+
+    def integers(key: str) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(arrays[key]).astype(np.int64))
+
+    template, weights = floats("v_template"), floats("weights")
+    vertex_count, joint_count = weights.shape
+    parents = arrays["kintree_table"][0].astype(np.int64)
+    if template.shape != (vertex_count, 3) or len(parents) != joint_count:
+        raise ValueError(f"{name}: template {tuple(template.shape)}, weights {tuple(weights.shape)} "
+                         f"and {len(parents)} parents do not belong together.")  # fmt: skip
+    if not all(0 <= parent < joint for joint, parent in enumerate(parents[1:], 1)):
+        raise ValueError(f"{name}: kintree_table must name each joint's parent before the joint itself.")
+    names = JOINT_NAMES.get(joint_count, tuple(f"joint_{j}" for j in range(joint_count)))
+    pose_components = floats("posedirs") if "posedirs" in arrays and arrays["posedirs"].any() else None
+    return Body(
+        name=name,
+        template=template,
+        triangles=integers("f"),
+        blend_weights=weights,
+        joint_regressor=floats("J_regressor"),
+        # the root's parent is -1 or its unsigned image
+        parents=(-1, *(int(p) for p in parents[1:])),
+        joint_names=names,
+        shape_components=floats("shapedirs")[..., :shape_count].contiguous(),
+        pose_components=pose_components,
+        uv=floats("vt") if "vt" in arrays else None,
+        uv_triangles=integers("ft") if "ft" in arrays else None,
+    )
+
+
+def joint_transforms(
+    body: Body,
+    rotations: Tensor,  # [F, J, 3, 3] local
+    translation: Tensor | None = None,  # [F, 3] metres
+    shape: Tensor | None = None,  # [F, S] or [1, S]
+) -> Tensor:  # [F, J, 4, 4]
+    """Skinning transforms, from the rest pose to the posed one (forward kinematics, SMPL eq. 3-4)."""
+    levels = _levels(body.parents, rotations.device)
+    rest = body.rest_joints(shape).expand(len(rotations), -1, -1)
+    offsets = torch.cat([rest[:, :1], rest[:, 1:] - rest.index_select(1, levels.parents[1:])], 1)
+    local = _rigid(rotations, offsets)
+    world = [local[:, :1]]
+    for joints, parents in levels.below:
+        world.append(world[-1].index_select(1, parents) @ local.index_select(1, joints))
+    world = torch.cat(world, 1).index_select(1, levels.order)
+    rotation = world[:, :, :3, :3]
+    position = world[:, :, :3, 3] - (rotation @ rest[..., None])[..., 0]
+    if translation is not None:
+        position = position + translation[:, None]
+    return _rigid(rotation, position)
+
+
+def _rigid(rotation: Tensor, position: Tensor) -> Tensor:  # [F, J, 3, 3], [F, J, 3] -> [F, J, 4, 4]
+    bottom = rotation.new_zeros(*position.shape[:2], 1, 4)
+    bottom[..., 3] = 1
+    return torch.cat([torch.cat([rotation, position[..., None]], -1), bottom], 2)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Joints by their distance from the root: all of a level are posed at once."""
+
+    parents: Tensor  # [J] the root's is itself
+    below: tuple[tuple[Tensor, Tensor], ...]  # each level's joints, and places of their parents in the level above
+    order: Tensor  # [J] place of each joint when level follows level
+
+
+@functools.cache
+@torch.inference_mode(False)  # they are kept, and training needs them too
+def _levels(parents: tuple[int, ...], device: torch.device) -> Levels:
+    levels = [[0]]
+    while below := [joint for joint, parent in enumerate(parents) if parent in levels[-1] and joint]:
+        levels.append(below)
+
+    def tensor(numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, device=device)
+
+    below = tuple(
+        (tensor(joints), tensor([above.index(parents[joint]) for joint in joints]))
+        for above, joints in itertools.pairwise(levels)
+    )
+    flat = [joint for level in levels for joint in level]
+    return Levels(tensor([0, *parents[1:]]), below, tensor([flat.index(joint) for joint in range(len(parents))]))
+
+
+def skin(
+    vertices: Tensor,  # [F or 1, V, 3] rest pose, correctives added
+    blend_weights: Tensor,  # [V, J]
+    transforms: Tensor,  # [F, J, 4, 4]
+) -> Tensor:  # [F, V, 3]
+    """Linear blend skinning."""
+    blended = (blend_weights @ transforms[:, :, :3].flatten(2)).unflatten(-1, (3, 4))  # [F, V, 3, 4]
+    return (blended[..., :3] @ vertices[..., None])[..., 0] + blended[..., 3]
+
+
+def shaped_vertices(
+    template: Tensor,  # [V, 3]
+    shape_components: Tensor,  # [V, 3, S]
+    shape: Tensor | None,  # [F, S]
+) -> Tensor:  # [F or 1, V, 3]
+    if shape is None:
+        return template[None]
+    return template + torch.einsum("vcs,fs->fvc", shape_components, shape)
+
+
+def pose_vertices(
+    body: Body,
+    rotations: Tensor,  # [F, J, 3, 3]
+    translation: Tensor | None = None,  # [F, 3]
+    shape: Tensor | None = None,  # [F, S]
+    transforms: Tensor | None = None,  # [F, J, 4, 4] where they are known already
+) -> Tensor:  # [F, V, 3] metres
+    """The posed body."""
+    vertices = shaped_vertices(body.template, body.shape_components, shape)
+    if body.pose_components is not None:
+        identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        correctives = (rotations[:, 1:] - identity).flatten(1)  # [F, 9 (J - 1)]
+        vertices = vertices + torch.einsum("vcp,fp->fvc", body.pose_components, correctives)
+    if transforms is None:
+        transforms = joint_transforms(body, rotations, translation, shape)
+    return skin(vertices, body.blend_weights, transforms)
+
+
+def fit_joint_count(rotations: Tensor, joint_count: int) -> Tensor:  # [F, K, 3, 3] -> [F, J, 3, 3]
+    """Rotations of one member of the SMPL family for a body of another.
+
+    The first 22 joints are common. Fingers, jaw and eyes have no counterpart in SMPL's two hand joints: identity there.
+    """
+    if rotations.shape[1] == joint_count:
+        return rotations
+    if rotations.shape[1] < 22:
+        raise ValueError(f"A pose of {rotations.shape[1]} joints; SMPL's family has 24, 52 or 55.")
+    fitted = torch.eye(3, dtype=rotations.dtype, device=rotations.device).repeat(len(rotations), joint_count, 1, 1)
+    fitted[:, :22] = rotations[:, :22]
+    if {rotations.shape[1], joint_count} == {52, 55}:
+        fitted[:, -30:] = rotations[:, -30:]
+    return fitted

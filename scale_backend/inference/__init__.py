@@ -1,0 +1,1 @@
+"""The trained network made fast: folding, precision, the kinds of MLP, the U-Net."""

@@ -1,0 +1,112 @@
+"""A trained network with all that does not depend on the pose folded into its weights: batch norms and the
+latent code. For inference only; equal to the network in eval mode up to rounding (tests/backend/test_engine.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from scale_backend.model.network import Hidden, NetworkSettings, ScaleNetwork, Up
+
+
+@dataclass(frozen=True)
+class Linear:
+    weight: Tensor  # [out, in]
+    bias: Tensor  # [out]
+
+    def to(self, device: str | torch.device) -> Linear:
+        return Linear(self.weight.to(device), self.bias.to(device))
+
+
+@dataclass(frozen=True)
+class FoldedNetwork:
+    """The U-Net, ready to run, and the MLP's layers, which `Decoder` puts into its own arithmetic."""
+
+    settings: NetworkSettings
+    downs: tuple[tuple[Tensor, Tensor | None], ...]  # convolution weights and biases
+    ups: tuple[tuple[Tensor, Tensor | None], ...]
+    trunk: tuple[Linear, ...]
+    skip: Linear
+    residual: tuple[Linear, ...]
+    normal: tuple[Linear, ...]
+    color: tuple[Linear, ...]  # empty for a network without colours
+
+    def pose_features(self, x: Tensor) -> Tensor:  # [F, 3, H, W] -> [F, C, H, W]
+        skips = []
+        for i, (weight, bias) in enumerate(self.downs):
+            x = functional.conv2d(functional.leaky_relu(x, 0.2) if i else x, weight, bias, 2, 1)
+            skips.append(x)
+        for i, (weight, bias) in enumerate(self.ups):
+            x = functional.relu(skips.pop() if i == 0 else torch.cat([x, skips.pop()], 1))
+            if self.settings.up_mode == "upconv":
+                x = functional.conv_transpose2d(x, weight, bias, 2, 1)
+            else:
+                x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+                x = functional.conv2d(x, weight, bias, 1, 1)
+        return x
+
+    def to(self, device: str | torch.device) -> FoldedNetwork:
+        def convolutions(layers):
+            return tuple((w.to(device), None if b is None else b.to(device)) for w, b in layers)
+
+        def linears(layers):
+            return tuple(layer.to(device) for layer in layers)
+
+        return FoldedNetwork(
+            self.settings, convolutions(self.downs), convolutions(self.ups), linears(self.trunk),
+            self.skip.to(device), linears(self.residual), linears(self.normal),
+            linears(self.color),
+        )  # fmt: skip
+
+
+def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch norm in eval mode as x * scale + shift."""
+    scale = (norm.running_var + norm.eps).rsqrt()
+    if norm.affine:
+        scale = scale * norm.weight
+    shift = -norm.running_mean * scale
+    return scale, shift + norm.bias if norm.affine else shift
+
+
+@torch.no_grad()
+def fold(network: ScaleNetwork) -> FoldedNetwork:
+    """The network for inference, in float32."""
+    code = network.code()
+    downs = []
+    for down in network.unet.downs:
+        weight, bias = down.conv.weight, None
+        if down.norm:
+            scale, bias = norm_scale_shift(down.bn)
+            weight = weight * scale[:, None, None, None]
+        downs.append((weight, bias))
+    ups = [_fold_up(up, code, network.settings.up_mode) for up in network.unet.ups]
+
+    def linear(layer: nn.Module) -> Linear:
+        weight, bias = layer.conv.weight[..., 0], layer.conv.bias
+        if isinstance(layer, Hidden):
+            scale, shift = norm_scale_shift(layer.bn)
+            weight, bias = weight * scale[:, None], bias * scale + shift
+        return Linear(weight.contiguous(), bias)
+
+    mlp = network.mlp
+    return FoldedNetwork(
+        network.settings, tuple(downs), tuple(ups), tuple(linear(x) for x in mlp.trunk), linear(mlp.skip),
+        tuple(linear(x) for x in mlp.residual), tuple(linear(x) for x in mlp.normal),
+        tuple(linear(x) for x in mlp.color or ()),
+    )  # fmt: skip
+
+
+def _fold_up(up: Up, code: Tensor, mode: str) -> tuple[Tensor, Tensor | None]:
+    conv = up.up if mode == "upconv" else up.up[1]
+    if up.bn is None:
+        return conv.weight, conv.bias
+    scale, shift = norm_scale_shift(up.bn.bn)
+    gamma = up.bn.conv_gamma(code[..., None])[0, :, 0]
+    beta = up.bn.conv_beta(code[..., None])[0, :, 0]
+    scale, shift = scale * gamma, shift * gamma + beta
+    # output channels come second in a transposed convolution, first in a plain one
+    shape = (1, -1, 1, 1) if mode == "upconv" else (-1, 1, 1, 1)
+    return conv.weight * scale.view(shape), shift

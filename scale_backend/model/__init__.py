@@ -1,0 +1,1 @@
+"""The network, the garment file, the tracked surface."""

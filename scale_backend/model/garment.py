@@ -1,0 +1,178 @@
+"""Garment files: one trained model, its carrier and UV layout in one .safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scale_backend.formats.garment_header import (
+    FORMAT_VERSION,
+    METADATA_KEY,
+    GarmentError,
+    garment_summary,
+    surface_kinds,
+)
+from scale_backend.formats.whole_files import written_whole
+from scale_backend.geometry.body import Body
+from scale_backend.geometry.carrier import Carrier, body_carrier
+from scale_backend.geometry.positional_map import UVLayout
+from scale_backend.model.network import NetworkSettings, ScaleNetwork
+from scale_backend.model.tracked_surface import TrackedSurface
+
+MODES = ("patch", "continuous")
+CARRIER_TENSORS = ("template", "triangles", "blend_weights", "shape_components", "uv", "uv_triangles", "region")
+
+
+@dataclass(frozen=True)
+class Garment:
+    """A trained model with all that decoding needs but the body."""
+
+    name: str
+    network: ScaleNetwork
+    layout: UVLayout
+    mode: str  # "patch" or "continuous"
+    body_name: str
+    body_vertices: int
+    body_digest: str
+    carrier: Carrier | None = None  # None: the body is the carrier
+    cloth: Tensor | None = None  # [P N] bool: which points are cloth; None: all
+    tracked: dict[str, TrackedSurface] = field(default_factory=dict)  # by part; of garments on the body
+    preview: bytes = b""  # PNG
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+    author: str = ""
+    training: dict = field(default_factory=dict)
+
+    def carrier_on(self, body: Body) -> Carrier:
+        """The carrier, once the body is known to be the right one. Raises GarmentError."""
+        if body.digest != self.body_digest:
+            raise GarmentError(
+                f"The garment '{self.name}' is made for the body '{self.body_name}' ({self.body_vertices} vertices), "
+                f"not for '{body.name}' ({len(body.template)} vertices); choose that body or another garment."
+            )
+        return self.carrier if self.carrier is not None else body_carrier(body)
+
+    def metadata(self) -> dict:
+        garment_surface = self.carrier is not None
+        return {
+            "format": FORMAT_VERSION,
+            "name": self.name,
+            "title": self.title or self.name,
+            "description": self.description,
+            "licence": self.licence,
+            "author": self.author,
+            "body": {"name": self.body_name, "vertices": self.body_vertices, "digest": self.body_digest},
+            "carrier": "garment" if garment_surface else "body",
+            "mode": self.mode,
+            "network": asdict(self.network.settings),
+            "patches": int(self.layout.mask.sum()),
+            "points_per_patch": self.network.settings.points_per_patch,
+            "surfaces": surface_kinds("garment" if garment_surface else "body", bool(self.tracked)),
+            "parts": ["clothes"] if garment_surface or self.cloth is None else ["clothes", "whole body"],
+            "region_names": list(self.carrier.region_names) if garment_surface else [],
+            "training": self.training,
+        }
+
+
+def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:
+    """Write the file; beside first, then renamed. Weights of two and more dimensions are kept in 16 bits, or as they
+    are where they must be exact. Raises OSError."""
+    from safetensors.torch import save
+
+    tensors = {f"network.{k}": v if exact else _compact(v) for k, v in garment.network.state_dict().items()}
+    tensors |= {f"layout.{k}": v for k, v in garment.layout.__dict__.items() if v is not None}
+    if garment.carrier is not None:
+        parts = {k: getattr(garment.carrier, k) for k in CARRIER_TENSORS}
+        tensors |= {f"carrier.{k}": v for k, v in parts.items() if v is not None}
+    if garment.cloth is not None:
+        tensors["cloth"] = garment.cloth
+    for part, surface in garment.tracked.items():
+        tensors |= {f"tracked.{part}.{k}": v for k, v in surface.tensors().items()}
+    if garment.preview:
+        tensors["preview"] = torch.frombuffer(bytearray(garment.preview), dtype=torch.uint8)
+    metadata = {METADATA_KEY: json.dumps(garment.metadata())}
+    with written_whole(Path(path)) as beside:
+        # not safetensors' own writer: its errors are not the system's, and only the owner may read its files
+        beside.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
+
+
+def _compact(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() and value.dim() > 1 else value
+
+
+def load_garment(path: str | Path) -> Garment:
+    """Read and check a garment file. Raises GarmentError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = Path(path)
+    metadata = garment_summary(path)
+    try:
+        # read, not mapped: a garment copied over this file must not change under a decoder, nor be locked by it
+        tensors = load(path.read_bytes())
+        return _assemble(metadata, tensors)
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise GarmentError(f"{path.name} does not hold a usable garment ({reason}); train or copy it again.") from error
+
+
+def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite")
+    settings = NetworkSettings(**metadata["network"])
+    # not on the meta device: that imports torch._dynamo, over a second where the weights' values take 35 ms
+    network = ScaleNetwork(settings)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in part("network.").items()}
+    network.load_state_dict(weights, assign=True)
+    network.eval().requires_grad_(False)
+    if metadata["mode"] not in MODES:
+        raise ValueError(f"unknown mode {metadata['mode']}")
+    layout = UVLayout(**part("layout."))
+    if layout.triangle_index.shape != (settings.map_size,) * 2 or layout.barycentrics.shape != (
+        settings.map_size,
+    ) * 2 + (3,):
+        raise ValueError("the UV layout is not of the map's size")
+    if layout.chosen is not None and (
+        layout.chosen.shape != layout.triangle_index.shape or (layout.chosen & (layout.triangle_index < 0)).any()
+    ):
+        raise ValueError("the UV layout has patches where there is no surface")
+    carrier = None
+    if metadata["carrier"] == "garment":
+        carrier = Carrier("garment", **part("carrier."), region_names=tuple(metadata["region_names"]))
+        _check_indices("triangles", carrier.triangles, len(carrier.template))
+        _check_indices("uv_triangles", carrier.uv_triangles, len(carrier.uv))
+        _check_indices("layout", layout.triangle_index.clamp_min(0), len(carrier.triangles))
+        if len(carrier.blend_weights) != len(carrier.template) or len(carrier.shape_components) != len(
+            carrier.template
+        ):
+            raise ValueError("the carrier's arrays differ in length")
+    cloth = tensors.get("cloth")
+    if cloth is not None and cloth.shape != (int(layout.mask.sum()) * settings.points_per_patch,):
+        raise ValueError("there is not one cloth flag for each point")
+    tracked = {}
+    for name in metadata["parts"]:
+        if surface := part(f"tracked.{name}."):
+            tracked[name] = TrackedSurface.from_tensors(surface)
+            tracked[name].check(int(layout.mask.sum()) * settings.points_per_patch)
+    preview = bytes(tensors["preview"].numpy()) if "preview" in tensors else b""
+    body = metadata["body"]
+    return Garment(
+        name=metadata["name"], network=network, layout=layout, mode=metadata["mode"], body_name=body["name"],
+        body_vertices=body["vertices"], body_digest=body["digest"], carrier=carrier, cloth=cloth,
+        tracked=tracked, preview=preview,
+        **{k: metadata[k] for k in ("title", "description", "licence", "author", "training")},
+    )  # fmt: skip
+
+
+def _check_indices(name: str, indices: Tensor, count: int) -> None:
+    if indices.numel() == 0 or int(indices.min()) < 0 or int(indices.max()) >= count:
+        raise ValueError(f"{name} point outside their array of {count}")

@@ -1,0 +1,1 @@
+"""Surfaces laid through decoded points."""

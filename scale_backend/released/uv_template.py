@@ -1,0 +1,76 @@
+"""UV templates: an .obj that gives a body's triangles their places in the UV square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scale_backend.formats.foreign_file import ForeignFileError, check_size
+
+LARGEST_FILE = 256 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class UVTemplate:
+    """Face order is the body's."""
+
+    name: str
+    vertex_count: int
+    triangles: np.ndarray  # [T, 3] int64 into the body's vertices
+    uv: np.ndarray  # [U, 2] float32; a vertex on a seam has several
+    uv_triangles: np.ndarray  # [T, 3] int64 into uv
+
+    def fits(self, triangles: np.ndarray) -> bool:  # [T, 3]
+        """Whether these are the template's."""
+        return np.array_equal(triangles, self.triangles)
+
+    def check_triangles(self, triangles: np.ndarray, vertex_count: int, body: str) -> None:  # [T, 3]
+        """Raises ForeignFileError where the template is another body's."""
+        if vertex_count != self.vertex_count or len(triangles) != len(self.triangles):
+            raise ForeignFileError(
+                f"{self.name} has {self.vertex_count} vertices and {len(self.triangles)} faces, the body '{body}' "
+                f"{vertex_count} and {len(triangles)}; choose the UV template of that body."
+            )
+        differ = (triangles != self.triangles).any(1)
+        if differ.any():
+            raise ForeignFileError(
+                f"{int(differ.sum())} faces of {self.name} are not those of the body '{body}' (first: "
+                f"{int(differ.argmax())}); choose the UV template of that body, with its faces in the same order."
+            )
+
+
+def read_uv_template(path: str | Path) -> UVTemplate:
+    """An .obj with `v`, `vt` and `f a/b c/d e/f` lines. Raises ForeignFileError, OSError."""
+    path = Path(path)
+    check_size(path, LARGEST_FILE)
+    vertex_count, uv, faces, number = 0, [], [], 0
+    try:
+        for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):  # noqa: B007 -- an error names it
+            words = line.split()
+            match words[:1]:
+                case ["v"]:
+                    vertex_count += 1
+                case ["vt"]:
+                    uv.append((float(words[1]), float(words[2])))
+                case ["f"]:
+                    if len(words) != 4:
+                        raise ValueError(f"a face of {len(words) - 1} corners")
+                    faces.append([[int(index) for index in corner.split("/")[:2]] for corner in words[1:]])
+        number = 0
+        corners = np.array(faces, np.int64).reshape(-1, 3, 2) - 1
+    except (ValueError, IndexError) as error:
+        where = f", line {number}" if number else ""
+        raise ForeignFileError(
+            f"{path.name} is no UV template ({error}{where}); an .obj of triangles with UVs is needed (f a/b c/d e/f)."
+        ) from error
+    coordinates = np.array(uv, np.float32).reshape(-1, 2)
+    for indices, count, kind in ((corners[..., 0], vertex_count, "vertex"), (corners[..., 1], len(uv), "UV")):
+        if not indices.size or indices.min() < 0 or indices.max() >= count:
+            raise ForeignFileError(f"{path.name} has faces with a {kind} that is not in the file; export it again.")
+    if not (np.isfinite(coordinates).all() and coordinates.min() >= -1e-4 and coordinates.max() <= 1 + 1e-4):
+        raise ForeignFileError(
+            f"{path.name} has UVs outside the unit square; one square is all a positional map shows."
+        )
+    return UVTemplate(path.name, vertex_count, corners[..., 0], coordinates, corners[..., 1])

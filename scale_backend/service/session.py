@@ -1,0 +1,278 @@
+"""What a client may ask of the backend. One Service for the process, one Session for each connection."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scale_backend import __version__
+from scale_backend.client.protocol import (
+    MAX_ARRAY_BYTES,
+    PROTOCOL,
+    OutOfStepError,
+    ProtocolError,
+    receive_message,
+    send_message,
+)
+from scale_backend.decoding.batches import BATCH, decode_batches, failure_sentence
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.assets import find_body, find_garment
+from scale_backend.formats.garment_header import garment_summary
+from scale_backend.geometry.body import Body, load_body
+from scale_backend.inference.precision import candidates
+from scale_backend.machine.cores import shared_cores
+from scale_backend.machine.devices import Choice, DeviceError
+from scale_backend.model.garment import load_garment
+
+if TYPE_CHECKING:
+    from scale_backend.reconstruction.poisson import FrameMesh
+
+MAX_BATCH = 4096  # frames
+
+Reply = tuple[dict, dict[str, np.ndarray]]
+
+
+class CancelledError(Exception):
+    """The client has asked to stop."""
+
+
+class Service:
+    """The garments that are open, and the device they decode on. Shared by all connections."""
+
+    def __init__(self, device: Choice, precision: str = "auto", threads: int = 1):
+        candidates(precision, torch.device(device.kind))  # raises ValueError for one that is none
+        self.device, self.precision = device, precision
+        self.cores = shared_cores(threads if device.kind == "cpu" else 1)
+        self.lock = threading.Lock()  # one decode at a time: two would only take memory and cores from each other
+        self.decoders: dict[str, Decoder] = {}
+        self.bodies: dict[tuple, Body] = {}
+
+    def info(self) -> dict:
+        return {
+            "device": self.device.kind,
+            "device_name": self.device.name,
+            "reason": self.device.reason,
+            "threads": self.cores.count if self.device.kind == "cpu" else torch.get_num_threads(),
+            "precision": self.precision,
+            "precisions": [p.name for p in candidates(self.precision, torch.device(self.device.kind))],
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "executable": sys.executable,
+            "version": __version__,
+            "protocol": PROTOCOL,
+        }
+
+    def open_garment(self, path: str, body_path: str | None) -> dict:
+        """Load a garment, unless it is open already and its files have not changed since."""
+        garment_file = find_garment(path)
+        summary = garment_summary(garment_file)
+        body_file = find_body(body_path or summary["body"]["name"])
+        key = hashlib.sha256(repr((_stamp(garment_file), _stamp(body_file))).encode()).hexdigest()[:16]
+        with self.lock:
+            if key not in self.decoders:
+                garment, body = load_garment(garment_file), self._body(body_file)
+                self.decoders[key] = Decoder(garment, body, self.device.kind, self.precision, self.cores)
+            return {**summary, "id": key, "precision": self.decoders[key].precision}
+
+    def _body(self, path: Path) -> Body:
+        stamp = _stamp(path)
+        if stamp not in self.bodies:
+            self.bodies[stamp] = load_body(path)
+        return self.bodies[stamp]
+
+    def decoder(self, key: object) -> Decoder:
+        if not isinstance(key, str) or key not in self.decoders:
+            raise ValueError(f"No garment with the id {key!r} is open in this backend; open its file first.")
+        return self.decoders[key]
+
+    def topology(self, key: object, surface: str, part: str) -> dict[str, np.ndarray]:
+        decoder = self.decoder(key)
+        with self.lock:
+            return decoder.topology(surface, part)
+
+    def decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Batches of frames; other connections get their turn between two of them."""
+        batch = header.get("batch", BATCH)
+        if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
+            raise ValueError(f"A batch of {batch!r} frames; it must be from 1 to {MAX_BATCH}.")
+        if "rotations" not in arrays:
+            raise ValueError("A decode request needs the array 'rotations'.")
+        batches = decode_batches(
+            self.decoder(header.get("garment")),
+            arrays["rotations"],
+            arrays.get("translation"),
+            arrays.get("shape"),
+            _text(header, "surface"),
+            _text(header, "part"),
+            bool(header.get("push_out", True)),
+            batch,
+            header.get("normals", "faces"),
+        )
+        yield from self._in_turn(batches)
+
+    def colors(self, header: dict, arrays: dict[str, np.ndarray]) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB
+        from scale_backend.decoding.colors import decode_colors
+
+        rotations = arrays.get("rotations")
+        if rotations is None or rotations.ndim != 4 or rotations.shape[2:] != (3, 3) or len(rotations) > MAX_BATCH:
+            raise ValueError(f"A request for colours needs 'rotations' [F, J, 3, 3] of at most {MAX_BATCH} frames.")
+        decoder, asked = self.decoder(header.get("garment")), (_text(header, "surface"), _text(header, "part"))
+        with self.lock:
+            return decode_colors(decoder, torch.from_numpy(np.array(rotations, np.float32)), *asked).numpy()
+
+    def meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[FrameMesh]:
+        """Frames whose topology changes, reconstructed one by one."""
+        from scale_backend.reconstruction.poisson import decode_meshes
+
+        if "rotations" not in arrays:
+            raise ValueError("A request for meshes needs the array 'rotations'.")
+        poses = arrays["rotations"], arrays.get("translation"), arrays.get("shape")
+        decoder, part = self.decoder(header.get("garment")), _text(header, "part")
+        yield from self._in_turn(decode_meshes(decoder, *poses, part, bool(header.get("push_out", True))))
+
+    def _in_turn(self, steps: Iterator) -> Iterator:
+        while True:
+            with self.lock:
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+
+
+def _stamp(path: Path) -> tuple:
+    """Changes when the file does."""
+    status = path.stat()
+    return str(path.resolve()), status.st_mtime_ns, status.st_size
+
+
+def _text(header: dict, key: str) -> str:
+    if not isinstance(header.get(key), str):
+        raise ValueError(f"The request needs the text '{key}'.")
+    return header[key]
+
+
+class Session:
+    """One client's requests, answered one after another."""
+
+    def __init__(self, service: Service, connection: Connection):
+        self.service, self.connection = service, connection
+
+    def run(self) -> None:
+        """Answer until the client leaves. Every message that is no cancellation gets a last reply with its id."""
+        if self.service.device.kind == "cpu":
+            torch.set_num_threads(1)  # the cores do the work: torch's own threads would take them from each other
+        while True:
+            request = None
+            try:
+                header, arrays = receive_message(self.connection)
+                request = header.get("id")
+                if header.get("request") == "cancel":  # came too late: the reply is on its way
+                    continue
+                reply, arrays = self._answer(header, arrays)
+                send_message(self.connection, {**reply, "id": request}, arrays)
+            except OutOfStepError as error:
+                self._fail(request, "protocol", error)
+                return
+            except ProtocolError as error:
+                self._fail(request, "protocol", error)
+            except CancelledError:
+                self._fail(request, "cancelled", "The decoding was cancelled.")
+            except (EOFError, ConnectionError):
+                return
+            except DeviceError as error:
+                self._fail(request, "device", error)
+            except (ValueError, OSError) as error:
+                self._fail(request, "user", error)
+            except Exception as error:
+                # one connection's request must not end the backend: the client and the log hear of it
+                traceback.print_exc()
+                told = failure_sentence(error, self.service.device.kind)
+                if told:
+                    self._fail(request, "device", told)
+                else:
+                    self._fail(request, "internal", f"The backend failed: {type(error).__name__}: {error}")
+
+    def _fail(self, request: object, kind: str, error: object) -> None:
+        send_message(self.connection, {"id": request, "error": str(error), "kind": kind})
+
+    def _answer(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
+        match header.get("request"):
+            case "info":
+                return self.service.info(), {}
+            case "doctor":
+                from scale_backend.doctor import examine
+
+                report = examine(self.service.device.kind, self.service.info()["threads"])
+                report["chosen"]["reason"] = self.service.device.reason  # of the start: it may have been automatic
+                return {"report": report}, {}
+            case "open":
+                body = header.get("body")
+                path = None if body is None else _text(header, "body")
+                return {"garment": self.service.open_garment(_text(header, "path"), path)}, {}
+            case "topology":
+                asked = _text(header, "surface"), _text(header, "part")
+                topology = self.service.topology(header.get("garment"), *asked)
+                return {"count": len(topology["patch"])}, topology
+            case "decode":
+                return self._decode(header, arrays)
+            case "stream":
+                return self._stream(header, arrays)
+            case "colors":
+                return {}, {"colors": self.service.colors(header, arrays)}
+            case "meshes":
+                return self._meshes(header, arrays)
+            case other:
+                raise ProtocolError(f"The backend knows no request {other!r}.")
+
+    def _decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
+        """All frames in one reply. Tells after each batch how far it is."""
+        parts, total = [], 0
+        for first, points, normals in self.service.decode(header, arrays):
+            parts.append((points, normals))
+            frames = len(arrays["rotations"])
+            if len(points) == frames:
+                break
+            total += points.nbytes + normals.nbytes
+            if total > MAX_ARRAY_BYTES:
+                raise ValueError(f"{frames} frames are too many for one reply; ask for fewer, or decode as a stream.")
+            self._progress(header, first + len(points), frames)
+        points, normals = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return {}, {"points": points, "normals": normals}
+
+    def _stream(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
+        """A message for each batch as soon as it is decoded, then the reply."""
+        for first, points, normals in self.service.decode(header, arrays):
+            frames = {"points": points, "normals": normals}
+            send_message(self.connection, {"id": header.get("id"), "first": first}, frames)
+            self._heed_cancellation(header)
+        return {}, {}
+
+    def _meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
+        """A message for each frame: its points and the triangles between them."""
+        for mesh in self.service.meshes(header, arrays):
+            frame = {name: value for name, value in mesh._asdict().items() if name != "frame"}
+            send_message(self.connection, {"id": header.get("id"), "first": mesh.frame}, frame)
+            self._heed_cancellation(header)
+        return {}, {}
+
+    def _progress(self, header: dict, done: int, total: int) -> None:
+        send_message(self.connection, {"id": header.get("id"), "done": done, "total": total})
+        self._heed_cancellation(header)
+
+    def _heed_cancellation(self, header: dict) -> None:
+        """Raises CancelledError when the client has said so; EOFError when it has left."""
+        while self.connection.poll():
+            message, _ = receive_message(self.connection)
+            if message.get("request") == "cancel" and message.get("id") == header.get("id"):
+                raise CancelledError
+            self._fail(message.get("id"), "protocol", "This connection is decoding; use another one beside it.")

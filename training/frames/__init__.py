@@ -1,0 +1,1 @@
+"""Frames to learn from: raw, packed, mirrored, checked."""

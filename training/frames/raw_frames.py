@@ -1,0 +1,147 @@
+"""Raw frames: a simulated garment's rest mesh once, and its vertices frame by frame in 16 bits. numpy only.
+
+A raw folder holds `garment.npz` and chunks named `<split>-<number>.npz`. Space: SMPL axes, metres, root rotation
+removed, pelvis joint at the origin; the rest mesh is in the body's own template space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale_backend.formats.whole_files import write_npz
+
+SPLITS = ("train", "val", "test", "path")
+FINEST_STEP = 2e-5  # metres; the range of a chunk over 65,535 is less than this for anything smaller than 1.3 m
+COARSEST_STEP = 5e-5
+
+
+class RawFramesError(ValueError):
+    """A raw folder or file that cannot be used; the sentence says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawGarment:
+    """The rest mesh of a simulated garment, with everything that stays the same from frame to frame."""
+
+    name: str
+    vertices: NDArray[np.float32]  # [V, 3] metres, in the body's template space
+    triangles: NDArray[np.int32]  # [T, 3]
+    panel: NDArray[np.uint8]  # [T] pattern pieces, each one topological disk
+    panel_names: tuple[str, ...]
+    region: NDArray[np.uint8]  # [V] for evaluation
+    region_names: tuple[str, ...]
+    pin: NDArray[np.float32]  # [V] 1 follows the body, 0 is free
+    blend_weights: NDArray[np.float32]  # [V, J] that the pinned part follows
+    body_name: str
+    body_digest: str
+    settings: str  # JSON: how the garment was simulated
+
+
+@dataclass(frozen=True, eq=False)
+class RawFrames:
+    """Clothed frames of one split."""
+
+    pose: NDArray[np.float32]  # [F, 24, 3] axis-angle, root zero
+    vertices: NDArray[np.float32]  # [F, V, 3] metres
+    names: tuple[str, ...]
+    inside: NDArray[np.float32]  # [F] share of vertices inside the body
+    speed: NDArray[np.float32]  # [F] millimetres a frame, mean over the free vertices, when sampled
+
+    def __len__(self) -> int:
+        return len(self.pose)
+
+
+def chunk_path(folder: Path, split: str, number: int) -> Path:
+    return Path(folder) / f"{split}-{number:04d}.npz"
+
+
+def write_garment(folder: Path, garment: RawGarment) -> None:
+    content = {field.name: getattr(garment, field.name) for field in fields(garment)}
+    arrays = {name: np.asarray(value) for name, value in content.items()}
+    write_npz(Path(folder) / "garment.npz", arrays, compress=True)
+
+
+def read_garment(folder: Path) -> RawGarment:
+    arrays = _read(Path(folder) / "garment.npz")
+    missing = [field.name for field in fields(RawGarment) if field.name not in arrays]
+    if missing:
+        raise RawFramesError(f"{folder}/garment.npz lacks {', '.join(missing)}: simulate the folder again.")
+    text = {"name", "body_name", "body_digest", "settings"}
+    return RawGarment(
+        **{
+            field.name: str(value)
+            if field.name in text
+            else tuple(str(name) for name in value)
+            if field.name.endswith("_names")
+            else value
+            for field in fields(RawGarment)
+            for value in [arrays[field.name]]
+        }
+    )
+
+
+def write_chunk(path: Path, frames: RawFrames) -> None:
+    """Write frames with coordinates rounded to a hundredth of a millimetre or so; all of the file or nothing."""
+    low = frames.vertices.min((0, 1)).astype(np.float64)
+    step = max(FINEST_STEP, float((frames.vertices.max((0, 1)) - low).max()) / 65535)
+    if not step <= COARSEST_STEP:
+        raise RawFramesError(f"{path.name} spans more than 3 metres or is not finite: a frame has exploded.")
+    quantised = np.round((frames.vertices - low) / step).astype(np.uint16)
+    write_npz(
+        path,
+        {
+            "pose": frames.pose.astype(np.float32),
+            "vertices": quantised,
+            "low": low,
+            "step": np.float64(step),
+            "names": np.array(frames.names),
+            "inside": frames.inside.astype(np.float32),
+            "speed": frames.speed.astype(np.float32),
+        },
+        compress=True,
+    )
+
+
+def read_chunk(path: Path) -> RawFrames:
+    arrays = _read(path)
+    try:
+        vertices = (arrays["low"] + arrays["step"] * arrays["vertices"]).astype(np.float32)
+        return RawFrames(
+            arrays["pose"], vertices, tuple(str(name) for name in arrays["names"]), arrays["inside"], arrays["speed"]
+        )
+    except KeyError as missing:
+        raise RawFramesError(f"{path} lacks the array {missing}: delete it and simulate it again.") from missing
+
+
+def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
+    """All frames of a split that are there (or the first `limit`), in order.
+
+    Raises RawFramesError if there are none.
+    """
+    chunks, count = [], 0
+    for path in sorted(Path(folder).glob(f"{split}-*.npz")):
+        if limit is not None and count >= limit:
+            break
+        chunks.append(read_chunk(path))
+        count += len(chunks[-1])
+    if not count:
+        raise RawFramesError(f"{folder} has no frames of the split '{split}': make them with scale-train simulate.")
+    return RawFrames(
+        *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("pose", "vertices")),
+        tuple(name for chunk in chunks for name in chunk.names)[:limit],
+        *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("inside", "speed")),
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise RawFramesError(f"{path} is missing: make it with scale-train simulate.") from None
+    except Exception as error:  # numpy raises many kinds for a damaged archive
+        raise RawFramesError(f"{path} cannot be read ({error}): delete it and simulate it again.") from error

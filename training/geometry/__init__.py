@@ -1,0 +1,1 @@
+"""Meshes, nearest neighbours, distances, visibility."""

@@ -1,0 +1,132 @@
+"""The held-out split while a training runs: loss curves, errors in millimetres, and samples to look at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.body import pose_vertices
+from scale_backend.model.garment import Garment
+from scale_backend.model.network import ScaleNetwork
+from training.config import Recipe
+from training.frames.packed_frames import PackedFrameError
+from training.frames.raw_frames import RawFramesError, read_garment, read_split
+from training.learning.dataset import Groundwork, spread
+from training.learning.plain_decoding import Decoded
+from training.learning.supervision import read_supervision
+from training.measuring.figures import ScanFigures
+from training.measuring.measures import Judge, Measures
+
+DECODED_AT_ONCE = 4
+SAMPLES = 2
+
+
+class HeldOut:
+    """The `val` split of a training's folder, with the training's own supervision."""
+
+    def __init__(self, recipe: Recipe, groundwork: Groundwork, supervision):
+        self.recipe, self.groundwork, self.supervision = recipe, groundwork, supervision
+        folder = Path(recipe.data)
+        self.raw = None
+        if (folder / "garment.npz").is_file():
+            self.raw = read_garment(folder)
+            self.frames = spread(read_split(folder, "val"), recipe.validation_frames)
+
+    @torch.no_grad()
+    def losses(self, network: ScaleNetwork) -> dict[str, float]:
+        """The terms of the training's loss, means over frames."""
+        data, sums, count = self.supervision, {}, len(self.supervision)
+        every = torch.arange(count, device=next(network.parameters()).device)
+        for chosen in every.split(DECODED_AT_ONCE):
+            for name, value in data.terms(network, chosen, 0).items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(chosen) / count
+        return sums | {"latent": float(network.latent.norm())}
+
+    def table(self, garment: Garment, network: ScaleNetwork) -> dict[str, dict[str, float]]:
+        """Errors by region: of the real decoder where the simulated surface is known, of points against scans."""
+        if self.raw is None:
+            return {"all": self._against_scans(network)}
+        body = self.groundwork.to("cpu").body
+        judge = Judge(self.raw.vertices, self.raw.triangles, self.raw.region, body.triangles.numpy())
+        measures = Measures()
+        measure_frames(garment, body, self.frames.pose, self.frames.vertices, judge, measures, with_body=False)
+        return measures.table(self.raw.region_names)
+
+    def _against_scans(self, network: ScaleNetwork) -> dict[str, float]:
+        figures, data = ScanFigures(), self.supervision
+        for number in range(len(data)):
+            decoded = self.decode(network, number)
+            scan, normals = data.scans.scan(number)
+            figures.add(data.names[number], decoded.points[0], decoded.normals[0], scan, normals, data.workers)
+        mean = figures.mean()
+        return {"to_truth_mean": mean["to_scan_mm"], "from_truth_mean": mean["from_scan_mm"],
+                "normal_angle": mean["normal_degrees"]}  # fmt: skip
+
+    @torch.no_grad()
+    def decode(self, network: ScaleNetwork, number: int) -> Decoded:
+        """All points of one frame."""
+        data, device = self.supervision, next(network.parameters()).device
+        every = torch.arange(len(data.queries), device=device)
+        return data.decode(network, torch.tensor([number], device=device), every)
+
+    def write_samples(self, network: ScaleNetwork, name: str, folder: Path) -> np.ndarray:  # [H, W, 3] uint8
+        """A few frames as .ply, and a picture of them: normals above, patches below."""
+        from scale_backend.formats.point_files import normal_colors, patch_colors, write_results
+        from training.pictures.splatter import Camera, write_picture
+
+        data = self.supervision
+        patch, columns = data.queries.patch.cpu().numpy(), []
+        for number in np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)):
+            decoded = self.decode(network, int(number))
+            points, normals = decoded.points[0].cpu().numpy(), decoded.normals[0].cpu().numpy()
+            texture = None if decoded.colors is None else decoded.colors[0].cpu().numpy()
+            write_results(folder, f"{name}_{Path(data.names[number]).name}", points, normals, patch, texture)
+            camera = Camera.around(points.min(0), points.max(0), size=512)
+            colors = (normal_colors(normals), patch_colors(patch))
+            columns.append(np.concatenate([camera.picture(points, normals, color) for color in colors]))
+        picture = np.concatenate(columns, axis=1)
+        write_picture(folder / f"{name}.png", picture)
+        return picture
+
+
+def read_held_out(recipe: Recipe, groundwork: Groundwork, out: Path) -> HeldOut | None:
+    """None where the folder has no split `val`."""
+    held_out = replace(recipe, frames=recipe.validation_frames, mirror=False)
+    try:
+        supervision = read_supervision(groundwork, held_out, out, "val")
+    except (RawFramesError, PackedFrameError):
+        if list(Path(recipe.data).glob("val-*.npz")) or (Path(recipe.data) / "val").is_dir():
+            raise
+        return None
+    return HeldOut(recipe, groundwork, supervision)
+
+
+def measure_frames(
+    garment: Garment,
+    body,
+    axis_angle: np.ndarray,  # [F, J, 3]
+    truth: np.ndarray,  # [F, V, 3]
+    judge: Judge,
+    measures: Measures,
+    with_body: bool = True,
+) -> None:
+    """Decode poses as a user would and add each frame's figures."""
+    decoder = Decoder(garment, body)
+    surface = "mesh" if garment.carrier is not None else "points"
+    rotations = torch.from_numpy(matrices_from_axis_angle(axis_angle).astype(np.float32))
+    to_pelvis = -body.mean_joints[:1]
+    for first in range(0, len(rotations), DECODED_AT_ONCE):
+        some = rotations[first : first + DECODED_AT_ONCE]
+        translation = to_pelvis.expand(len(some), 3)
+        points, normals = decoder.decode(some, translation, None, surface, "clothes")
+        skin = pose_vertices(body, some, translation).numpy() if with_body else [None] * len(some)
+        for k in range(len(some)):
+            if surface == "mesh":
+                judge.add_mesh(measures, points[k].numpy(), truth[first + k], skin[k])
+            else:
+                judge.add_points(measures, points[k].numpy(), normals[k].numpy(), truth[first + k], skin[k])

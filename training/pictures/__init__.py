@@ -1,0 +1,1 @@
+"""Pictures of points and maps, without a renderer."""

@@ -1,0 +1,1 @@
+"""Trained garments on frames that they have not seen."""
