@@ -7,10 +7,9 @@ from pathlib import Path
 import bpy
 
 from . import paths
-from .ui.preferences import ScaleClothingPreferences
 
 
-def current() -> ScaleClothingPreferences | None:
+def current() -> bpy.types.AddonPreferences | None:
     """The preferences; None where the modules are used without being enabled as an add-on."""
     addon = bpy.context.preferences.addons.get(paths.PACKAGE)
     return addon.preferences if addon else None
