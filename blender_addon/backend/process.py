@@ -14,7 +14,6 @@ import bpy
 from scale_backend.client.backend import Backend, BackendError
 
 from .. import messages, paths
-from ..garments.opened import _opened
 from . import environment
 from . import settings as backend_settings
 
@@ -186,7 +185,6 @@ def stop() -> None:
             _backend.close()
         _backend = None
         _failure = ""
-        _opened.clear()
 
 
 def doctor() -> dict:

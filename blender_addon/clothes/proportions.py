@@ -9,11 +9,10 @@ from bpy.types import Object
 
 from scale_backend.formats import joints
 
-from .. import paths
 from ..garments import library
 from ..messages import AddonError
 from ..rig import fitting, recognition
-from ..rig.body_data import read_body
+from ..rig.body_data import BodyData
 from ..rig.rest import rest_frame, rest_joints
 from ..rig.shape import body_shape, has_shapes_of
 
@@ -40,10 +39,9 @@ def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
         return ""
     try:
         found = recognition.recognise(target)
-        file = paths.body_file(entry.summary["body"]["name"])
+        body = entry.body()
     except AddonError:
         return ""  # told elsewhere
-    body = read_body(str(file))
     fitted = fitting.body_for(target, found, body, to_bones)
     if body_shape(target).any() and not has_shapes_of(target, body):
         return (
@@ -52,7 +50,7 @@ def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
         )
     frame = rest_frame(target, found)
     rest = rest_joints(target, found) / frame.unit / fitted.size
-    return _sentence(str(file), rest.tobytes(), fitted.shape.tobytes())
+    return _sentence(body, rest.tobytes(), fitted.shape.tobytes())
 
 
 def fit_told(obj: Object) -> str:
@@ -62,7 +60,7 @@ def fit_told(obj: Object) -> str:
         return ""
     try:
         found = recognition.recognise(target)
-        body = read_body(str(paths.body_file(entry.summary["body"]["name"])))
+        body = entry.body()
     except AddonError:
         return ""  # told elsewhere
     fitted = fitting.body_for(target, found, body)
@@ -70,9 +68,9 @@ def fit_told(obj: Object) -> str:
 
 
 @lru_cache(maxsize=64)
-def _sentence(file: str, rest: bytes, shape: bytes) -> str:
+def _sentence(body: BodyData, rest: bytes, shape: bytes) -> str:
     """Panels are drawn often, bones at rest seldom change."""
-    body, coefficients = read_body(file), np.frombuffer(shape, np.float32)
+    coefficients = np.frombuffer(shape, np.float32)
     here = lengths(np.frombuffer(rest).reshape(-1, 3))
     # rigs with shape keys may or may not move their bones along
     fits = [lengths(body.joints), lengths(body.rest_joints(coefficients))]

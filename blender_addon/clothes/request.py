@@ -88,7 +88,7 @@ def request(
     options: Options,
 ) -> Request:
     """What decoding a garment for a pose of a rig needs. Raises AddonError."""
-    fitted = fitting.body_for(target, found, opened.body_of(entry), options.fit_to_rig)
+    fitted = fitting.body_for(target, found, entry.body(), options.fit_to_rig)
     frame = fitted.frame(rest.rest_frame(target, found))
     translation = fitted.translation(pose)
     normals = options.normals if kinds.has_choice_of_normals(surface) else "FACES"

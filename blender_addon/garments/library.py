@@ -16,7 +16,7 @@ from scale_backend.formats.garment_header import GarmentError, garment_summary
 from .. import settings as addon_settings
 from ..messages import AddonError
 from ..paths import asset_folder, body_file
-from ..rig.body_data import read_body
+from ..rig.body_data import BodyData, read_body
 from .kinds import PARTS, SURFACES, WIRE_NAMES
 
 SUFFIX = ".safetensors"
@@ -40,6 +40,16 @@ class Entry:
     def has_colors(self) -> bool:
         """Whether it was trained on coloured scans."""
         return bool((self.summary or {}).get("network", {}).get("colors"))
+
+    def body_path(self) -> Path:
+        """The file of the body that it is made for. Raises AddonError."""
+        if self.summary is None:
+            raise AddonError(self.problem)
+        return body_file(self.summary["body"]["name"])
+
+    def body(self) -> BodyData:
+        """The body that it is made for. Raises AddonError."""
+        return read_body(self.body_path())
 
     def surfaces(self) -> tuple[str, ...]:
         offered = (self.summary or {}).get("surfaces", ["points"])
@@ -100,7 +110,7 @@ def body_problem(entry: Entry) -> str:
     """Why a garment cannot be worn yet though its file is right: its body is missing or another; else empty."""
     body = entry.summary["body"]
     try:
-        data = read_body(body_file(body["name"]))
+        data = entry.body()
     except AddonError as error:
         return str(error)
     if body_digest(data.template, data.triangles) == body.get("digest"):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from scale_backend.client.backend import Backend
 
-from .. import messages, paths
+from .. import messages
 from ..backend.process import Launch, get
-from ..rig.body_data import BodyData, read_body
+from ..rig.body_data import BodyData
 from . import library
 
-_opened: dict[tuple, OpenGarment] = {}
+# by backend: one that is gone takes its garments along
+_opened: WeakKeyDictionary[Backend, dict[tuple, OpenGarment]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -23,28 +25,21 @@ class OpenGarment:
     body: BodyData
 
 
-def body_of(entry: library.Entry) -> BodyData:
-    """The body that a garment is made for. Raises AddonError."""
-    if entry.summary is None:
-        raise messages.AddonError(entry.problem)
-    return read_body(paths.body_file(entry.summary["body"]["name"]))
-
-
 def open_garment(entry: library.Entry, launch: Launch | None = None) -> OpenGarment:
     """A garment made ready in the backend; once for each file. Raises BackendError or AddonError."""
-    body = body_of(entry)
+    body = entry.body()
     backend = get(launch)
-    key = _opening_key(backend, entry)
-    if key not in _opened:
-        body_path = paths.body_file(entry.summary["body"]["name"])
-        opened = backend.open_garment(str(entry.path), body_path=str(body_path))
-        _opened[key] = OpenGarment(opened["id"], entry, body)
-    return _opened[key]
+    known = _opened.setdefault(backend, {})
+    key = _opening_key(entry)
+    if key not in known:
+        opened = backend.open_garment(str(entry.path), body_path=str(entry.body_path()))
+        known[key] = OpenGarment(opened["id"], entry, body)
+    return known[key]
 
 
-def _opening_key(backend: Backend, entry: library.Entry) -> tuple:
+def _opening_key(entry: library.Entry) -> tuple:
     try:
         changed = entry.path.stat().st_mtime_ns
     except OSError:
         raise messages.AddonError(f"There is no garment file {entry.path}; choose another garment.") from None
-    return backend.address, entry.path, changed  # of this backend: another has to open it again
+    return entry.path, changed

@@ -12,9 +12,7 @@ from bpy.utils.previews import ImagePreviewCollection
 
 from scale_backend.formats.garment_header import garment_tensors
 
-from .. import paths
 from ..messages import AddonError
-from ..rig.body_data import read_body
 from . import library
 
 SIZE = 128  # pixels
@@ -74,7 +72,7 @@ def draw(entry: library.Entry) -> np.ndarray:  # [SIZE, SIZE, 4] from the bottom
     if "carrier.template" in arrays:
         triangles = arrays["carrier.triangles"]
         return picture(arrays["carrier.template"], triangles, np.tile(CLOTH, (len(triangles), 1)))
-    body = read_body(paths.body_file(entry.summary["body"]["name"]))
+    body = entry.body()
     colors = np.tile(CLOTH, (len(body.triangles), 1))
     if "cloth" in arrays:
         middles = body.template[body.triangles].mean(1)
