@@ -70,7 +70,9 @@ def bake(
                 "make room or choose another folder."
             ) from error
     for obj in worn if settings.format == "PC2" else ():
-        play_cache(obj, bake_path(obj, settings), sampling)
+        first, scale = float(sampling.first / sampling.interval), float(1 / sampling.interval)
+        play_cache(obj, bake_path(obj, settings), first, scale)
+        live.watch()
 
 
 def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, patience: float | None) -> Iterator[int]:

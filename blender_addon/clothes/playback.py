@@ -7,9 +7,10 @@ from pathlib import Path
 import bpy
 from bpy.types import Object
 
-from ..bake.sampling import Sampling
 from ..blender import pc2
-from . import baked_normals, live, request
+from . import baked_normals, request
+
+CACHE_MODIFIER = "SCALE Bake"
 
 
 def normals_use(obj: Object) -> baked_normals.Use | None:
@@ -19,19 +20,18 @@ def normals_use(obj: Object) -> baked_normals.Use | None:
     return baked_normals.SURFACE if request.shown_normals(obj) == "DECODED" else None
 
 
-def play_cache(obj: Object, path: Path, sampling: Sampling) -> None:
-    """Have clothes play a point cache, before their other modifiers."""
+def play_cache(obj: Object, path: Path, first: float, scale: float) -> None:
+    """Have clothes play a point cache, before their other modifiers: `first` is the sample at frame 0, `scale` the
+    samples in a frame."""
     modifier = obj.modifiers.get(CACHE_MODIFIER) or obj.modifiers.new(CACHE_MODIFIER, "MESH_CACHE")
-    times = float(sampling.first / sampling.interval), float(1 / sampling.interval)
-    pc2.play(modifier, _shown(path), *times)
+    pc2.play(modifier, _shown(path), first, scale)
     modifier.show_expanded = False
     baked_normals.clear(obj)
     use = normals_use(obj)
     if use is not None:
-        normals = baked_normals.play(obj, _shown(baked_normals.path_beside(path)), *times, use)
+        normals = baked_normals.play(obj, _shown(baked_normals.path_beside(path)), first, scale, use)
         obj.modifiers.move(obj.modifiers.find(normals.name), 0)
     obj.modifiers.move(obj.modifiers.find(modifier.name), 0)
-    live.watch()
 
 
 def _shown(path: Path) -> str:
@@ -42,9 +42,6 @@ def is_lost(baked: Object) -> bool:
     """Whether the file of a bake is not there. Blender tells nobody: the clothes stand still."""
     named = baked.modifiers[CACHE_MODIFIER].filepath
     return not Path(bpy.path.abspath(named, library=baked.library)).is_file()
-
-
-CACHE_MODIFIER = "SCALE Bake"
 
 
 def is_baked(obj: Object) -> bool:
