@@ -7,9 +7,8 @@ import sys
 
 import bpy
 
-from .appearance import fabric_assets
 from .backend import process
-from .clothes import live, thickness
+from .clothes import live
 from .garments import previews
 from .headless import command_line
 from .ui import (
@@ -17,6 +16,7 @@ from .ui import (
     bake_panel,
     environment_operators,
     garment_operators,
+    look_operators,
     motion_operators,
     operators,
     panel,
@@ -37,8 +37,7 @@ CLASSES = tuple(
         operators,
         motion_operators,
         garment_operators,
-        fabric_assets,
-        thickness,
+        look_operators,
         environment_operators,
         bake_operators,
         panel,

@@ -14,7 +14,6 @@ from bpy.types import Material, Object, Scene
 from .. import paths
 from ..blender import meshes
 from ..messages import AddonError
-from ..ui.look_operators import SCALE_CLOTHING_OT_add_fabric_assets
 from . import fabrics
 
 LIBRARY = "SCALE Clothing"
@@ -113,6 +112,3 @@ def _cloth(material: Material, count: int = 64) -> Object:
     meshes.set_uv(mesh, points[triangles.ravel(), :2])
     mesh.materials.append(material)
     return bpy.data.objects.new("Cloth", mesh)
-
-
-CLASSES = (SCALE_CLOTHING_OT_add_fabric_assets,)

@@ -8,7 +8,6 @@ from bpy.types import GeometryNodeTree, Object, SolidifyModifier
 from ..blender import meshes
 from ..blender.nodes import add_node, math
 from ..rig import recognition, rest
-from ..ui.look_operators import SCALE_CLOTHING_OT_add_thickness, SCALE_CLOTHING_OT_remove_thickness
 from . import selection
 
 MODIFIER = "Thickness"
@@ -73,6 +72,3 @@ def _turning_group() -> GeometryNodeTree:
     tree.links.new(store.outputs["Geometry"], choice.inputs["True"])
     tree.links.new(choice.outputs[0], end.inputs[0])
     return tree
-
-
-CLASSES = (SCALE_CLOTHING_OT_add_thickness, SCALE_CLOTHING_OT_remove_thickness)

@@ -48,3 +48,10 @@ class SCALE_CLOTHING_OT_remove_thickness(ClothesOperator, Operator):
 
     def work(self, context: Context) -> None:
         remove(selection.in_context(context))
+
+
+CLASSES = (
+    SCALE_CLOTHING_OT_add_fabric_assets,
+    SCALE_CLOTHING_OT_add_thickness,
+    SCALE_CLOTHING_OT_remove_thickness,
+)
