@@ -19,7 +19,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms in training/losses.py. A zero leaves its term out."""
+    """Weights of the terms in training/learning/losses.py. A zero leaves its term out."""
 
     distance: float = 20.0
     """Correspondence: mean distance of corresponding points, metres."""

@@ -156,7 +156,7 @@ def test_two_blenders_do_not_set_up_the_same_folder(tmp_path):
 HOLDS_LOCK = """
 import sys
 from pathlib import Path
-from blender_addon.folder_lock import locked
+from blender_addon.tasks.folder_lock import locked
 with locked(Path(sys.argv[1]), ""):
     print("held", flush=True)
     sys.stdin.read()
@@ -224,7 +224,7 @@ def test_an_index_that_cannot_be_reached_is_left_out(monkeypatch):
 
 STARTS_PIP = """
 import os, subprocess, sys
-from blender_addon.environment import WATCHED_PIP
+from blender_addon.backend.environment import WATCHED_PIP
 pip = subprocess.Popen([sys.executable, "-c", WATCHED_PIP, "download", "--dest", sys.argv[1], "--no-deps",
                         "--index-url", sys.argv[2], "something"], stdin=subprocess.PIPE)
 print(pip.pid, flush=True)

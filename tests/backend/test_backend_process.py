@@ -53,7 +53,7 @@ def test_a_forgotten_backend_ends():
 
 PARENT = """
 import sys, time
-from scale_backend.client import Backend
+from scale_backend.client.backend import Backend
 backend = Backend.start(sys.executable, "cpu", 1)
 print(backend.pid, backend._address, flush=True)
 time.sleep(60)

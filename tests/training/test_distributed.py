@@ -77,7 +77,7 @@ GROUP_THEN_OPTIMIZER = """
 import gc, weakref
 import torch
 from torch import distributed
-from training.distributed import team
+from training.learning.distributed import team
 
 with team(torch.device("cpu")) as (team, device):
     group = weakref.ref(distributed.group.WORLD)

@@ -1,6 +1,6 @@
 """The network's answer for posed frames, put into place: what training compares and `scale-train test` writes.
 
-Plain and differentiable; the fast engine that users decode with is scale_backend/engine.py.
+Plain and differentiable; the fast engine that users decode with is scale_backend/decoding/decoder.py.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What a step compares: decoded points of a batch with the truth. One class for frames with known correspondence,
-one for scans without (training/scans.py samples those)."""
+one for scans without (training/learning/scans.py samples those)."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def with_colors(recipe: Recipe, data) -> Recipe:
 
 
 def train(trainer, run) -> Path:
-    """The loop. `run` keeps the books (training/progress.py)."""
+    """The loop. `run` keeps the books (training/learning/progress.py)."""
     from tqdm import tqdm
 
     recipe, stop, team = trainer.recipe, StopSignal(), trainer.team

@@ -22,7 +22,7 @@ NORM_FRAMES = {"corresponding": 512, "chamfer": 128}
 
 
 class Trainer:
-    """Everything a checkpoint holds. `data` is one of training/supervision.py.
+    """Everything a checkpoint holds. `data` is one of training/learning/supervision.py.
 
     Raises ConfigError for a batch that the team cannot share evenly.
     """
@@ -138,7 +138,7 @@ class Trainer:
 
     def state(self) -> dict:
         """All that the next step depends on. Which frames and points a step sees is a function of seed and step
-        (training/dataset.py), and so is the learning rate, so the step stands for sampler and schedule."""
+        (training/learning/dataset.py), and so is the learning rate, so the step stands for sampler and schedule."""
         return {
             "step": self.step,
             "seconds": self.seconds,
