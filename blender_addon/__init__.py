@@ -7,6 +7,11 @@ import sys
 
 import bpy
 
+if __package__.startswith("bl_ext.") and f"{__package__}.backend" not in sys.modules:
+    # installed over an older one in the same session: what that one has imported of its wheel goes with it
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scale_backend"]:
+        del sys.modules[name]
+
 from .backend import process
 from .clothes import live
 from .garments import previews
@@ -23,11 +28,6 @@ from .ui import (
     preferences,
     properties,
 )
-
-if __package__.startswith("bl_ext.") and f"{__package__}.backend" not in sys.modules:
-    # installed over an older one in the same session: what that one has imported of its wheel goes with it
-    for name in [name for name in sys.modules if name.partition(".")[0] == "scale_backend"]:
-        del sys.modules[name]
 
 CLASSES = tuple(
     cls

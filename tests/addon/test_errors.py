@@ -128,7 +128,7 @@ OUTLIVING = """
 import os, signal, sys
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as Blender leaves it, and Python on its own does not
 import bpy, blender_addon
-from blender_addon import backend
+from blender_addon.backend import process
 blender_addon.register()
 bpy.ops.scale_clothing.add_character()
 bpy.context.scene.scale_clothing.garment = sys.argv[1]
@@ -139,12 +139,12 @@ except RuntimeError as error:
     assert "stopped before it was ready" in str(error), error
 os.environ["SCALE_BACKEND_PYTHON"] = python
 bpy.ops.scale_clothing.generate()
-running = backend.get()
+running = process.get()
 running._process.child.kill()
 running._process.child.wait()
 try:
     running.doctor()
-except backend.BackendError as error:
+except process.BackendError as error:
     assert "start it again" in str(error), error
 blender_addon.unregister()
 print("outlived them")

@@ -1,6 +1,6 @@
 """Linear blend skinning of the free body in numpy: light enough for a process that also holds Blender.
 
-Same convention as scale_backend.geometry.body, in the normalised space of the raw frames: the pelvis joint is the origin.
+Same convention as scale_backend.geometry.body, in the raw frames' normalised space: the pelvis joint is the origin.
 """
 
 from __future__ import annotations
