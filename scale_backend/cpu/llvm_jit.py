@@ -58,7 +58,7 @@ def _compiled(chain: TileChain | VectorChain) -> dict[int, Callable[..., None]]:
     tiles = isinstance(chain, TileChain)
     text = (tile_code if tiles else vector_code).module(chain)
     names = [f"chain{branches}" for branches in BRANCHES]
-    found = _functions(text, names, [ctypes.c_void_p] * 7 + [ctypes.c_int64], "sapphirerapids" if tiles else "")
+    found = functions(text, names, [ctypes.c_void_p] * 7 + [ctypes.c_int64], "sapphirerapids" if tiles else "")
     return dict(zip(BRANCHES, found, strict=True))
 
 
@@ -72,11 +72,11 @@ def linear(lanes: int) -> dict[str, Callable[..., None]]:
 def _linear(lanes: int) -> dict[str, Callable[..., None]]:
     names = Linear.activations
     kinds = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 3
-    found = _functions(vector_code.linear_module(Linear(lanes)), names, kinds, "")
+    found = functions(vector_code.linear_module(Linear(lanes)), names, kinds, "")
     return dict(zip(names, found, strict=True))
 
 
-def _functions(text: str, names: Sequence[str], arguments: list, cpu: str) -> list[Callable[..., None]]:
+def functions(text: str, names: Sequence[str], arguments: list, cpu: str) -> list[Callable[..., None]]:
     """Compiled for a CPU, by default this one."""
     import llvmlite.binding as llvm
 
