@@ -28,7 +28,9 @@ def random_network(settings: NetworkSettings, seed: int = 0, size: float = 0.01)
             up.bn.conv_beta.weight.normal_(0, 0.05)
         network.train()
         for _ in range(3):
-            features = network.pose_features(torch.randn(4, 3, settings.map_size, settings.map_size) * 0.3)
+            features = network.pose_features(
+                torch.randn(4, settings.inputs, settings.map_size, settings.map_size) * 0.3
+            )
             rows = features.flatten(2).transpose(1, 2)
             decode = network.decode_colored if settings.colors else network.decode
             decode(rows, torch.rand(rows.shape[1], 2), torch.rand(rows.shape[1], 2))

@@ -6,8 +6,11 @@ import json
 import struct
 from pathlib import Path
 
+from scale_backend.formats.window import Window
+
 METADATA_KEY = "scale_clothing"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # which this version writes for a garment that knows of motion, gravity, shape or fabrics
+FORMATS = (1, 2)  # that it reads; 1: the pose alone, in one fabric
 MAX_HEADER = 16 << 20  # bytes
 REFINEMENTS = ("mesh", "mesh-x4", "mesh-x16")  # the rest mesh, and with four and sixteen times its triangles
 NORMALS = ("faces", "decoded")  # of a surface with faces: its own, or what the network gives at its vertices
@@ -42,7 +45,7 @@ def garment_summary(path: str | Path) -> dict:
         ) from error
     if metadata is None:
         raise GarmentError(f"{path.name} is a safetensors file but no garment; choose one made by scale-train.")
-    if metadata.get("format") != FORMAT_VERSION:
+    if metadata.get("format") not in FORMATS:
         raise GarmentError(
             f"{path.name} has garment format {metadata.get('format')}, this version reads {FORMAT_VERSION}; "
             "update the add-on or train the garment again."
@@ -87,11 +90,22 @@ def _checked(metadata: object) -> dict:
     """What menus and panels show must be of the right kind. Raises ValueError."""
     if not isinstance(metadata, dict):
         raise ValueError("its description is none")
-    if metadata.get("format") != FORMAT_VERSION:
+    if metadata.get("format") not in FORMATS:
         return metadata  # another version's: the caller says so
     for name in ("name", "title", "description", "licence", "author"):
         if not isinstance(metadata.get(name, ""), str):
             raise ValueError(f"its {name} is no text")
     if not isinstance(metadata.get("body"), dict) or not isinstance(metadata["body"].get("name"), str):
         raise ValueError("it does not name its body")
+    fabrics = metadata.get("fabrics", [])
+    if not isinstance(fabrics, list) or not all(isinstance(fabric, str) for fabric in fabrics):
+        raise ValueError("its fabrics are no list of names")
+    window_of(metadata)
     return metadata
+
+
+def window_of(metadata: dict) -> Window:
+    """What a garment sees beside the pose. Raises ValueError, TypeError or AttributeError for what is no window."""
+    stated = metadata.get("window") or {}
+    lags = tuple(float(lag) for lag in stated.get("lags", ()))
+    return Window(lags, bool(stated.get("gravity")), bool(stated.get("shape")))

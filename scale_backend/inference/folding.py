@@ -3,6 +3,7 @@ latent code. For inference only; equal to the network in eval mode up to roundin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,9 +73,9 @@ def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def fold(network: ScaleNetwork) -> FoldedNetwork:
-    """The network for inference, in float32."""
-    code = network.code()
+def fold(network: ScaleNetwork, blend: Sequence[float] | None = None) -> FoldedNetwork:
+    """The network for inference, in float32, with the mean of its latent codes that `blend` asks for."""
+    code = network.code(blend)
     downs = []
     for down in network.unet.downs:
         weight, bias = down.conv.weight, None

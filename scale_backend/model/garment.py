@@ -15,13 +15,16 @@ from scale_backend.formats.garment_header import (
     GarmentError,
     garment_summary,
     surface_kinds,
+    window_of,
 )
 from scale_backend.formats.whole_files import written_whole
+from scale_backend.formats.window import Window
 from scale_backend.geometry.body import Body
 from scale_backend.geometry.carrier import Carrier, body_carrier
 from scale_backend.geometry.positional_map import UVLayout
 from scale_backend.model.network import NetworkSettings, ScaleNetwork
 from scale_backend.model.tracked_surface import TrackedSurface
+from scale_backend.settling.sweeps import Settling
 
 MODES = ("patch", "continuous")
 CARRIER_TENSORS = ("template", "triangles", "blend_weights", "shape_components", "uv", "uv_triangles", "region")
@@ -47,6 +50,14 @@ class Garment:
     licence: str = ""
     author: str = ""
     training: dict = field(default_factory=dict)
+    window: Window = field(default_factory=Window)  # what the network sees beside the pose
+    fabrics: tuple[str, ...] = ()  # that it was trained on, a latent code each; empty: one that has no name
+    settling: tuple[Settling, ...] = ()  # how each fabric gets its length back; empty: the network's answer stays
+
+    @property
+    def format(self) -> int:
+        """The oldest that says all there is."""
+        return FORMAT_VERSION if self.window != Window() or self.fabrics or self.settling else 1
 
     def carrier_on(self, body: Body) -> Carrier:
         """The carrier, once the body is known to be the right one. Raises GarmentError."""
@@ -60,7 +71,7 @@ class Garment:
     def metadata(self) -> dict:
         garment_surface = self.carrier is not None
         return {
-            "format": FORMAT_VERSION,
+            "format": self.format,
             "name": self.name,
             "title": self.title or self.name,
             "description": self.description,
@@ -76,7 +87,15 @@ class Garment:
             "parts": ["clothes"] if garment_surface or self.cloth is None else ["clothes", "whole body"],
             "region_names": list(self.carrier.region_names) if garment_surface else [],
             "training": self.training,
+            **self._of_motion(),
         }
+
+    def _of_motion(self) -> dict:
+        """What format 2 knows."""
+        if self.format == 1:
+            return {}
+        settling = [asdict(settling) for settling in self.settling]
+        return {"window": asdict(self.window), "fabrics": list(self.fabrics), "settling": settling}
 
 
 def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:
@@ -163,6 +182,14 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         if surface := part(f"tracked.{name}."):
             tracked[name] = TrackedSurface.from_tensors(surface)
             tracked[name].check(int(layout.mask.sum()) * settings.points_per_patch)
+    window = window_of(metadata)
+    if window.channels != settings.inputs:
+        raise ValueError(f"its window has {window.channels} channels, its network {settings.inputs}")
+    if window.lags and (carrier is None):
+        raise ValueError("a garment on the body knows the pose alone")
+    fabrics, settling = tuple(metadata.get("fabrics", ())), metadata.get("settling", [])
+    if max(1, len(fabrics)) != settings.codes or (settling and len(settling) != settings.codes):
+        raise ValueError(f"its network has {settings.codes} codes for {len(fabrics)} fabrics")
     preview = bytes(tensors["preview"].numpy()) if "preview" in tensors else b""
     body = metadata["body"]
     return Garment(
@@ -170,6 +197,7 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         body_vertices=body["vertices"], body_digest=body["digest"], carrier=carrier, cloth=cloth,
         tracked=tracked, preview=preview,
         **{k: metadata[k] for k in ("title", "description", "licence", "author", "training")},
+        window=window, fabrics=fabrics, settling=tuple(Settling(**settings) for settings in settling),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Parameter shapes equal those of released checkpoints one to one (tests/backend/t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +48,10 @@ class NetworkSettings:
     """Of the MLP: softplus (the paper's), silu or relu (cheaper)."""
     colors: bool = False
     """Whether a third branch of the MLP gives each point a colour."""
+    inputs: int = 3
+    """Channels of the U-Net's input: the positional map's three, and those of earlier moments and of gravity."""
+    codes: int = 1
+    """Latent codes: one for each fabric."""
 
     def __post_init__(self) -> None:
         if self.map_size not in MAP_SIZES:
@@ -118,8 +123,8 @@ class LatentNorm(nn.Module):
             nn.init.zeros_(conv.weight)
             nn.init.constant_(conv.bias, bias)
 
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:  # code: [1, L]
-        gamma = self.conv_gamma(code[..., None])[..., None]  # [1, C, 1, 1]
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:  # code: [1, L], or [F, L] where frames differ in it
+        gamma = self.conv_gamma(code[..., None])[..., None]  # [1 or F, C, 1, 1]
         beta = self.conv_beta(code[..., None])[..., None]
         return gamma * self.bn(x) + beta
 
@@ -155,7 +160,7 @@ class UNet(nn.Module):
         width = settings.unet_width
         widths = [width * min(2**i, 8) for i in range(steps)]
         self.downs = nn.ModuleList(
-            Down(3 if i == 0 else widths[i - 1], widths[i], activate=i > 0, norm=0 < i < steps - 1)
+            Down(settings.inputs if i == 0 else widths[i - 1], widths[i], activate=i > 0, norm=0 < i < steps - 1)
             for i in range(steps)
         )
         ups = []
@@ -166,7 +171,7 @@ class UNet(nn.Module):
             ups.append(Up(inputs, outputs, settings.latent, settings.up_mode, last))
         self.ups = nn.ModuleList(ups)
 
-    def forward(self, positional_map: Tensor, code: Tensor) -> Tensor:  # [F, 3, H, W] -> [F, C, H, W]
+    def forward(self, positional_map: Tensor, code: Tensor) -> Tensor:  # [F, inputs, H, W] -> [F, C, H, W]
         skips = []
         x = positional_map
         for down in self.downs:
@@ -246,21 +251,32 @@ def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:  # [R, C] -> [R, 3]
 
 
 class ScaleNetwork(nn.Module):
-    """U-Net, latent code and shared MLP."""
+    """U-Net, latent codes and shared MLP."""
 
     def __init__(self, settings: NetworkSettings):
         super().__init__()
         self.settings = settings
-        self.latent = nn.Parameter(torch.randn(1, settings.latent) / math.sqrt(settings.latent))
+        self.latent = nn.Parameter(torch.randn(settings.codes, settings.latent) / math.sqrt(settings.latent))
         self.unet = UNet(settings)
         self.mlp = SharedMLP(settings.input_channels, settings.hidden, settings.activation, settings.colors)
 
-    def code(self) -> Tensor:  # [1, L]
-        """The latent code, kept inside the unit ball."""
-        return self.latent / self.latent.norm().clamp_min(1.0)
+    def codes(self) -> Tensor:  # [K, L]
+        """The latent codes, kept inside the unit ball."""
+        return self.latent / self.latent.norm(dim=1, keepdim=True).clamp_min(1.0)
 
-    def pose_features(self, positional_map: Tensor) -> Tensor:  # [F, 3, H, W] -> [F, C, H, W]
-        return self.unet(positional_map, self.code())
+    def code(self, blend: Sequence[float] | None = None) -> Tensor:  # [1, L]
+        """The mean of the codes with these weights; the first code where there are none."""
+        if blend is None:
+            return self.codes()[:1]
+        weights = self.latent.new_tensor(blend)
+        return (weights / weights.sum() @ self.codes())[None]
+
+    def pose_features(
+        self,
+        positional_map: Tensor,  # [F, inputs, H, W]
+        chosen: Tensor | None = None,  # [F] which code each frame has; None: the first
+    ) -> Tensor:  # [F, C, H, W]
+        return self.unet(positional_map, self.code() if chosen is None else self.codes()[chosen])
 
     def decode(
         self,
