@@ -5,7 +5,7 @@
 # make lint          ruff
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
 # make window-test   the extension in a real Blender window; WALK=set-up, two, mistakes or times: others
-# Each sets up .venv first, if it is missing or pyproject.toml has changed. The README has the same steps without make.
+# Each sets up .venv first, if it is missing or pyproject.toml has changed. CONTRIBUTING.md has the same steps without make.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv

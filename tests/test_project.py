@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import build_addon
+from scale_backend import cli as backend_cli
 from scale_backend.client.requirements import OPTIONAL
+from training import cli as training_cli
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "scipy", "trimesh", "safetensors", "bpy", "tyro", "tqdm", "tensorboard")
@@ -160,6 +162,71 @@ def test_no_pickle_in_what_ships(addon_zip: Path) -> None:
 def test_every_asset_that_ships_is_described() -> None:
     described = (ROOT / "assets" / "README.md").read_text()
     assert [name for name in build_addon.ASSETS if name != "README.md" and f"`{name}`" not in described] == []
+
+
+# What the pages say.
+
+
+def pages() -> list[Path]:
+    """README and the other pages for people who read."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after # on a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_is_short_and_names_what_to_try() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    assert re.search(r"^make demo\b", text, re.MULTILINE) and re.search(r"^make test\b", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_page_is_short_and_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    assert len(text.splitlines()) < 200
+    if f"({page.relative_to(ROOT).as_posix()})" in (ROOT / "README.md").read_text():
+        assert re.search(r"^# .+\n\nThis page is for ", text), "the first sentence does not say for whom it is"
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def commands(text: str) -> list[str]:
+    """What a page shows as code: lines of blocks and spans between backticks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [*(line.strip() for block in blocks for line in block.splitlines()), *re.findall(r"`([^`\n]+)`", rest)]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_page_names_commands_options_and_files_that_there_are(page: Path, capsys: pytest.CaptureFixture) -> None:
+    shown = commands(page.read_text())
+    for line in shown:
+        if found := re.search(r"\b(scale-backend|scale-train) ([a-z][a-z-]*)(.*)", line):
+            program, command, rest = found.groups()
+            assert option_names(program, command, capsys) >= set(re.findall(r"--[a-z][a-z-]+", rest)), line
+    folders = "blender_addon|scale_backend|training|tests|demo|docs|assets"
+    files = [name for name in shown if re.fullmatch(rf"(?:{folders})/[\w./-]+", name)]
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {line.split()[1] for line in shown if re.match(r"make [a-z]", line)} <= targets
+
+
+def option_names(program: str, command: str, capsys: pytest.CaptureFixture) -> set[str]:
+    """The options of a command, from its help. Fails for a command that there is not."""
+    main = {"scale-backend": backend_cli.main, "scale-train": training_cli.main}[program]
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0, f"{program} has no command {command}"
+    return set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
 
 
 # What must not be in the tree.

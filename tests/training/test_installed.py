@@ -17,7 +17,7 @@ from tests.training.test_pairs import write_pair
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("LICENSE", "README.md", "pyproject.toml", "scale_backend", "training", "assets")
-# the README's commands; its recipe with a size that is tried in seconds
+# the commands of docs/training.md; its recipe with a size that is tried in seconds
 COMMANDS = """
 scale-train recipe dress
 scale-train pack raw/ --out packed/ --processes 1
@@ -52,14 +52,14 @@ def scripts(tmp_path_factory) -> Path:
     return scripts
 
 
-def test_the_readmes_way_from_scans_to_pictures(scripts, tmp_path):
+def test_the_documented_way_from_scans_to_pictures(scripts, tmp_path):
     for number, split in enumerate(("train", "train", "val", "test")):
         write_pair(tmp_path / "raw" / split, f"shirt_walk.{number:05d}", number)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    readme = (ROOT / "README.md").read_text()
+    documented = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
     for line in COMMANDS.strip().splitlines():
         program, *arguments = line.split()
-        assert f"{program} {arguments[0]}" in readme
+        assert f"{program} {arguments[0]}" in documented
         done = subprocess.run([scripts / program, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stderr)
         assert arguments[0] != "pack" or "pairs: 100%" in done.stderr
