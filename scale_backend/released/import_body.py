@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.arrays_file import ArraysFile
+from scale_backend.formats.foreign_file import ForeignFileError, quoted
 from scale_backend.formats.joints import JOINT_NAMES
+from scale_backend.formats.pickled_values import as_array
+from scale_backend.formats.restricted_pickle import read_pickle
 from scale_backend.formats.whole_files import written_whole
 from scale_backend.geometry.body import ARRAYS, REQUIRED, SHAPE_COUNT, body_from_arrays
-from scale_backend.released.restricted_pickle import LARGEST_FILE, as_array, read_pickle
 from scale_backend.released.uv_template import read_uv_template
 
 
@@ -35,24 +36,19 @@ def import_body(source: str | Path, template: str | Path, out: str | Path) -> st
 
 
 def read_arrays(source: Path) -> dict[str, np.ndarray]:
-    """SMPL's arrays, those that are there, from a .pkl or .npz."""
+    """SMPL's arrays, those that are there, from a .pkl or .npz. Raises ForeignFileError, OSError."""
     if source.suffix == ".npz":
-        try:
-            with zipfile.ZipFile(source) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > LARGEST_FILE:
-                    raise ValueError("it unpacks to more than any body model")
-            with np.load(source, allow_pickle=False) as data:
-                return {key: data[key] for key in ARRAYS if key in data.files}
-        except (EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ForeignFileError(f"{source.name} could not be read ({error}); copy it again.") from error
-    content = read_pickle(source)
-    arrays = {}
+        with ArraysFile(source) as file:
+            return {key: file[key] for key in ARRAYS if key in file}
+    content, arrays = read_pickle(source), {}
+    if not isinstance(content, dict):
+        raise ForeignFileError(f"{source.name} holds no dictionary of arrays; choose a body model's file.")
     for key in (*REQUIRED, "posedirs"):
         if key in content:
             try:
                 arrays[key] = as_array(content[key])
             except Exception as error:  # of whatever shapes a damaged file has
-                raise ForeignFileError(f"'{key}' in {source.name} {error}; get the file again.") from error
+                raise ForeignFileError(f"'{key}' in {source.name} {quoted(error)}; get the file again.") from error
     return arrays
 
 

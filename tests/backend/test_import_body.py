@@ -13,10 +13,11 @@ from scipy import sparse
 
 from scale_backend.cli import main
 from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.pickled_values import as_array
+from scale_backend.formats.restricted_pickle import read_pickle
 from scale_backend.geometry.body import body_from_arrays, load_body, pose_vertices
 from scale_backend.geometry.rotations import matrix_from_axis_angle
 from scale_backend.released.import_body import import_body
-from scale_backend.released.restricted_pickle import as_array, read_pickle
 from tests.backend.test_body import random_arrays
 
 
