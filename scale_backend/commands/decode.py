@@ -147,7 +147,7 @@ class MotionFrames:
     @classmethod
     def read(cls, request: Decode) -> MotionFrames:
         from scale_backend.formats.assets import find_motion
-        from scale_backend.formats.motion import load_motion
+        from scale_backend.formats.motions import load_motion
 
         path = find_motion(request.motion)
         motion = load_motion(path)

@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 from scale_backend.decoding.decoder import Decoder, query_frames
 from scale_backend.decoding.frames import pose_frames, positional_map
 from scale_backend.formats.assets import find_garment, find_motion
-from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.motions import load_motion
 from scale_backend.geometry.articulation import vertex_normals, vertex_rings
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.positional_map import surface_points

@@ -10,7 +10,8 @@ from torch.nn import functional
 from scale_backend.cpu import amx, llvm_jit
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import asset_folder, find_motion
-from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.motions import load_motion
 from scale_backend.geometry.body import load_body
 from scale_backend.inference import layers
 from scale_backend.inference.convolutions import MatrixUNet

@@ -12,7 +12,8 @@ import torch
 from scale_backend.decoding.batches import decode_batches
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import asset_folder, find_motion
-from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.motions import load_motion
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.benchmarks.decoding import STANDARD, engine, random_poses

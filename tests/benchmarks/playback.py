@@ -27,7 +27,8 @@ def decoding(repeats: int, motion_name: str, device: str) -> list[Row]:
 
     from scale_backend.client.backend import Backend
     from scale_backend.formats.assets import find_motion
-    from scale_backend.formats.motion import load_motion, matrices_from_axis_angle
+    from scale_backend.formats.motion import matrices_from_axis_angle
+    from scale_backend.formats.motions import load_motion
 
     motion = load_motion(find_motion(motion_name))
     rotations = matrices_from_axis_angle(motion.rotations).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scale_backend.formats.assets import find_body
-from scale_backend.formats.motion import load_motion
+from scale_backend.formats.motions import load_motion
 from scale_backend.geometry.body import load_body
 from training.frames.raw_frames import RawFramesError, chunk_path, read_garment, read_split
 from training.simulate.draping import Drape

@@ -78,7 +78,7 @@ def simulate_motion(
     garment_name: str, motion_path: Path, frame_count: int, out_folder: Path, processes: int = 1, split: str = "test"
 ) -> None:
     """Simulate frames evenly spaced over a motion, the root removed, into a raw folder."""
-    from scale_backend.formats.motion import load_motion
+    from scale_backend.formats.motions import load_motion
 
     _check_blender()
     motion = load_motion(Path(motion_path))
