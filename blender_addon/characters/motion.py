@@ -11,11 +11,11 @@ from mathutils import Matrix
 
 from scale_backend.formats.motion import (
     Motion,
-    load_motion,
     matrices_from_axis_angle,
     quaternions_from_matrices,
     resample,
 )
+from scale_backend.formats.motions import load_motion
 
 from ..blender import actions
 from ..messages import AddonError
