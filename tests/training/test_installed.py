@@ -36,7 +36,8 @@ def scripts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     for name in SHIPPED:  # building leaves files behind
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("frames", "*.pyc"))
+            left_out = shutil.ignore_patterns("*.pyc", *(["frames"] if name == "assets" else []))
+            shutil.copytree(ROOT / name, folder / "source" / name, ignore=left_out)
         else:
             (folder / "source").mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / "source")
