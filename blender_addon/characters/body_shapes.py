@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bpy.types import Object
 
 from scale_backend.formats.motion import Motion
@@ -11,6 +13,9 @@ from ..rig import shape
 # vertices of a model's body, and the models whose shape coefficients mean the same on it
 MODELS = {6890: ("smpl", "smplh"), 10475: ("smplx",)}
 GENDER_KEYS = ("gender", "smplx_gender")  # custom properties that the models' own add-ons set
+GENDERS = {"f": "female", "m": "male", "n": "neutral"}
+# how objects of SMPL's family are called: SMPLX-mesh-female, SMPL-male.001, f_avg
+NAMED = re.compile(r"(?:^|[^a-z])(female|male|neutral|[fm](?=_avg))", re.IGNORECASE)
 
 
 def give(target: Object, motion: Motion) -> str:
@@ -25,8 +30,13 @@ def give(target: Object, motion: Motion) -> str:
     if motion.model.partition("_")[0] not in MODELS[len(mesh.data.vertices)]:  # "smplx_locked_head"
         known = f"is for {motion.model}" if motion.model else "does not say for which model it is"
         return f"; its body shape was left out, as the file {known}"
-    gender = next((str(holder[key]) for holder in (mesh, mesh.data) for key in GENDER_KEYS if key in holder), "")
-    if gender and motion.gender and gender.lower() != motion.gender:
+    if not motion.shape.any():
+        return "; its body shape was left out, as the file tells none"
+    gender = _gender(target, mesh)
+    if not gender or not motion.gender:
+        unknown = "the file does not say" if not motion.gender else "this body does not say"
+        return f"; its body shape was left out, as {unknown} whether it is female, male or neutral"
+    if gender != motion.gender:
         return f"; its body shape was left out, as it is for a {motion.gender} body and this one is {gender}"
     blocks = mesh.data.shape_keys.key_blocks
     for index, value in enumerate(motion.shape.tolist()):
@@ -35,3 +45,12 @@ def give(target: Object, motion: Motion) -> str:
             block.slider_min, block.slider_max = min(block.slider_min, value), max(block.slider_max, value)
             block.value = value
     return ""
+
+
+def _gender(target: Object, mesh: Object) -> str:
+    """Whose body it is, by its custom properties, else by its name; "" where neither tells."""
+    holders = (mesh, mesh.data, target, target.data)
+    told = next((str(holder[key]) for holder in holders for key in GENDER_KEYS if key in holder), "")
+    named = [NAMED.search(name) for name in (*(holder.name for holder in holders), *target.data.bones.keys()[:3])]
+    word = (told or next((match[1] for match in named if match), "")).lower()
+    return GENDERS.get(word[:1], "")

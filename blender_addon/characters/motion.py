@@ -1,7 +1,8 @@
-"""Put a motion in AMASS's format on a rig as keyframes."""
+"""Put a motion of SMPL's family on a rig as keyframes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from bpy.types import Object, Scene
 from mathutils import Matrix
 
+from scale_backend.formats.joints import FINGERS
 from scale_backend.formats.motion import (
     Motion,
     matrices_from_axis_angle,
@@ -16,16 +18,18 @@ from scale_backend.formats.motion import (
     resample,
 )
 from scale_backend.formats.motions import load_motion
+from scale_backend.formats.motions.axes import to_y_up
 
 from ..blender import actions
 from ..messages import AddonError
 from ..paths import asset_folder, body_file
-from ..rig import axes, pose, recognition, shape
+from ..rig import pose, recognition, shape
 from ..rig.body_data import read_body
 from ..rig.rest import RigFrame, rest_frame, rest_turns
 from . import body_shapes
 
 FEET = (7, 8, 10, 11)
+STILL = 1e-3  # radians: a joint that turns less is at rest
 GROUND_SHARE = 2.0  # percent of the frames that may be below the ground: noise in captured motions
 
 
@@ -34,8 +38,10 @@ class MotionSettings:
     start: int = 1  # frame of the first pose
     on_floor: bool = True  # move the motion up or down until the lowest foot stands where the rig's feet stand
     set_range: bool = True  # make the scene as long as the motion
-    up_axis: str | None = None  # "Y" or "Z"; None: as the file says
+    up_axis: str | None = None  # "Y", "Z", "-Y" or "-Z"; None: as the file says, or as it seems
     frame_rate: float | None = None  # poses in a second of the file; None: as the file says
+    person: str = ""  # of a file with several; "": the one with most poses
+    scale: float = 1.0  # by which places in the file are multiplied
     use_shape: bool = False  # give a body of the same model the motion's shape
 
 
@@ -43,34 +49,53 @@ def shipped_motions() -> list[Path]:
     return sorted((asset_folder() / "motions").glob("*.npz"))
 
 
-def read_motion_file(path: Path, settings: MotionSettings) -> Motion:
-    """Raises AddonError."""
+def read_motion_file(path: Path | Sequence[Path], settings: MotionSettings) -> Motion:
+    """A file, or a folder or several files of a pose each. Raises AddonError."""
     try:
-        return load_motion(path, settings.up_axis, settings.frame_rate)
-    except FileNotFoundError:
-        raise AddonError(f"There is no motion file {path}; choose another.") from None
+        return load_motion(path, settings.up_axis, settings.frame_rate, settings.person, settings.scale)
+    except FileNotFoundError as error:
+        raise AddonError(f"There is no motion file {error.filename or path}; choose another.") from None
     except ValueError as error:
         raise AddonError(str(error)) from error
 
 
 def apply_motion_file(scene: Scene, target: Object, path: Path, settings: MotionSettings) -> tuple[int, str]:
-    """Read a motion and key it on a rig at the scene's frame rate. Raises AddonError.
+    """Read a motion and key it on a rig, as `key_motion`. Raises AddonError."""
+    return key_motion(scene, target, read_motion_file(path, settings), settings)
 
-    Returns the last frame, and what there is to say about the file.
+
+def key_motion(scene: Scene, target: Object, motion: Motion, settings: MotionSettings) -> tuple[int, str]:
+    """Key a motion on a rig at the scene's frame rate. Raises AddonError.
+
+    Returns the last frame, and what there is to say: what was assumed of the file, and what was left out.
     """
     found = recognition.recognise(target)
     if target.library is not None:
         raise AddonError(f"'{target.name}' is linked from another file; make a library override of it first.")
-    motion = read_motion_file(path, settings)
-    note = "" if motion.frame_rate_known else f"; the file names no frame rate, {motion.frame_rate:g} was assumed"
+    note = "".join(f"; {clause}" for clause in motion.notes) + _left_out(target, found, motion)
     if settings.use_shape:
         note += body_shapes.give(target, motion)
-    motion = resample(motion, scene.render.fps / scene.render.fps_base)
+    try:
+        motion = resample(motion, scene.render.fps / scene.render.fps_base)
+    except ValueError as error:
+        raise AddonError(str(error)) from error
     apply_motion(target, found, motion, settings)
     last = settings.start + motion.frame_count - 1
     if settings.set_range:
         scene.frame_start, scene.frame_end = settings.start, max(last, settings.start)
     return last, note
+
+
+def _left_out(target: Object, found: recognition.RigJoints, motion: Motion) -> str:
+    """What of a motion the rig has no bones for."""
+    fingers = [index for index, joint in enumerate(motion.joint_names) if joint in FINGERS]
+    if not fingers or not np.abs(motion.rotations[:, fingers]).max() > STILL:
+        return ""
+    missing = [index for index in fingers if found.bone(motion.joint_names[index]) is None]
+    if not missing:
+        return ""
+    which = "the fingers" if len(missing) == len(fingers) else f"{len(missing)} of {len(fingers)} finger joints"
+    return f"; {which} were left out, as '{target.name}' has no bones for them that were recognised"
 
 
 def apply_motion(target: Object, found: recognition.RigJoints, motion: Motion, settings: MotionSettings) -> None:
@@ -82,11 +107,8 @@ def apply_motion(target: Object, found: recognition.RigJoints, motion: Motion, s
     frame = rest_frame(target, found)
     local = _from_rest(matrices_from_axis_angle(motion.rotations), motion, target, found)  # SMPL's axes
     turned = frame.rotation @ local @ frame.rotation.T  # in the armature's axes
-    if motion.up_axis == "Z":  # the root turns the body into a world that is already Blender's
-        world = frame.rotation @ axes.BLENDER.T
-        turned[:, 0] = world @ local[:, 0] @ frame.rotation.T
-    else:
-        world = frame.rotation
+    world = frame.rotation @ to_y_up(motion.up_axis)  # the root turns the body into the file's world
+    turned[:, 0] = world @ local[:, 0] @ frame.rotation.T
     body = read_body(body_file("neutral"))
     # betas are those of the recorded person's model: the place is that of the rig's own pelvis
     rest_pelvis = pose.rest_pelvis(target, found, body, shape.body_shape(target, body))

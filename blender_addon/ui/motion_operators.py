@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
-from bpy.types import Context, Event, FileHandler, Object, Operator
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.types import Context, Event, FileHandler, Object, Operator, OperatorFileListElement
 from bpy_extras.io_utils import ImportHelper
+
+from scale_backend.formats.motion import Motion
+from scale_backend.formats.values_file import SUFFIXES
 
 from .. import messages
 from ..characters import motion, sample
@@ -26,11 +29,8 @@ class MotionOptions:
     )
     set_range: BoolProperty(name="Set Scene Range", description="Make the scene as long as the motion", default=True)
 
-    def settings(self) -> motion.MotionSettings:
-        return motion.MotionSettings(self.start, self.on_floor, self.set_range)
-
-    def apply(self, context: Context, target: Object, path: Path, settings: motion.MotionSettings) -> str:
-        last, note = motion.apply_motion_file(context.scene, target, path, settings)
+    def key(self, context: Context, target: Object, moved: Motion, settings: motion.MotionSettings) -> str:
+        last, note = motion.key_motion(context.scene, target, moved, settings)
         context.scene.frame_set(self.start)
         return f"'{target.name}' moves from frame {self.start} to {last}{note}"
 
@@ -56,19 +56,26 @@ class SCALE_CLOTHING_OT_apply_motion(MotionOptions, SentenceOperator, Operator):
         path = next((path for path in motion.shipped_motions() if path.stem == name), None)
         if path is None:
             raise messages.AddonError(f"No motion is called '{name}'; choose one from the menu.")
-        return self.apply(context, selection.rig_in_context(context), path, self.settings())
+        settings = motion.MotionSettings(self.start, self.on_floor, self.set_range, up_axis="Z")
+        target = selection.rig_in_context(context)
+        return self.key(context, target, motion.read_motion_file(path, settings), settings)
 
 
 class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHelper, Operator):
     bl_idname = "scale_clothing.import_motion"
     bl_label = "Import Motion"
-    bl_description = "Key a motion file in AMASS's format (.npz) on a character"
+    bl_description = (
+        "Key a motion of SMPL's family on a character: AMASS, AIST++, CAPE, or what a program saw in a video. "
+        "A folder, or several files, of one pose each make a motion too"
+    )
 
-    filename_ext = ".npz"
-    filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
+    filename_ext = ""
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in SUFFIXES), options={"HIDDEN"})
     filepath: StringProperty(
         name="File Path", description="The motion file", subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"}
     )
+    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    files: CollectionProperty(type=OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
     target: EnumProperty(
         name="Character",
         description="Who moves",
@@ -83,9 +90,11 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         name="Up Axis",
         description="Which way is up in the file",
         items=(
-            ("AUTO", "Automatic", "As the file says, else the way in which the body mostly stands"),
-            ("Z", "Z", "As in AMASS"),
-            ("Y", "Y", "As in many research data sets"),
+            ("AUTO", "Automatic", "As the file says, else as its kind of file is known for, else as the body stands"),
+            ("Y", "Y", "As in SMPL, and in many research data sets"),
+            ("Z", "Z", "As in AMASS and in Blender"),
+            ("-Y", "-Y", "As a camera sees it: Y points down"),
+            ("-Z", "-Z", "Z points down"),
         ),
         default="AUTO",
     )
@@ -96,6 +105,20 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         min=0.0,
         soft_max=240.0,
         max=10000.0,
+    )
+    person: StringProperty(
+        name="Person",
+        description="Who, in a file with several people. Empty: the one with most poses; the message names all",
+        search=lambda self, _context, _text: self.people(),
+        options={"SKIP_SAVE"},
+    )
+    scale: FloatProperty(
+        name="Travel Scale",
+        description="By which places in the file are multiplied to be metres: 0.01 for a file in centimetres",
+        default=1.0,
+        min=1e-6,
+        soft_min=0.001,
+        soft_max=10.0,
     )
     use_shape: BoolProperty(
         name="Body Shape",
@@ -111,10 +134,9 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
     def invoke(self, context: Context, event: Event) -> set[str]:
         if selection.rig_in_context(context) is None:
             self.target = "NEW"
-        if self.filepath:  # dropped
-            return context.window_manager.invoke_props_dialog(
-                self, title=Path(self.filepath).name, confirm_text="Import Motion"
-            )
+        if self.filepath or self.files:  # dropped
+            title = Path(self.filepath).name or f"{len(self.files)} files"
+            return context.window_manager.invoke_props_dialog(self, title=title, confirm_text="Import Motion")
         return ImportHelper.invoke(self, context, event)
 
     def draw(self, _context: Context) -> None:
@@ -125,32 +147,49 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         layout.prop(self, "start")
         layout.prop(self, "up_axis")
         layout.prop(self, "frame_rate")
+        layout.prop(self, "scale")
+        layout.prop(self, "person")
         column = layout.column(heading="Adjust")
         column.prop(self, "set_range", text="Scene Range")
         column.prop(self, "on_floor")
         column.prop(self, "use_shape")
 
+    def settings(self) -> motion.MotionSettings:
+        return motion.MotionSettings(
+            self.start, self.on_floor, self.set_range, None if self.up_axis == "AUTO" else self.up_axis,
+            self.frame_rate or None, self.person, self.scale, self.use_shape,
+        )  # fmt: skip
+
+    def source(self) -> Path | list[Path]:
+        """The file, or the folder or the files of a pose each."""
+        names = [file.name for file in self.files if file.name]
+        if len(names) > 1:
+            return [Path(bpy.path.abspath(self.directory)) / name for name in names]
+        return Path(bpy.path.abspath(self.filepath or self.directory))
+
+    def people(self) -> tuple[str, ...]:
+        try:
+            return motion.read_motion_file(self.source(), motion.MotionSettings()).people
+        except messages.AddonError:
+            return ()
+
     def work(self, context: Context) -> str:
-        up_axis = None if self.up_axis == "AUTO" else self.up_axis
-        options = motion.MotionSettings(
-            self.start, self.on_floor, self.set_range, up_axis, self.frame_rate or None, self.use_shape
-        )
-        path = Path(bpy.path.abspath(self.filepath))
+        settings = self.settings()
+        moved = motion.read_motion_file(self.source(), settings)  # no character for a file that cannot be read
         target = selection.rig_in_context(context)
         if self.target == "NEW" or target is None:
             if context.mode != "OBJECT":
                 raise messages.AddonError("A new character can be added in Object Mode; switch to it first.")
-            motion.read_motion_file(path, options)  # no character for a file that cannot be read
             target = sample.add_character(context)
             context.scene.scale_clothing.rig = target
-        return self.apply(context, target, path, options)
+        return self.key(context, target, moved, settings)
 
 
 class SCALE_CLOTHING_FH_motion(FileHandler):
     bl_idname = "SCALE_CLOTHING_FH_motion"
     bl_label = "SMPL Motion"
     bl_import_operator = SCALE_CLOTHING_OT_import_motion.bl_idname
-    bl_file_extensions = ".npz"
+    bl_file_extensions = ";".join(SUFFIXES)
 
     @classmethod
     def poll_drop(cls, context: Context) -> bool:
@@ -158,7 +197,7 @@ class SCALE_CLOTHING_FH_motion(FileHandler):
 
 
 def import_menu(self, _context: Context) -> None:
-    self.layout.operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz)")
+    self.layout.operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz, .npy, .pkl, .pt)")
 
 
 CLASSES = (
