@@ -1,0 +1,45 @@
+"""Fabrics as Blender's cloth takes them: the settings of one material, by name.
+
+The units are Blender's: mass in kg a vertex, stiffness per edge, so a fabric is what it is at one edge length
+(`EDGE_LENGTH`). Where a value is not Blender's preset it was found by `training.simulate.calibrate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EDGE_LENGTH = 0.012  # metres: of the meshes that the settings are for
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """Settings of Blender's cloth that a material gives; everything else keeps Blender's defaults."""
+
+    name: str
+    preset: str  # the preset of Blender that it begins from
+    quality: int  # substeps a frame
+    mass: float  # kg a vertex
+    tension: float
+    compression: float
+    shear: float
+    bending: float
+    tension_damping: float
+    compression_damping: float
+    shear_damping: float
+    bending_damping: float = 0.5  # Blender's default: no preset sets it
+    air_damping: float = 1.0
+
+
+def _fabric(name: str, preset: str, quality: int, mass: float, stiffness: float, bending: float, damping: float) -> Fabric:
+    return Fabric(name, preset, quality, mass, *(stiffness,) * 3, bending, *(damping,) * 3)
+
+
+FABRICS = {
+    fabric.name: fabric
+    for fabric in (
+        _fabric("silk", "Silk", 5, 0.15, 5.0, 0.05, 0.0),
+        _fabric("cotton", "Cotton", 5, 0.3, 15.0, 0.5, 5.0),
+        _fabric("denim", "Denim", 12, 1.0, 40.0, 10.0, 25.0),
+        _fabric("leather", "Leather", 15, 0.4, 80.0, 150.0, 25.0),
+    )
+}

@@ -1,0 +1,128 @@
+"""`scale-train record`: a garment's cloth through many motions, for training and for measuring.
+
+Every sequence is a file that is there whole or not at all; what is there is kept, so a run that was stopped goes on. Any
+beginning of the training's sequences is a balanced sample of motions, fabrics and shapes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .fabrics import FABRICS
+from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
+from .mesh_tools import Array, edges
+from .motion import Motion, led_in
+from .motion_kinds import ORDER, sample
+from .moving_cloth import FRAME_RATE, Contact
+from .sequences import ClothGarment, Sequence, read_garment, write_sequence
+from .skinning import load_skinned_body
+from .worn import graded, move, shaped
+
+SETTLING = 10  # frames at the beginning of a sequence that are no truth yet
+LEAD = 20  # frames from the T-pose to a motion's first pose
+SECONDS = 4.5  # of a training motion
+MEAN_SHAPE = 0.5  # share of the training's sequences on the body's mean shape
+MOST_SHAPE = 2.0  # standard deviations
+LONG_STRETCH, MOST_STRETCHED = 2.0, 0.005  # of an edge against its length as cut; share of such edges in any frame
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """Simulate a garment's cloth through motions with Blender, at real speed: sequences to train and measure it with.
+
+    FOLDER holds garment.npz; sequences are written to its folders train, held-out and two-pasts, and how each went to
+    FOLDER/PART-report.json. A run that was stopped goes on when it is started again.
+    """
+
+    folder: Path
+    """Folder of the garment."""
+    part: str = "train"
+    """train, held-out or two-pasts."""
+    fabrics: tuple[str, ...] = ("cotton", "denim")
+    """Their names in training/simulate/fabrics.py."""
+    count: int = 28
+    """How many sequences for training; a balanced sample for every multiple of 14 times the fabrics."""
+    start: int = 0
+    """Number of the first of them: several runs may share the work."""
+    seed: int = 1
+    """Of the training's motions and shapes."""
+
+
+def run(settings: RecordSettings) -> None:
+    """Raises KeyError for a fabric or part that is not known, SequenceError and OSError."""
+    garment = read_garment(settings.folder / "garment.npz")
+    make = {"train": _train, "held-out": _measured, "two-pasts": _measured}[settings.part]
+    for path, kind, seed, motion, first, betas, fabric in make(settings):
+        if path.exists():
+            continue
+        began = time.monotonic()
+        vertices, fault = record(garment, motion, betas, fabric)
+        spent = round((time.monotonic() - began) / len(motion), 3)
+        if not fault:
+            write_sequence(path, _sequence(motion, betas, fabric, vertices, first, kind, seed))
+        _report(settings.folder / f"{settings.part}-report.json", path.stem, fault or "kept", len(motion), spent)
+        print(path.stem, fault or "kept", f"{len(motion)} frames, {spent} s each", flush=True)
+
+
+def record(
+    garment: ClothGarment, motion: Motion, betas: Array, fabric: str, contact: Contact = Contact()
+) -> tuple[Array, str]:
+    """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is."""
+    wearer = shaped(load_skinned_body(), betas)
+    vertices = np.stack(list(move(garment, wearer, motion, FABRICS[fabric], contact)))
+    return vertices, find_fault(vertices, graded(garment, betas).vertices, garment.triangles)
+
+
+def find_fault(vertices: Array, rest: Array, triangles: Array) -> str:
+    """What is wrong with frames [F, V, 3] of cloth that was cut as `rest` [V, 3]; empty if nothing is."""
+    if not np.isfinite(vertices).all():
+        return "not finite"
+    pairs, _ = edges(triangles)
+    cut = np.linalg.norm(rest[pairs[:, 0]] - rest[pairs[:, 1]], axis=-1)
+    for frame in vertices:
+        now = np.linalg.norm(frame[pairs[:, 0]] - frame[pairs[:, 1]], axis=-1)
+        if (now > LONG_STRETCH * np.maximum(cut, 0.5 * cut.mean())).mean() > MOST_STRETCHED:
+            return "torn: edges are stretched"
+    return ""
+
+
+def _sequence(motion, betas, fabric, vertices, first, kind, seed) -> Sequence:
+    pose, translation = motion.pose.astype(np.float32), motion.translation.astype(np.float32)
+    return Sequence(
+        pose, translation, betas.astype(np.float32), fabric, float(FRAME_RATE), vertices.astype(np.float32), first, kind, seed
+    )
+
+
+def _train(settings: RecordSettings):
+    body = load_skinned_body()
+    for number in range(settings.start, settings.start + settings.count):
+        kind = ORDER[number % len(ORDER)]
+        turn = number + number // len(ORDER)  # so that every kind comes in every fabric
+        fabric = settings.fabrics[turn % len(settings.fabrics)]
+        path = settings.folder / "train" / f"{settings.seed}-{number:04d}-{kind}-{fabric}.npz"
+        random = np.random.default_rng([settings.seed, number])
+        betas = np.clip(random.normal(0, 1, 10), -MOST_SHAPE, MOST_SHAPE) * (random.random() > MEAN_SHAPE)
+        wearer = shaped(body, betas).body
+        motion = led_in(sample(wearer, kind, random, SECONDS), LEAD)
+        yield path, kind, (settings.seed, number), motion, SETTLING, betas, fabric
+
+
+def _measured(settings: RecordSettings):
+    body = load_skinned_body()
+    for name in HELD_OUT:
+        motion = held_out_motion(body, name)
+        whole, first = with_rest(motion) if settings.part == "held-out" else with_other_past(body, name, motion)
+        for fabric in settings.fabrics:
+            path = settings.folder / settings.part / f"{name}-{fabric}.npz"
+            yield path, name, (HELD_OUT.index(name),), whole, first, np.zeros(10), fabric
+
+
+def _report(path: Path, name: str, outcome: str, frames: int, seconds: float) -> None:
+    report = json.loads(path.read_text()) if path.exists() else {}
+    report[name] = {"outcome": outcome, "frames": frames, "seconds_a_frame": seconds}
+    path.write_text(json.dumps(report, indent=1))

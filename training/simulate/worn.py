@@ -1,0 +1,101 @@
+"""A garment on a body of any shape: both graded by the shape components, ready to be simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .fabrics import Fabric
+from .garment_parts import GarmentMesh
+from .mesh_tools import Array, Mesh, border_vertices
+from .motion import Motion
+from .moving_cloth import Contact, Forces, simulate
+from .sequences import ClothGarment
+from .skinning import BODY_PATH, SkinnedBody, skin
+
+HELD = 0.02  # metres from a neckline or an armhole: a facing or a seam
+BELOW_TOP = 0.25  # metres: borders so far below the highest one are necklines and armholes, the others hems
+MAP_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Wearer:
+    """The body in one shape."""
+
+    body: SkinnedBody
+    betas: Array  # [S]
+
+
+def shaped(body: SkinnedBody, betas: Array, path: Path = BODY_PATH) -> Wearer:
+    """The body with shape coefficients [S], in standard deviations."""
+    with np.load(path, allow_pickle=False) as file:
+        change = file["shapedirs"].astype(np.float64) @ betas
+        moved = file["J_regressor"].astype(np.float64) @ change
+    return Wearer(replace(body, vertices=body.vertices + change, joints=body.joints + moved), betas)
+
+
+def upper_pins(mesh: Mesh) -> Array:
+    """Which vertices [V] of a garment that hangs from the shoulders lie within 2 cm of neckline and armholes."""
+    border = np.flatnonzero(border_vertices(mesh.triangles, len(mesh.vertices)))
+    heights = mesh.vertices[border, 1]
+    upper = border[heights > heights.max() - BELOW_TOP]
+    return cKDTree(mesh.vertices[upper]).query(mesh.vertices)[0] < HELD
+
+
+def as_cloth_garment(garment: GarmentMesh, pins: Array, body: SkinnedBody, edge_length: float) -> ClothGarment:
+    """The garment with its carrier: UVs, spread blend weights, shape components carried over from the skin."""
+    from scale_backend.body import load_body  # torch: not beside Blender
+
+    from ..carriers import build_garment_carrier
+
+    raw = replace(garment, pin=pins.astype(float)).raw(body)
+    carrier = build_garment_carrier(raw, load_body(body.name), MAP_SIZE)
+    return ClothGarment(
+        raw.name,
+        raw.vertices,
+        raw.triangles,
+        carrier.uv.numpy(),
+        carrier.uv_triangles.numpy().astype(np.int32),
+        carrier.blend_weights.numpy(),
+        carrier.shape_components.numpy(),
+        pins.astype(bool),
+        raw.panel,
+        raw.panel_names,
+        raw.region,
+        raw.region_names,
+        edge_length,
+        raw.body_name,
+        raw.body_digest,
+    )
+
+
+def graded(garment: ClothGarment, betas: Array) -> Mesh:
+    """The garment as it is cut for a body of that shape."""
+    vertices = garment.vertices.astype(np.float64) + garment.shape_components.astype(np.float64) @ betas
+    return Mesh(vertices, garment.triangles.astype(np.int64))
+
+
+def posed(wearer: Wearer, motion: Motion, vertices: Array, blend_weights: Array) -> Array:
+    """Rest vertices [V, 3] skinned through a motion, in the world: [F, V, 3]."""
+    root = wearer.body.joints[0] + motion.translation
+    skinned = (skin(wearer.body, pose, vertices, blend_weights) for pose in motion.pose)
+    return np.stack([points + place for points, place in zip(skinned, root, strict=True)])
+
+
+def move(
+    garment: ClothGarment,
+    wearer: Wearer,
+    motion: Motion,
+    fabric: Fabric,
+    contact: Contact = Contact(),
+    forces: Forces = Forces(),
+) -> Iterator[Array]:
+    """The garment's vertices [V, 3] in the world, frame by frame. The motion begins in the rest pose."""
+    rest = graded(garment, wearer.betas)
+    carried = posed(wearer, motion, rest.vertices, garment.blend_weights.astype(np.float64))
+    colliding = posed(wearer, motion, wearer.body.vertices, wearer.body.blend_weights)
+    return simulate(rest, garment.pins, carried, fabric, (wearer.body.triangles, colliding), contact, forces)
