@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EDGE_LENGTH = 0.012  # metres: of the meshes that the settings are for
+EDGE_LENGTH = 0.016  # metres: of the meshes that the settings are for
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ FABRICS = {
     fabric.name: fabric
     for fabric in (
         _fabric("silk", "Silk", 5, 0.15, 5.0, 0.05, 0.0),
-        _fabric("cotton", "Cotton", 5, 0.3, 15.0, 0.5, 5.0),
-        _fabric("denim", "Denim", 12, 1.0, 40.0, 10.0, 25.0),
+        _fabric("cotton", "Cotton", 5, 0.3, 15.0, 30.0, 5.0),
+        _fabric("denim", "Denim", 12, 0.81, 40.0, 300.0, 25.0),
         _fabric("leather", "Leather", 15, 0.4, 80.0, 150.0, 25.0),
     )
 }
