@@ -46,7 +46,11 @@ def strip(length: float, edge_length: float) -> Mesh:
     across = max(2, round(STRIP_WIDTH / (edge_length * np.sqrt(0.75))))
     step = length / columns
     rows = [(np.arange(-2, columns + 1) * step, row) for row in range(across + 1)]
-    points = [(x + (0.5 * step if row % 2 and 0 < x < length else 0), STRIP_WIDTH * row / across) for xs, row in rows for x in xs]
+    points = [
+        (x + (0.5 * step if row % 2 and 0 < x < length else 0), STRIP_WIDTH * row / across)
+        for xs, row in rows
+        for x in xs
+    ]
     kept = [(x, z) for x, z in points if x <= length]
     return flat(np.array(kept))
 
@@ -65,9 +69,8 @@ def at_rest(mesh: Mesh, pinned: Array, fabric: Fabric, substeps: int = 1) -> Arr
     """Where flat cloth [V, 3] that is held at some vertices comes to hang."""
     still = np.broadcast_to(mesh.vertices, (SETTLE, *mesh.vertices.shape))
     calm = replace(fabric, air_damping=CALMING)
-    for vertices in simulate(mesh, pinned, still, calm, None, Contact(itself=False), Forces(substeps=substeps)):
-        pass
-    return vertices
+    *_, last = simulate(mesh, pinned, still, calm, None, Contact(itself=False), Forces(substeps=substeps))
+    return last
 
 
 def bending_length(fabric: Fabric, edge_length: float, overhang: float) -> float:
@@ -105,7 +108,11 @@ def cusick(fabric: Fabric, edge_length: float) -> Drape:
 def shadow_radius(vertices: Array, triangles: Index) -> Array:
     """How far the shadow reaches [DIRECTIONS] when light falls from above, from the middle."""
     shares = np.linspace(0, 1, 8)
-    along = [vertices[triangles[:, i]][:, None] * (1 - shares[:, None]) + vertices[triangles[:, (i + 1) % 3]][:, None] * shares[:, None] for i in range(3)]
+    along = [
+        vertices[triangles[:, i]][:, None] * (1 - shares[:, None])
+        + vertices[triangles[:, (i + 1) % 3]][:, None] * shares[:, None]
+        for i in range(3)
+    ]
     points = np.concatenate([part.reshape(-1, 3) for part in along])
     place = np.round(np.arctan2(points[:, 2], points[:, 0]) / (2 * np.pi) * DIRECTIONS).astype(int) % DIRECTIONS
     radius = np.full(DIRECTIONS, SUPPORT)

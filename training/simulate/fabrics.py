@@ -30,7 +30,9 @@ class Fabric:
     air_damping: float = 1.0
 
 
-def _fabric(name: str, preset: str, quality: int, mass: float, stiffness: float, bending: float, damping: float) -> Fabric:
+def _fabric(
+    name: str, preset: str, quality: int, mass: float, stiffness: float, bending: float, damping: float
+) -> Fabric:
     return Fabric(name, preset, quality, mass, *(stiffness,) * 3, bending, *(damping,) * 3)
 
 
@@ -39,7 +41,7 @@ FABRICS = {
     for fabric in (
         _fabric("silk", "Silk", 5, 0.15, 5.0, 0.05, 0.0),
         _fabric("cotton", "Cotton", 5, 0.3, 15.0, 30.0, 5.0),
-        _fabric("denim", "Denim", 12, 0.81, 40.0, 300.0, 25.0),
+        _fabric("denim", "Denim", 6, 0.81, 40.0, 300.0, 25.0),
         _fabric("leather", "Leather", 15, 0.4, 80.0, 150.0, 25.0),
     )
 }

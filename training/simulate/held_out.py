@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scale_backend.assets import find_motion
-from scale_backend.motion import load_motion
+from scale_backend.formats.assets import find_motion
+from scale_backend.formats.motion import load_motion
 
 from .motion import Motion, joined, led_in
 from .motion_kinds import sample

@@ -22,6 +22,7 @@ from .skinning import SkinnedBody, joint_positions, skin_body
 Array = NDArray[np.float64]
 UP = 1
 SETTLED = 1.5  # frames: the width over which a change of the supporting joint is spread
+STANDING = Rotation.identity()
 ROUNDING = 2.0  # frames: of heights, where another vertex comes to be the lowest
 
 
@@ -45,7 +46,7 @@ class Key:
 
     time: float  # seconds
     pose: Array  # [J, 3] axis-angle, the root's left out
-    root: Rotation = Rotation.identity()
+    root: Rotation = STANDING
 
 
 def interpolate(keys: Sequence[Key], times: Array) -> Array:

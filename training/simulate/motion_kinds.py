@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..poses import INDEX, KINDS, SIDES, penetrates, random_pose, set_arm, set_leg, within_limits
 from .motion import Array, Key, Motion, interpolate, on_the_ground
 from .moving_cloth import FRAME_RATE
+from .poses import INDEX, KINDS, SIDES, penetrates, random_pose, set_arm, set_leg, within_limits
 from .skinning import SkinnedBody, joint_positions
 
 Random = np.random.Generator
@@ -122,7 +122,12 @@ def lie(body: SkinnedBody, random: Random, seconds: float, rise: bool = False) -
         set_arm(flat, side, random.uniform(-0.9, 0.3), 0.0, 0.0, random.uniform(0.1, 0.8))
     side = random.uniform(-0.4, 0.4)
     over = Rotation.from_rotvec([0, 0, side])
-    stages = [(standing(random), yaw(0)), (squat, pitch(0.35)), (seated, pitch(-0.35)), (flat, pitch(-np.pi / 2) * over)]
+    stages = [
+        (standing(random), yaw(0)),
+        (squat, pitch(0.35)),
+        (seated, pitch(-0.35)),
+        (flat, pitch(-np.pi / 2) * over),
+    ]
     if random.random() < 0.3:  # on over the side to the front
         half = yaw(np.pi / 2) * Rotation.from_rotvec([0, 0, np.pi / 2])
         stages += [(within_limits(flat * 0.7), half), (flat, pitch(np.pi / 2))]
@@ -175,7 +180,7 @@ def walk(body: SkinnedBody, random: Random, seconds: float) -> Array:
 
 
 def dance(body: SkinnedBody, random: Random, seconds: float) -> Array:
-    """Poses [F, 24, 3]: every joint swings with the beat or slower, about a pose of its own; the whole turns and sways."""
+    """Poses [F, 24, 3]: joints swing with the beat or slower, each about its own angle; the body turns and sways."""
     beat, centre = random.uniform(0.8, 1.6), 0.5 * possible_pose(body, random, ("dance", "stand"))
     other = possible_pose(body, random, ("dance", "reach", "step"))
     times = np.arange(round(seconds * FRAME_RATE)) / FRAME_RATE
@@ -184,7 +189,9 @@ def dance(body: SkinnedBody, random: Random, seconds: float) -> Array:
     poses = within_limits(centre + 0.8 * (other - centre) * wave * smoothstep_from_rest(times)[:, None, None])
     turn = random.normal(0, 0.8) * times + random.uniform(0.1, 0.8) * np.sin(np.pi * beat * times)
     sway = random.uniform(0.0, 0.15) * np.sin(np.pi * beat * times + random.random())
-    poses[:, 0] = (Rotation.from_rotvec(turn[:, None] * [0, 1, 0]) * Rotation.from_rotvec(sway[:, None] * [0, 0, 1])).as_rotvec()
+    poses[:, 0] = (
+        Rotation.from_rotvec(turn[:, None] * [0, 1, 0]) * Rotation.from_rotvec(sway[:, None] * [0, 0, 1])
+    ).as_rotvec()
     return poses
 
 
@@ -228,7 +235,22 @@ KEYED: dict[str, Callable[[SkinnedBody, Random, float], list[Key]]] = {
 POSED: dict[str, Callable[[SkinnedBody, Random, float], Array]] = {"walk": walk, "dance": dance}
 MOTION_KINDS = (*KEYED, *POSED, "jump")
 # What training draws, in this order, again and again: any beginning of it is a balanced sample.
-ORDER = ("wander", "walk", "dance", "jump", "tumble", "wander", "sit", "spin", "lie", "dance", "walk", "wander", "get-up", "cartwheel")
+ORDER = (
+    "wander",
+    "walk",
+    "dance",
+    "jump",
+    "tumble",
+    "wander",
+    "sit",
+    "spin",
+    "lie",
+    "dance",
+    "walk",
+    "wander",
+    "get-up",
+    "cartwheel",
+)
 
 
 def sample(body: SkinnedBody, kind: str, random: Random, seconds: float = 4.5) -> Motion:

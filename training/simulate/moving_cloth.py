@@ -42,14 +42,17 @@ class Forces:
     substeps: int = 1  # how many times the fabric's own
 
 
+CONTACT, FORCES = Contact(), Forces()
+
+
 def simulate(
     rest: Mesh,
     pinned: NDArray[np.bool_],  # [V]
     carried: Array,  # [F, V, 3] metres: where pinned vertices go; the cloth starts at the first
     fabric: Fabric,
     body: tuple[NDArray[np.int64], Array] | None = None,  # triangles [T, 3] and vertices [F, B, 3]
-    contact: Contact = Contact(),
-    forces: Forces = Forces(),
+    contact: Contact = CONTACT,
+    forces: Forces = FORCES,
     frame_rate: int = FRAME_RATE,
 ) -> Iterator[Array]:
     """Yields the cloth's vertices [V, 3] for every frame, the first as it is carried."""

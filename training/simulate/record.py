@@ -1,7 +1,7 @@
 """`scale-train record`: a garment's cloth through many motions, for training and for measuring.
 
-Every sequence is a file that is there whole or not at all; what is there is kept, so a run that was stopped goes on. Any
-beginning of the training's sequences is a balanced sample of motions, fabrics and shapes.
+Every sequence is a file that is there whole or not at all; what is there is kept, so a run that was stopped goes on.
+Any beginning of the training's sequences is a balanced sample of motions, fabrics and shapes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..frames.sequences import ClothGarment, Sequence, read_garment, write_sequence
 from .fabrics import FABRICS
 from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
 from .mesh_tools import Array, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
-from .moving_cloth import FRAME_RATE, Contact
-from .sequences import ClothGarment, Sequence, read_garment, write_sequence
+from .moving_cloth import CONTACT, FRAME_RATE, Contact
 from .skinning import load_skinned_body
 from .worn import graded, move, shaped
 
@@ -70,7 +70,7 @@ def run(settings: RecordSettings) -> None:
 
 
 def record(
-    garment: ClothGarment, motion: Motion, betas: Array, fabric: str, contact: Contact = Contact()
+    garment: ClothGarment, motion: Motion, betas: Array, fabric: str, contact: Contact = CONTACT
 ) -> tuple[Array, str]:
     """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is."""
     wearer = shaped(load_skinned_body(), betas)
@@ -94,7 +94,15 @@ def find_fault(vertices: Array, rest: Array, triangles: Array) -> str:
 def _sequence(motion, betas, fabric, vertices, first, kind, seed) -> Sequence:
     pose, translation = motion.pose.astype(np.float32), motion.translation.astype(np.float32)
     return Sequence(
-        pose, translation, betas.astype(np.float32), fabric, float(FRAME_RATE), vertices.astype(np.float32), first, kind, seed
+        pose,
+        translation,
+        betas.astype(np.float32),
+        fabric,
+        float(FRAME_RATE),
+        vertices.astype(np.float32),
+        first,
+        kind,
+        seed,
     )
 
 

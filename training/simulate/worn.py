@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..frames.sequences import ClothGarment
 from .fabrics import Fabric
 from .garment_parts import GarmentMesh
 from .mesh_tools import Array, Mesh, border_vertices
 from .motion import Motion
-from .moving_cloth import Contact, Forces, simulate
-from .sequences import ClothGarment
+from .moving_cloth import CONTACT, FORCES, Contact, Forces, simulate
 from .skinning import BODY_PATH, SkinnedBody, skin
 
 HELD = 0.02  # metres from a neckline or an armhole: a facing or a seam
@@ -48,7 +48,7 @@ def upper_pins(mesh: Mesh) -> Array:
 
 def as_cloth_garment(garment: GarmentMesh, pins: Array, body: SkinnedBody, edge_length: float) -> ClothGarment:
     """The garment with its carrier: UVs, spread blend weights, shape components carried over from the skin."""
-    from scale_backend.body import load_body  # torch: not beside Blender
+    from scale_backend.geometry.body import load_body  # torch: not beside Blender
 
     from ..carriers import build_garment_carrier
 
@@ -91,8 +91,8 @@ def move(
     wearer: Wearer,
     motion: Motion,
     fabric: Fabric,
-    contact: Contact = Contact(),
-    forces: Forces = Forces(),
+    contact: Contact = CONTACT,
+    forces: Forces = FORCES,
 ) -> Iterator[Array]:
     """The garment's vertices [V, 3] in the world, frame by frame. The motion begins in the rest pose."""
     rest = graded(garment, wearer.betas)

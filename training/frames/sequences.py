@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scale_backend.whole_files import write_npz
+from scale_backend.formats.whole_files import write_npz
 
 Float = NDArray[np.float32]
 
@@ -55,7 +55,9 @@ class Sequence:
     fabric: str
     fps: float
     vertices: Float  # [F, V, 3] metres
-    first: int  # frames before it belong to the window's past and are not yet truth: the cloth is still falling into place
+    first: (
+        int  # frames before it belong to the window's past and are not yet truth: the cloth is still falling into place
+    )
     kind: str  # of motion
     seed: tuple[int, ...]
 
