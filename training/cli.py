@@ -11,6 +11,7 @@ from scale_backend.formats.whole_files import told
 # subcommand: (module, its settings class, what it does)
 COMMANDS = {
     "simulate": ("training.simulate.run", "SimulateSettings", "simulate a garment on the body: raw frames"),
+    "record": ("training.simulate.record", "RecordSettings", "a garment's cloth in motion: sequences"),
     "motions": ("training.simulate.motions", "MotionSettings", "make the motions that ship"),
     "build-body": ("training.body_builder.build", "BuildBodySettings", "build the free body"),
     "pack": ("training.frames.pack", "PackSettings", "raw frames or pairs of scan and body to packed frames"),

@@ -16,10 +16,11 @@ from .mesh_tools import Array, Index, Mesh, border_vertices
 from .moving_cloth import Contact, Forces, simulate
 
 STRIP_WIDTH = 0.10  # wider than the standard's 25 mm, or the two borders would be most of it at a garment's edge length
+LEAST_EDGES = 4  # that hang over, however limp the cloth
 DISC, SUPPORT = 0.15, 0.09  # radii: 30 cm of cloth on a support of 18 cm
 SETTLE = 100  # frames until cloth rests
 CALMING = 10.0  # air damping, Blender's most: what is measured is at rest, where it does nothing
-DIRECTIONS = 720  # in which the shadow is measured
+DIRECTIONS = 360  # in which the shadow is measured
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,11 @@ def strip(length: float, edge_length: float) -> Mesh:
     columns = round(length / edge_length)
     across = max(2, round(STRIP_WIDTH / (edge_length * np.sqrt(0.75))))
     step = length / columns
-    rows = [(np.arange(-2, columns + 1) * step, row) for row in range(across + 1)]
-    points = [
-        (x + (0.5 * step if row % 2 and 0 < x < length else 0), STRIP_WIDTH * row / across)
-        for xs, row in rows
-        for x in xs
-    ]
+    along = np.arange(-2, columns + 1) * step
+    points = []
+    for row in range(across + 1):
+        shifted = along + 0.5 * step * ((row % 2) & (along > 0) & (along < length))
+        points += [(x, STRIP_WIDTH * row / across) for x in shifted]
     kept = [(x, z) for x, z in points if x <= length]
     return flat(np.array(kept))
 
@@ -80,7 +80,7 @@ def bending_length(fabric: Fabric, edge_length: float, overhang: float) -> float
     best when the overhang is about twice what it returns.
     """
     mesh = strip(overhang, edge_length)
-    tip = mesh.vertices[:, 0] > overhang - 1e-6
+    tip = mesh.vertices[:, 0] > mesh.vertices[:, 0].max() - 0.1 * edge_length
     end = at_rest(mesh, mesh.vertices[:, 0] < 1e-6, fabric)[tip].mean(0)
     sunk = np.clip(np.arctan2(-end[1], end[0]), 1e-3, 0.5 * np.pi - 1e-3)
     return float(overhang * (np.cos(0.5 * sunk) / (8 * np.tan(sunk))) ** (1 / 3))
@@ -90,7 +90,7 @@ def cantilever(fabric: Fabric, edge_length: float) -> float:
     """The bending length, with an overhang that suits it."""
     length = 0.02
     for _ in range(3):
-        length = bending_length(fabric, edge_length, max(2 * length, 3 * edge_length))
+        length = bending_length(fabric, edge_length, max(2 * length, LEAST_EDGES * edge_length))
     return length
 
 
@@ -107,7 +107,7 @@ def cusick(fabric: Fabric, edge_length: float) -> Drape:
 
 def shadow_radius(vertices: Array, triangles: Index) -> Array:
     """How far the shadow reaches [DIRECTIONS] when light falls from above, from the middle."""
-    shares = np.linspace(0, 1, 8)
+    shares = np.linspace(0, 1, 40)
     along = [
         vertices[triangles[:, i]][:, None] * (1 - shares[:, None])
         + vertices[triangles[:, (i + 1) % 3]][:, None] * shares[:, None]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..frames.sequences import SequenceError
+
 EDGE_LENGTH = 0.016  # metres: of the meshes that the settings are for
 
 
@@ -45,3 +47,10 @@ FABRICS = {
         _fabric("leather", "Leather", 15, 0.4, 80.0, 150.0, 25.0),
     )
 }
+
+
+def find_fabric(name: str) -> Fabric:
+    """Raises SequenceError for a name that is not known."""
+    if name not in FABRICS:
+        raise SequenceError(f"There is no fabric '{name}': choose one of {', '.join(FABRICS)}.")
+    return FABRICS[name]

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..frames.sequences import ClothGarment, Sequence, read_garment, write_sequence
-from .fabrics import FABRICS
+from ..frames.sequences import ClothGarment, Sequence, SequenceError, read_garment, write_garment, write_sequence
+from .cutting import cut_garment
+from .fabrics import EDGE_LENGTH, find_fabric
 from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
 from .mesh_tools import Array, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
 from .moving_cloth import CONTACT, FRAME_RATE, Contact
+from .run import check_blender
 from .skinning import load_skinned_body
 from .worn import graded, move, shaped
 
+PARTS = ("train", "held-out", "two-pasts")
 SETTLING = 10  # frames at the beginning of a sequence that are no truth yet
 LEAD = 20  # frames from the T-pose to a motion's first pose
 SECONDS = 4.5  # of a training motion
@@ -40,7 +43,9 @@ class RecordSettings:
     """
 
     folder: Path
-    """Folder of the garment."""
+    """Folder of the garment, its sequences and reports."""
+    garment: str = "dress"
+    """What to cut where FOLDER has no garment.npz yet."""
     part: str = "train"
     """train, held-out or two-pasts."""
     fabrics: tuple[str, ...] = ("cotton", "denim")
@@ -54,9 +59,14 @@ class RecordSettings:
 
 
 def run(settings: RecordSettings) -> None:
-    """Raises KeyError for a fabric or part that is not known, SequenceError and OSError."""
-    garment = read_garment(settings.folder / "garment.npz")
-    make = {"train": _train, "held-out": _measured, "two-pasts": _measured}[settings.part]
+    """Raises SequenceError for what is not known or cannot be used, RuntimeError without Blender, and OSError."""
+    for fabric in settings.fabrics:
+        find_fabric(fabric)
+    if settings.part not in PARTS:
+        raise SequenceError(f"There is no part '{settings.part}': choose one of {', '.join(PARTS)}.")
+    check_blender()
+    garment = _garment(settings)
+    make = _train if settings.part == "train" else _measured
     for path, kind, seed, motion, first, betas, fabric in make(settings):
         if path.exists():
             continue
@@ -69,12 +79,20 @@ def run(settings: RecordSettings) -> None:
         print(path.stem, fault or "kept", f"{len(motion)} frames, {spent} s each", flush=True)
 
 
+def _garment(settings: RecordSettings) -> ClothGarment:
+    """The folder's garment, which is cut first if it has none."""
+    path = settings.folder / "garment.npz"
+    if not path.exists():
+        write_garment(path, cut_garment(settings.garment, load_skinned_body(), EDGE_LENGTH))
+    return read_garment(path)
+
+
 def record(
     garment: ClothGarment, motion: Motion, betas: Array, fabric: str, contact: Contact = CONTACT
 ) -> tuple[Array, str]:
     """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is."""
     wearer = shaped(load_skinned_body(), betas)
-    vertices = np.stack(list(move(garment, wearer, motion, FABRICS[fabric], contact)))
+    vertices = np.stack(list(move(garment, wearer, motion, find_fabric(fabric), contact)))
     return vertices, find_fault(vertices, graded(garment, betas).vertices, garment.triangles)
 
 

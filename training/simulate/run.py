@@ -55,7 +55,7 @@ class SimulateSettings:
 def run(settings: SimulateSettings) -> None:
     """Raises RawFramesError for settings that cannot be used and RuntimeError if a worker fails."""
     find_recipe(settings.garment)
-    _check_blender()
+    check_blender()
     if settings.split not in SPLITS:
         raise RawFramesError(f"There is no split '{settings.split}': choose one of {', '.join(SPLITS)}.")
     if settings.count < 1 or settings.chunk < 1 or settings.processes < 1:
@@ -80,7 +80,7 @@ def simulate_motion(
     """Simulate frames evenly spaced over a motion, the root removed, into a raw folder."""
     from scale_backend.formats.motions import load_motion
 
-    _check_blender()
+    check_blender()
     motion = load_motion(Path(motion_path))
     rotations = np.zeros((len(motion.rotations), 24, 3))
     shared = min(22, motion.rotations.shape[1])  # hands touch no cloth
@@ -112,7 +112,7 @@ def simulate_poses(
         drape_jobs(folder, jobs, folder / f"{split}-report.json", min(processes, len(jobs)))
 
 
-def _check_blender() -> None:
+def check_blender() -> None:
     """Before anything is written. Raises RuntimeError."""
     if find_spec("bpy") is None:
         raise RuntimeError("Cloth is simulated by Blender's Python module, which this Python lacks; with Python 3.11 "

@@ -7,19 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ..frames.sequences import ClothGarment
 from .fabrics import Fabric
-from .garment_parts import GarmentMesh
-from .mesh_tools import Array, Mesh, border_vertices
+from .mesh_tools import Array, Mesh
 from .motion import Motion
 from .moving_cloth import CONTACT, FORCES, Contact, Forces, simulate
 from .skinning import BODY_PATH, SkinnedBody, skin
-
-HELD = 0.02  # metres from a neckline or an armhole: a facing or a seam
-BELOW_TOP = 0.25  # metres: borders so far below the highest one are necklines and armholes, the others hems
-MAP_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,41 +30,6 @@ def shaped(body: SkinnedBody, betas: Array, path: Path = BODY_PATH) -> Wearer:
         change = file["shapedirs"].astype(np.float64) @ betas
         moved = file["J_regressor"].astype(np.float64) @ change
     return Wearer(replace(body, vertices=body.vertices + change, joints=body.joints + moved), betas)
-
-
-def upper_pins(mesh: Mesh) -> Array:
-    """Which vertices [V] of a garment that hangs from the shoulders lie within 2 cm of neckline and armholes."""
-    border = np.flatnonzero(border_vertices(mesh.triangles, len(mesh.vertices)))
-    heights = mesh.vertices[border, 1]
-    upper = border[heights > heights.max() - BELOW_TOP]
-    return cKDTree(mesh.vertices[upper]).query(mesh.vertices)[0] < HELD
-
-
-def as_cloth_garment(garment: GarmentMesh, pins: Array, body: SkinnedBody, edge_length: float) -> ClothGarment:
-    """The garment with its carrier: UVs, spread blend weights, shape components carried over from the skin."""
-    from scale_backend.geometry.body import load_body  # torch: not beside Blender
-
-    from ..carriers import build_garment_carrier
-
-    raw = replace(garment, pin=pins.astype(float)).raw(body)
-    carrier = build_garment_carrier(raw, load_body(body.name), MAP_SIZE)
-    return ClothGarment(
-        raw.name,
-        raw.vertices,
-        raw.triangles,
-        carrier.uv.numpy(),
-        carrier.uv_triangles.numpy().astype(np.int32),
-        carrier.blend_weights.numpy(),
-        carrier.shape_components.numpy(),
-        pins.astype(bool),
-        raw.panel,
-        raw.panel_names,
-        raw.region,
-        raw.region_names,
-        edge_length,
-        raw.body_name,
-        raw.body_digest,
-    )
 
 
 def graded(garment: ClothGarment, betas: Array) -> Mesh:

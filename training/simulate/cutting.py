@@ -1,0 +1,77 @@
+"""Garments for cloth in motion: how they are cut, how finely, and where they hold on to the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ..frames.sequences import ClothGarment, SequenceError
+from .dress import make_dress
+from .garment_parts import GarmentMesh
+from .mesh_tools import Mesh, border_vertices
+from .skinning import SkinnedBody
+
+HELD = 0.02  # metres from a neckline or an armhole: as wide as a facing
+BELOW_TOP = 0.25  # metres: borders so far below the highest one are necklines and armholes, the others hems
+MAP_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A garment's pattern and what it hangs from."""
+
+    make: Callable[[SkinnedBody, float], GarmentMesh]  # on a body, with an edge length in metres
+    pins: Callable[[Mesh], NDArray[np.bool_]]  # [V]
+
+
+def upper_pins(mesh: Mesh) -> NDArray[np.bool_]:
+    """Which vertices [V] of a garment that hangs from the shoulders lie within 2 cm of neckline and armholes."""
+    border = np.flatnonzero(border_vertices(mesh.triangles, len(mesh.vertices)))
+    heights = mesh.vertices[border, 1]
+    upper = border[heights > heights.max() - BELOW_TOP]
+    return cKDTree(mesh.vertices[upper]).query(mesh.vertices)[0] < HELD
+
+
+CUTS = {"dress": Cut(make_dress, upper_pins)}
+
+
+def cut_garment(name: str, body: SkinnedBody, edge_length: float) -> ClothGarment:
+    """The garment with its carrier: UVs, spread blend weights, shape components carried over from the skin.
+
+    Raises SequenceError for a name that is not in `CUTS`.
+    """
+    if name not in CUTS:
+        raise SequenceError(f"There is no garment '{name}': choose one of {', '.join(CUTS)}.")
+    garment = CUTS[name].make(body, edge_length)
+    return with_carrier(garment, CUTS[name].pins(garment.mesh), body, edge_length)
+
+
+def with_carrier(garment: GarmentMesh, pins: NDArray[np.bool_], body: SkinnedBody, edge_length: float) -> ClothGarment:
+    """A mesh that is held at `pins` [V], with what a network's carrier needs."""
+    from scale_backend.geometry.body import load_body  # torch: not beside Blender, where it is not needed
+
+    from ..carriers import build_garment_carrier
+
+    raw = replace(garment, pin=pins.astype(float)).raw(body)
+    carrier = build_garment_carrier(raw, load_body(body.name), MAP_SIZE)
+    return ClothGarment(
+        raw.name,
+        raw.vertices,
+        raw.triangles,
+        carrier.uv.numpy(),
+        carrier.uv_triangles.numpy().astype(np.int32),
+        carrier.blend_weights.numpy(),
+        carrier.shape_components.numpy(),
+        pins,
+        raw.panel,
+        raw.panel_names,
+        raw.region,
+        raw.region_names,
+        edge_length,
+        raw.body_name,
+        raw.body_digest,
+    )
