@@ -1,9 +1,9 @@
 """Builds the Blender extension: dist/scale_clothing-<version>.zip.
 
-The zip holds the add-on's modules, its manifest, a pure-Python wheel of scale_backend (Blender imports the client from
-it, the backend's own environment the rest) and the assets named below. Only what is named here gets in. The same tree
-gives the same bytes. Needs the standard library alone; where the bpy module is installed, the zip is validated by
-Blender's own tool.
+The zip holds the add-on's modules and tables of bones, its manifest, a pure-Python wheel of scale_backend (Blender
+imports the client from it, the backend's own environment the rest) and the assets named below. Only what is named here
+gets in. The same tree gives the same bytes. Needs the standard library alone; where the bpy module is installed, the
+zip is validated by Blender's own tool.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def backend_requirements() -> list[str]:
 def extension() -> bytes:
     """Content of the extension zip."""
     wheel_name, wheel = backend_wheel()
-    files = {path.relative_to(ADDON).as_posix(): path.read_bytes() for path in modules(ADDON)}
+    files = {path.relative_to(ADDON).as_posix(): path.read_bytes() for path in (*modules(ADDON), *tables())}
     files["blender_manifest.toml"] = manifest(wheel_name).encode()
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files[f"wheels/{wheel_name}"] = wheel
@@ -114,6 +114,11 @@ def manifest(wheel_name: str) -> str:
 def modules(package: Path) -> list[Path]:
     """The Python files of a package, sorted."""
     return sorted(path for path in package.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def tables() -> list[Path]:
+    """The names of rigs' bones, sorted: the data that lies beside the add-on's modules."""
+    return sorted((ADDON / "rig" / "families").glob("*.toml"))
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

@@ -114,9 +114,11 @@ def test_zip_holds_what_is_named_and_nothing_else(addon_zip: Path) -> None:
     names = set(zipfile.ZipFile(addon_zip).namelist())
     modules = {name for name in names if re.fullmatch(r"[\w/]+\.py", name)}
     wheel_name, _ = build_addon.backend_wheel()
+    tables = {path.relative_to(build_addon.ADDON).as_posix() for path in build_addon.tables()}
     assets = {f"assets/{name}" for name in build_addon.ASSETS}
+    assert tables and tables <= names
     assert assets - {f"assets/{name}" for name in build_addon.missing_assets()} <= names
-    assert names - modules - assets == {"blender_manifest.toml", "LICENSE", f"wheels/{wheel_name}"}
+    assert names - modules - assets - tables == {"blender_manifest.toml", "LICENSE", f"wheels/{wheel_name}"}
     assert "__init__.py" in modules
 
 

@@ -15,8 +15,9 @@ from ..backend import process
 from ..clothes import request, selection
 from ..garments import kinds, library, opened
 from ..messages import AddonError
-from ..rig import fitting, recognition, rest
+from ..rig import fitting
 from ..rig.pose import read_pose
+from ..rig.rest import Rest, RigFrame, rest_of
 from .frame_files import Topology
 from .sampling import BATCH, Sampling
 
@@ -30,9 +31,9 @@ class Take:
 
     obj: Object
     target: Object
-    found: recognition.RigJoints
+    rest: Rest
     garment: opened.OpenGarment
-    frame: rest.RigFrame
+    frame: RigFrame
     rotations: list[np.ndarray] = field(default_factory=list)  # F of [J, 3, 3]
     translations: list[np.ndarray] = field(default_factory=list)  # F of [3] metres
     shapes: list[np.ndarray] = field(default_factory=list)  # F of [S]
@@ -42,15 +43,15 @@ class Take:
     def of(cls, obj: Object) -> Take:
         """An empty take. Raises AddonError and BackendError."""
         target = selection.wearer(obj)
-        found = recognition.recognise(target)
+        rest = rest_of(target)
         garment = opened.open_garment(library.entry(obj.scale_clothing.garment))
-        fitted = fitting.body_for(target, found, garment.body, obj.scale_clothing.fit_to_rig)
-        return cls(obj, target, found, garment, fitted.frame(rest.rest_frame(target, found)))
+        fitted = fitting.body_for(target, rest, garment.body, obj.scale_clothing.fit_to_rig)
+        return cls(obj, target, rest, garment, fitted.frame(rest.frame))
 
     def add(self, depsgraph: Depsgraph) -> None:
         """Record the pose of the present frame."""
-        pose = read_pose(self.target, depsgraph, self.found)
-        fitted = fitting.body_for(self.target, self.found, self.garment.body, self.obj.scale_clothing.fit_to_rig)
+        pose = read_pose(self.target, depsgraph, self.rest)
+        fitted = fitting.body_for(self.target, self.rest, self.garment.body, self.obj.scale_clothing.fit_to_rig)
         self.rotations.append(pose.rotations)
         self.translations.append(fitted.translation(pose))
         self.shapes.append(fitted.shape)

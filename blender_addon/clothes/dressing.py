@@ -9,8 +9,8 @@ from ..appearance import looks, modifiers
 from ..backend import process
 from ..blender import meshes
 from ..garments import kinds, library, opened
-from ..rig import recognition
 from ..rig.pose import read_pose
+from ..rig.rest import rest_of
 from ..rig.shape import is_sample
 from . import skin_mask
 from .mesh import _build
@@ -24,17 +24,17 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
 
     Nothing in the scene changes before the backend has decoded the pose. Raises AddonError and BackendError.
     """
-    found = recognition.recognise(target)
+    rest = rest_of(target)
     garment = opened.open_garment(library.entry(key))
     surface, part = garment.entry.choose(surface, part)
     topology = None
     if surface not in kinds.CHANGING:
         topology = process.get().topology(garment.id, kinds.WIRE_NAMES[surface], kinds.WIRE_NAMES[part])
     depsgraph = context.evaluated_depsgraph_get()
-    pose = read_pose(target, depsgraph, found)
+    pose = read_pose(target, depsgraph, rest)
     worn = clothes_of(target)
     options = options_of(worn[0]) if worn else Options()
-    decoded = request(target, found, pose, garment.entry, surface, part, options).decode()
+    decoded = request(target, rest, pose, garment.entry, surface, part, options).decode()
 
     obj = worn[0] if worn else _new_object(context, target)
     settings = obj.scale_clothing
@@ -49,7 +49,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
         settings.radius = modifiers.closing_radius(meshes.get_positions(obj.data))
     modifiers.set_radius(obj, settings.radius)
     looks.renew(obj)
-    skin_mask.update(context, obj, garment, found)
+    skin_mask.update(context, obj, garment, rest)
     return obj
 
 

@@ -11,9 +11,9 @@ from scale_backend.formats import joints
 
 from ..garments import library
 from ..messages import AddonError
-from ..rig import fitting, recognition
+from ..rig import fitting
 from ..rig.body_data import BodyData
-from ..rig.rest import rest_frame, rest_joints
+from ..rig.rest import rest_of
 from ..rig.shape import body_shape, has_shapes_of
 
 # what is compared: pairs of joints whose distances are added
@@ -38,19 +38,17 @@ def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
     if entry.summary is None:
         return ""
     try:
-        found = recognition.recognise(target)
+        rest = rest_of(target)
         body = entry.body()
     except AddonError:
         return ""  # told elsewhere
-    fitted = fitting.body_for(target, found, body, to_bones)
+    fitted = fitting.body_for(target, rest, body, to_bones)
     if body_shape(target).any() and not has_shapes_of(target, body):
         return (
             "The character's shape keys are not those of the body that the garment was trained on: "
             "the clothes know its bones alone; they may not fit."
         )
-    frame = rest_frame(target, found)
-    rest = rest_joints(target, found) / frame.unit / fitted.size
-    return _sentence(body, rest.tobytes(), fitted.shape.tobytes())
+    return _sentence(body, (rest.places / fitted.size).tobytes(), fitted.shape.tobytes())
 
 
 def fit_told(obj: Object) -> str:
@@ -59,11 +57,11 @@ def fit_told(obj: Object) -> str:
     if target is None or entry.summary is None or not obj.scale_clothing.fit_to_rig:
         return ""
     try:
-        found = recognition.recognise(target)
+        rest = rest_of(target)
         body = entry.body()
     except AddonError:
         return ""  # told elsewhere
-    fitted = fitting.body_for(target, found, body)
+    fitted = fitting.body_for(target, rest, body)
     return f" (±{fitted.residual * 1000:.0f} mm)" if fitted.residual else ""
 
 

@@ -10,8 +10,9 @@ from bpy.types import Depsgraph, Object
 
 from ..backend import process
 from ..garments import kinds, library, opened
-from ..rig import fitting, recognition, rest
+from ..rig import fitting
 from ..rig.pose import Pose, read_pose
+from ..rig.rest import Rest, RigFrame, rest_of
 from .selection import wearer
 
 
@@ -37,7 +38,7 @@ class Request:
     part: str
     push_out: bool
     normals: str
-    frame: rest.RigFrame
+    frame: RigFrame
 
     def decode(self, launch: process.Launch | None = None) -> Decoded:
         """The clothes in the armature's space. Raises AddonError and BackendError."""
@@ -80,7 +81,7 @@ def shown_normals(obj: Object) -> str:
 
 def request(
     target: Object,
-    found: recognition.RigJoints,
+    rest: Rest,
     pose: Pose,
     entry: library.Entry,
     surface: str,
@@ -88,8 +89,8 @@ def request(
     options: Options,
 ) -> Request:
     """What decoding a garment for a pose of a rig needs. Raises AddonError."""
-    fitted = fitting.body_for(target, found, entry.body(), options.fit_to_rig)
-    frame = fitted.frame(rest.rest_frame(target, found))
+    fitted = fitting.body_for(target, rest, entry.body(), options.fit_to_rig)
+    frame = fitted.frame(rest.frame)
     translation = fitted.translation(pose)
     normals = options.normals if kinds.has_choice_of_normals(surface) else "FACES"
     return Request(entry, pose.rotations, translation, fitted.shape, surface, part, options.push_out, normals, frame)
@@ -99,7 +100,7 @@ def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
     """What bringing clothes to their rig's present pose needs. Raises AddonError."""
     target = wearer(obj)
     settings = obj.scale_clothing
-    found = recognition.recognise(target)
-    pose = read_pose(target, depsgraph, found)
+    rest = rest_of(target)
+    pose = read_pose(target, depsgraph, rest)
     entry = library.entry(settings.garment)
-    return request(target, found, pose, entry, settings.surface, settings.part, options_of(obj))
+    return request(target, rest, pose, entry, settings.surface, settings.part, options_of(obj))

@@ -14,7 +14,7 @@ from ..backend import process
 from ..blender import meshes
 from ..garments import kinds, library, opened
 from ..rig import pose, recognition, shape
-from ..rig.rest import rest_frame
+from ..rig.rest import Rest, rest_of
 from . import request, selection
 
 GROUP = "SCALE Covered Skin"
@@ -34,12 +34,12 @@ class Cover:
     unit: float  # armature units in a metre
 
 
-def body_meshes(target: Object, found: recognition.RigJoints) -> list[Object]:
+def body_meshes(target: Object, rest: Rest) -> list[Object]:
     """The meshes that are the character's body and may be masked: those that follow all of the body's joints.
 
     The vertex groups of a mesh that is linked from another file are that file's.
     """
-    wanted = set(found.bones[: recognition.BODY_JOINTS])
+    wanted = set(rest.rig_joints.bones[: recognition.BODY_JOINTS]) - {None}
     return [
         mesh
         for mesh in shape.meshes_of(target)
@@ -50,22 +50,21 @@ def body_meshes(target: Object, found: recognition.RigJoints) -> list[Object]:
     ]
 
 
-def update(context: Context, obj: Object, garment: opened.OpenGarment, found: recognition.RigJoints) -> None:
+def update(context: Context, obj: Object, garment: opened.OpenGarment, rest: Rest) -> None:
     """Find the skin under clothes at rest and mask it, if the clothes ask for it."""
     settings = obj.scale_clothing
     remove(obj)
     if not settings.hide_skin:
         return
     target = settings.rig
-    frame = rest_frame(target, found)
     surface, part = garment.entry.choose("MESH", settings.part)
-    rest = pose.pose_at_rest(target, found)
+    still = pose.pose_at_rest(rest)
     options = request.Options(push_out=True, fit_to_rig=settings.fit_to_rig)
-    cloth = request.request(target, found, rest, garment.entry, surface, part, options).decode().points
+    cloth = request.request(target, rest, still, garment.entry, surface, part, options).decode().points
     triangles = process.get().topology(garment.id, kinds.WIRE_NAMES[surface], kinds.WIRE_NAMES[part])["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
-    cover = Cover(_tree(cloth), border, frame.unit)
-    for mesh in body_meshes(target, found):
+    cover = Cover(_tree(cloth), border, rest.frame.unit)
+    for mesh in body_meshes(target, rest):
         if settings.part == "WHOLE_BODY":
             covered = np.ones(len(mesh.data.vertices), bool)
         else:
@@ -163,6 +162,6 @@ def show(obj: Object, hidden: bool) -> None:
     try:
         target = selection.wearer(obj)
         garment = opened.open_garment(library.entry(settings.garment))
-        update(bpy.context, obj, garment, recognition.recognise(target))
+        update(bpy.context, obj, garment, rest_of(target))
     except (messages.AddonError, process.BackendError) as error:
         messages.show_error(str(error))

@@ -7,7 +7,7 @@ from bpy.types import GeometryNodeTree, Object, SolidifyModifier
 
 from ..blender import meshes
 from ..blender.nodes import add_node, math
-from ..rig import recognition, rest
+from ..rig.rest import rest_of
 from . import selection
 
 MODIFIER = "Thickness"
@@ -24,7 +24,7 @@ def add(obj: Object) -> SolidifyModifier:
     """Give clothes a thickness, after all that moves them. Raises AddonError."""
     target = selection.wearer(obj)
     modifier = modifier_of(obj) or obj.modifiers.new(MODIFIER, "SOLIDIFY")
-    modifier.thickness = THICKNESS * rest.rest_frame(target, recognition.recognise(target)).unit
+    modifier.thickness = THICKNESS * rest_of(target).frame.unit
     modifier.offset = 1.0  # outwards
     modifier.use_even_offset = modifier.use_quality_normals = True
     if meshes.FREE_NORMALS and TURN not in obj.modifiers:

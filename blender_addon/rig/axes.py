@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 
 import numpy as np
 
@@ -29,13 +30,17 @@ def signed_permutations() -> np.ndarray:  # [24, 3, 3]
 SQUARE = signed_permutations()
 
 
-def fit_frame(body_joints: np.ndarray, rig_joints: np.ndarray) -> tuple[np.ndarray, float]:
+def fit_frame(
+    body_joints: np.ndarray,  # [22.., 3] at rest
+    rig_joints: np.ndarray,  # [22.., 3] at rest
+    there: Collection[int] = TRUNK,  # joints that the rig has
+) -> tuple[np.ndarray, float]:
     """The rotation from SMPL's axes to the rig's and the rig's units in a metre (a power of ten).
 
-    body_joints, rig_joints: [J, 3] rest joints. Umeyama 1991; a rotation that is nearly one of axes onto axes is taken
+    Umeyama 1991; a rotation that is nearly one of axes onto axes is taken
     to be exactly that, since rigs of other proportions tilt the fit a little.
     """
-    trunk = list(TRUNK)
+    trunk = [joint for joint in TRUNK if joint in there]
     body = body_joints[trunk] - body_joints[trunk].mean(0)
     rig = rig_joints[trunk] - rig_joints[trunk].mean(0)
     left, _, right = np.linalg.svd(rig.T @ body)

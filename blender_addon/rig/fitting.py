@@ -8,10 +8,9 @@ from functools import lru_cache
 import numpy as np
 from bpy.types import Object
 
-from . import recognition
 from .body_data import BodyData
 from .pose import Pose, rest_pelvis
-from .rest import RigFrame, fitted_frame, fitted_turns, rest_joints
+from .rest import Rest, RigFrame
 from .shape import body_shape, has_shapes_of
 
 NOISE = 0.002  # metres that a coordinate of a joint may differ by where nothing is known of the body's shape
@@ -43,31 +42,20 @@ class FittedBody:
         return RigFrame(rest.rotation, rest.unit * self.size)
 
 
-def body_for(target: Object, found: recognition.RigJoints, body: BodyData, to_bones: bool = True) -> FittedBody:
+def body_for(target: Object, rest: Rest, body: BodyData, to_bones: bool = True) -> FittedBody:
     """The body for a rig's clothes. Shape keys that are the body's own tell its shape; else its bones may tell it."""
     shape = body_shape(target, body)
     if to_bones and not shape.any():
-        fitted = _fitted(body, rest_joints(target, found).tobytes(), found.parents)
+        fitted = _fitted(body, rest)
         if fitted.is_mean or not has_shapes_of(target, body):  # the latter takes a millisecond
             return fitted
-    return FittedBody(shape, 1.0, rest_pelvis(target, found, body, shape), np.zeros(3), 0.0)
-
-
-def rest_in_t_pose(rest: bytes, parents: tuple[int, ...]) -> np.ndarray:  # [22, 3] SMPL's axes, metres
-    """The joints of a rig at rest, its limbs turned as those of a T-pose."""
-    frame, turns = fitted_frame(rest), fitted_turns(rest, parents)
-    rest = np.frombuffer(rest).reshape(-1, 3) @ frame.rotation / frame.unit
-    places = [rest[0]]
-    for joint in range(1, len(rest)):
-        parent = parents[joint]
-        places.append(places[parent] + turns[parent].T @ (rest[joint] - rest[parent]))
-    return np.array(places)
+    return FittedBody(shape, 1.0, rest_pelvis(rest, body, shape), np.zeros(3), 0.0)
 
 
 @lru_cache(maxsize=64)
-def _fitted(body: BodyData, rest: bytes, parents: tuple[int, ...]) -> FittedBody:
+def _fitted(body: BodyData, rest: Rest) -> FittedBody:
     """Live update asks for every frame; the bones at rest seldom change."""
-    return fit(body, rest_in_t_pose(rest, parents))
+    return fit(body, rest.in_t_pose)
 
 
 def fit(body: BodyData, rest: np.ndarray) -> FittedBody:  # [K, 3] joints in the T-pose, metres

@@ -9,8 +9,9 @@ import numpy as np
 from bpy.types import Object
 
 from .body_data import BodyData
-from .recognition import BODY_JOINTS, RigJoints, recognise
-from .rest import rest_frame, rest_joints, rest_turns
+from .recognition import BODY_JOINTS, RigJoints
+from .rest import Rest
+from .rest_pose import between
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,22 @@ class Pose:
         return (self.pelvis - rest_pelvis).astype(np.float32)
 
 
-def rest_pelvis(rig: Object, found: RigJoints, body: BodyData, shape: np.ndarray) -> np.ndarray:  # [3]
+def rest_pelvis(rest: Rest, body: BodyData, shape: np.ndarray) -> np.ndarray:  # [3]
     """Where the body's pelvis is at rest, for the body that the rig's bones fit: SMPL's axes, metres.
 
     Shape keys change the body; some rigs move their bones along, others leave them with the mean body's joints.
     """
     if not shape.any():
         return body.joints[0]
-    frame = rest_frame(rig, found)
-    rest = rest_joints(rig, found)
-    rest = rest @ frame.rotation / frame.unit
+    places = rest.places - rest.places[0]
     fits = [body.joints, body.rest_joints(shape)]
-    errors = [np.abs((joints - joints[0])[:BODY_JOINTS] - (rest - rest[0])).sum() for joints in fits]
+    errors = [np.abs((joints - joints[0])[:BODY_JOINTS] - places).sum() for joints in fits]
     return fits[int(np.argmin(errors))][0]
 
 
-def deformations(rig: Object, found: RigJoints) -> np.ndarray:  # [J, 4, 4]
+def deformations(rig: Object, rig_joints: RigJoints) -> np.ndarray:  # [J, 4, 4]
     """What each bone does to the body, in armature space: rest to posed. A missing bone follows its parent."""
-    posed, rest = _matrices(rig.pose.bones, "matrix", found), _matrices(rig.data.bones, "matrix_local", found)
+    posed, rest = _matrices(rig.pose.bones, "matrix", rig_joints), _matrices(rig.data.bones, "matrix_local", rig_joints)
     # bones at rest are turned and moved alone; numpy's inverse would wake threads that keep the backend's core busy
     back = np.zeros_like(rest)
     back[:, :3, :3] = rest[:, :3, :3].swapaxes(1, 2)
@@ -50,39 +49,40 @@ def deformations(rig: Object, found: RigJoints) -> np.ndarray:  # [J, 4, 4]
     return posed @ back
 
 
-def _matrices(bones: bpy.types.bpy_prop_collection, which: str, found: RigJoints) -> np.ndarray:  # [J, 4, 4]
+def _matrices(bones: bpy.types.bpy_prop_collection, which: str, rig_joints: RigJoints) -> np.ndarray:  # [J, 4, 4]
     """All at once: one by one, Blender's matrices take ten times as long to become arrays."""
     flat = np.empty(16 * len(bones), np.float32)
     bones.foreach_get(which, flat)
     numbers = {name: number for number, name in enumerate(bones.keys())}
     chosen: list[int] = []
-    for name, parent in zip(found.bones, found.parents, strict=True):
+    for name, parent in zip(rig_joints.bones, rig_joints.parents, strict=True):
         chosen.append(chosen[parent] if name is None else numbers[name])
     return flat.reshape(-1, 4, 4).swapaxes(1, 2)[chosen].astype(np.float64)  # Blender's lie column by column
 
 
-def read_pose(rig: Object, depsgraph: bpy.types.Depsgraph, found: RigJoints | None = None) -> Pose:
+def read_pose(rig: Object, depsgraph: bpy.types.Depsgraph, rest: Rest) -> Pose:
     """The pose of a rig as it is evaluated: IK, constraints and drivers count, rotation modes do not matter."""
-    found = found or recognise(rig)
-    frame = rest_frame(rig, found)
-    evaluated = rig.evaluated_get(depsgraph)
-    moved = deformations(evaluated, found)
+    frame = rest.frame
+    moved = deformations(rig.evaluated_get(depsgraph), rest.rig_joints)
     # the nearest rotation: bones may be scaled or sheared
     left, _, right = np.linalg.svd(moved[:, :3, :3])
     left[..., 2] *= np.sign(np.linalg.det(left @ right))[:, None]
-    turned = frame.rotation.T @ (left @ right) @ frame.rotation @ rest_turns(rig, found)  # in SMPL's axes
-    head = np.array(evaluated.pose.bones[found.bones[0]].matrix.translation)
-    return Pose(_local(turned, found), head @ frame.rotation / frame.unit)
+    turned = frame.rotation.T @ (left @ right) @ frame.rotation @ rest.turns  # in SMPL's axes
+    pelvis = moved[0, :3, :3] @ rest.joints[0] + moved[0, :3, 3]
+    return Pose(_local(turned, rest.rig_joints), frame.from_armature(pelvis))
 
 
-def pose_at_rest(rig: Object, found: RigJoints) -> Pose:
+def pose_at_rest(rest: Rest) -> Pose:
     """The pose of a rig whose bones are at rest."""
-    frame = rest_frame(rig, found)
-    return Pose(_local(rest_turns(rig, found), found), rest_joints(rig, found)[0] @ frame.rotation / frame.unit)
+    return Pose(_local(rest.turns, rest.rig_joints), rest.places[0])
 
 
-def _local(turned: np.ndarray, found: RigJoints) -> np.ndarray:  # [J, 3, 3] -> [J, 3, 3] float32
-    """What each joint adds to its parent's rotation."""
+def _local(turned: np.ndarray, rig_joints: RigJoints) -> np.ndarray:  # [J, 3, 3] -> [J, 3, 3] float32
+    """What each joint adds to its parent's rotation; joints without a bone lie between others or add nothing."""
+    if rig_joints.between:
+        turned = turned.copy()
+        for joint, start, end, fraction in rig_joints.between:
+            turned[joint] = between(turned[start], turned[end], fraction)
     local = turned.copy()
-    local[1:] = np.swapaxes(turned[list(found.parents[1:])], -1, -2) @ turned[1:]
+    local[1:] = np.swapaxes(turned[list(rig_joints.parents[1:])], -1, -2) @ turned[1:]
     return local.astype(np.float32)

@@ -1,24 +1,28 @@
-"""Recognise SMPL-family rigs by the names of their bones."""
+"""Recognise humanoid rigs by the names of their bones, whatever stands before them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from bpy.types import Object
 
 from scale_backend.formats import joints
 
 from ..messages import AddonError
+from . import bone_tables
+from .bone_tables import Family, plain
 
-# The names that the SMPL add-ons and the Maya, Unity and SURREAL files give the joints.
-SHORT_NAMES = (
-    "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
-    "R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist",
-    "R_Wrist", "L_Hand", "R_Hand",
-)  # fmt: skip
-OTHER_NAMES = {"left_eye_smplhf": "left_eye", "right_eye_smplhf": "right_eye"}
 BODY_JOINTS = len(joints.BODY)
+MAPPING = "scale_clothing_bones"  # custom property of an armature's data: joint -> bone, as its user says
+SPINE, TRUNK_TOP = (0, 3, 6, 9), (9, 12, 15)  # chains in which a missing joint lies between its neighbours
+NEEDED = ("pelvis", *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+                      for side in ("left", "right")))  # fmt: skip
+ONE_OF = (("spine1", "spine2", "spine3"), ("head", "neck"))
+MODELS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 NAMED_MISSING = 6
+NEAR = 5  # bones of NEEDED that a rig must have for a family to be named
 
 
 class RigError(AddonError):
@@ -27,14 +31,15 @@ class RigError(AddonError):
 
 @dataclass(frozen=True)
 class RigJoints:
-    """Which bone is which joint, in the model's order."""
+    """Which bone is which joint, in the order of the body model with 24, 52 or 55 joints."""
 
-    bones: tuple[str | None, ...]  # J names; None: the rig has no such bone, the joint stays still
-    parents: tuple[int, ...]  # J; root: -1
+    family: str
+    bones: tuple[str | None, ...]  # J names; None: the rig has no such bone
+    is_smpl: bool = True  # the bones are SMPL's own joints
 
     @property
-    def family(self) -> str:
-        return {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}[len(self.bones)]
+    def parents(self) -> tuple[int, ...]:  # J; root: -1
+        return PARENTS[len(self.bones)]
 
     @property
     def joint_names(self) -> tuple[str, ...]:  # J
@@ -43,6 +48,42 @@ class RigJoints:
     def bone(self, joint: str) -> str | None:
         """The bone that is a joint of any model of the family; None where the rig has none."""
         return self.bones[self.joint_names.index(joint)] if joint in self.joint_names else None
+
+    @cached_property
+    def between(self) -> tuple[tuple[int, int, int, float], ...]:
+        """Joints without a bone that are interpolated: joint, the two it lies between, and how far along.
+
+        All others without a bone follow their parents.
+        """
+        found = []
+        for chain in (SPINE, TRUNK_TOP):
+            there = [place for place, joint in enumerate(chain) if self.bones[joint] is not None]
+            for place, joint in enumerate(chain):
+                below, above = [p for p in there if p < place], [p for p in there if p > place]
+                if place not in there and below and above:
+                    start, end = below[-1], above[0]
+                    found.append((joint, chain[start], chain[end], (place - start) / (end - start)))
+        return tuple(found)
+
+    def source(self, joint: int) -> str:
+        """Where a joint's rotation comes from, in words."""
+        name = self.bones[joint]
+        if name is not None:
+            return name
+        for number, start, end, _ in self.between:
+            if number == joint:
+                return f"between {self.joint_names[start]} and {self.joint_names[end]}"
+        return f"follows {self.joint_names[self.parents[joint]]}"
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """What the bones of a rig come nearest to."""
+
+    family: str
+    bones: tuple[tuple[str, str], ...]  # joint, bone
+    missing: tuple[str, ...]  # bones that would be needed, by their names in the family
+    is_smpl: bool
 
 
 def hand_parents(count: int) -> tuple[int, ...]:
@@ -66,42 +107,13 @@ PARENTS = {count: hand_parents(count) for count in (24, 52, 55)}
 
 
 def recognise(rig: Object | None) -> RigJoints:
-    """The joints of a rig by the names of its bones, whatever stands before them. Raises RigError."""
+    """The joints of a rig by the names of its bones and by what its user has said of them. Raises RigError."""
     if rig is None or rig.type != "ARMATURE":
         raise RigError("No armature is chosen: select a character's armature, or add the sample character.")
-    present = {bone.name for bone in rig.data.bones}
-    lowered = {name.lower(): name for name in present}
-    prefixes = {name[: -len("pelvis")] for name in lowered if name.endswith("pelvis")} | {""}
-    best_missing: list[str] | None = None
-    for prefix in sorted(prefixes, key=len, reverse=True):
-        for names in (SHORT_NAMES[:BODY_JOINTS], joints.BODY):
-            missing = [prefix + name for name in names if prefix + name.lower() not in lowered]
-            if not missing:
-                return _joints_named(lowered, prefix, short=names is not joints.BODY)
-            if best_missing is None or len(missing) < len(best_missing):
-                best_missing = missing
-    listed = ", ".join(best_missing[:NAMED_MISSING])
-    more = f" and {len(best_missing) - NAMED_MISSING} more" if len(best_missing) > NAMED_MISSING else ""
-    raise RigError(
-        f"'{rig.name}' is no SMPL rig: it lacks the bones {listed}{more}; choose an SMPL, SMPL-H or SMPL-X armature "
-        "or add the sample character."
-    )
-
-
-def _joints_named(lowered: dict[str, str], prefix: str, short: bool) -> RigJoints:
-    def bone(name: str) -> str | None:
-        found = lowered.get(prefix + name.lower())
-        return found or lowered.get(prefix + OTHER_NAMES.get(name, name))
-
-    if short:
-        names = SHORT_NAMES
-    elif bone("jaw"):
-        names = joints.SMPL_X
-    elif bone("left_index1"):
-        names = joints.SMPL_H
-    else:
-        names = joints.SMPL
-    return RigJoints(tuple(bone(name) for name in names), PARENTS[len(names)])
+    found, problem = _matched(tuple(rig.data.bones.keys()), said_of(rig), bone_tables.stamp())
+    if found is None:
+        raise RigError(f"'{rig.name}' {problem}")
+    return found
 
 
 def is_rig(candidate: Object | None) -> bool:
@@ -110,3 +122,92 @@ def is_rig(candidate: Object | None) -> bool:
     except RigError:
         return False
     return True
+
+
+def said_of(rig: Object) -> tuple[tuple[str, str], ...]:
+    """What the user has said of a rig's bones: joint and bone, "" for none."""
+    kept = rig.data.get(MAPPING)
+    return () if kept is None else tuple(kept.items())
+
+
+def guessed(rig: Object) -> dict[str, str]:
+    """The bone of each joint that has one, complete or not: what is recognised with the user's corrections."""
+    guess = _guess(tuple(rig.data.bones.keys()), said_of(rig), bone_tables.stamp())
+    return dict(guess.bones)
+
+
+@lru_cache(maxsize=64)
+def _matched(
+    names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bone_tables.Stamp
+) -> tuple[RigJoints | None, str]:
+    """The joints, or the rest of a sentence that begins with the rig's name. Live update asks for every frame."""
+    gone = [bone for _, bone in said if bone and bone not in names]
+    if gone:
+        return None, f"has no bone '{gone[0]}', which its Bone Mapping names; choose another there."
+    guess = _guess(names, said, stamp)
+    if guess.missing:
+        listed = ", ".join(guess.missing[:NAMED_MISSING])
+        rest = len(guess.missing) - NAMED_MISSING
+        more = f" and {rest} more" if rest > 0 else ""
+        if sum(joint in NEEDED for joint, _ in guess.bones) < NEAR:
+            return None, "is no humanoid rig that is known: name its bones in Bone Mapping, or choose another."
+        return None, f"looks like {guess.family}, but has no {listed}{more}: name them in Bone Mapping."
+    bones = dict(guess.bones)
+    order = tuple(bones.get(name.removesuffix("_smplhf")) for name in _model(bones))
+    return RigJoints(guess.family, order, guess.is_smpl), ""
+
+
+def _model(bones: Mapping[str, str]) -> tuple[str, ...]:  # J
+    """The joints of the smallest body model that has them all."""
+    if any(joint in bones for joint in ("jaw", "left_eye", "right_eye")):
+        return joints.SMPL_X
+    return joints.SMPL_H if any(joint in bones for joint in joints.FINGERS) else joints.SMPL
+
+
+def _guess(names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bone_tables.Stamp) -> _Guess:
+    """The family with the most bones, the user's corrections put in."""
+    present: dict[str, str] = {}
+    for name in names:
+        present.setdefault(plain(name), name)
+    best: tuple[tuple, Family, str, dict[str, str]] | None = None
+    for family in bone_tables.families().families:
+        for prefix in _prefixes(family, present):
+            bones = _bones_of(family, prefix, present)
+            known = sum(1 if prefix + plain(name) in present else -1 for name in family.known)
+            score = (not _missing(bones), len(bones), known, -len(prefix))
+            if best is None or score > best[0]:
+                best = score, family, prefix, bones
+    assert best is not None  # tables ship
+    _, family, prefix, bones = best
+    bones = {joint: bone for joint, bone in (bones | dict(said)).items() if bone}
+    missing = [_usual_name(family, prefix, joint) for joint in _missing(bones)]
+    name = MODELS[len(_model(bones))] if family.is_smpl else family.name
+    return _Guess(name, tuple(bones.items()), tuple(missing), family.is_smpl)
+
+
+def _prefixes(family: Family, present: dict[str, str]) -> set[str]:
+    """What may stand before the names: what stands before the pelvis's."""
+    found = {""}
+    for pelvis in map(plain, family.bones.get("pelvis", ())):
+        found |= {name[: -len(pelvis)] for name in present if name.endswith(pelvis)}
+    return found
+
+
+def _bones_of(family: Family, prefix: str, present: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for joint, names in family.bones.items():
+        bone = next((present[prefix + plain(name)] for name in names if prefix + plain(name) in present), None)
+        if bone is not None:
+            found[joint] = bone
+    return found
+
+
+def _missing(bones: dict[str, str]) -> list[str]:
+    """Joints that clothes cannot do without; of those of which one will do, the first."""
+    missing = [joint for joint in NEEDED if joint not in bones]
+    return missing + [choice[0] for choice in ONE_OF if not any(joint in bones for joint in choice)]
+
+
+def _usual_name(family: Family, prefix: str, joint: str) -> str:
+    names = family.bones.get(joint)
+    return prefix + names[0] if names else joint

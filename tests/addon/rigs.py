@@ -8,10 +8,16 @@ from mathutils import Matrix, Vector
 
 from blender_addon.paths import body_file
 from blender_addon.rig.body_data import read_body
-from blender_addon.rig.recognition import PARENTS, SHORT_NAMES
+from blender_addon.rig.recognition import PARENTS
 from scale_backend.formats import joints
 from scale_backend.formats.motion import matrices_from_axis_angle
 
+# the names that the SMPL add-ons and the Maya, Unity and SURREAL files give the joints
+SHORT_NAMES = (
+    "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
+    "R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist",
+    "R_Wrist", "L_Hand", "R_Hand",
+)  # fmt: skip
 BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 TURNED = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 

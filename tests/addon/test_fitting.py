@@ -11,10 +11,11 @@ from blender_addon.blender import meshes
 from blender_addon.clothes import dressing, proportions, selection
 from blender_addon.garments import library, opened
 from blender_addon.paths import body_file
-from blender_addon.rig import fitting, recognition
+from blender_addon.rig import fitting
 from blender_addon.rig.axes import BLENDER
 from blender_addon.rig.body_data import read_body
 from blender_addon.rig.pose import read_pose
+from blender_addon.rig.rest import rest_of
 from scale_backend.formats import joints
 from tests.addon.rigs import build_rig, put_pose, random_pose
 
@@ -68,7 +69,7 @@ def test_clothes_fit_a_rig_without_shape_keys(scene, body, shape):
     """Against what the garment is with the very shape; without the fit it is far off."""
     target = posed(shape, body)
     found = dressed(target, "tee-trousers")
-    pose = read_pose(target, bpy.context.evaluated_depsgraph_get())
+    pose = read_pose(target, bpy.context.evaluated_depsgraph_get(), rest_of(target))
     garment = opened.open_garment(library.entry("tee-trousers"))
     expected, _ = process.get().decode(
         garment.id, pose.rotations[None], pose.translation(body.rest_joints(shape)[0])[None],
@@ -93,8 +94,8 @@ def test_the_plain_rig_is_as_without_a_fit(scene, body, garment_files):
 def test_shape_keys_win(character, body, garment_files):
     """The sample character's bones are those of the mean body; its mesh has a shape."""
     bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks["Shape000"].value = 2.0
-    found = recognition.recognise(character)
-    fitted = fitting.body_for(character, found, body)
+    rest = rest_of(character)
+    fitted = fitting.body_for(character, rest, body)
     assert fitted.shape[0] == 2.0 and fitted.size == 1.0 and fitted.residual == 0.0
 
 

@@ -12,6 +12,7 @@ from blender_addon import messages
 from blender_addon.characters import motion
 from blender_addon.rig import recognition, shape
 from blender_addon.rig.pose import Pose, read_pose
+from blender_addon.rig.rest import rest_of
 from blender_addon.ui import motion_operators
 from scale_backend.formats import joints
 from scale_backend.formats.motion import matrices_from_axis_angle
@@ -30,7 +31,7 @@ def write_motion(path, joint_count: int = 24, **keys) -> np.ndarray:  # [F, J, 3
 
 
 def read(armature: bpy.types.Object) -> Pose:
-    return read_pose(armature, bpy.context.evaluated_depsgraph_get())
+    return read_pose(armature, bpy.context.evaluated_depsgraph_get(), rest_of(armature))
 
 
 @pytest.mark.parametrize("of_file", [24, 52, 55])

@@ -10,6 +10,7 @@ from mathutils import Matrix
 from blender_addon.blender import meshes
 from blender_addon.clothes import dressing
 from blender_addon.rig import pose
+from blender_addon.rig.rest import rest_of
 from scale_backend.formats import joints
 from tests.addon.rigs import BLENDER, RIGS, build_rig, mix_rotation_modes, put_pose, random_pose, turns_of
 
@@ -89,7 +90,7 @@ def test_a_rig_that_is_moved_by_constraints(scene, garment_files):
     driver.expression = "0.4"
     bpy.context.view_layer.update()
     found = [np.array(target.pose.bones[name].matrix) for name in joints.SMPL]
-    moved = pose.read_pose(target, bpy.context.evaluated_depsgraph_get()).rotations
+    moved = pose.read_pose(target, bpy.context.evaluated_depsgraph_get(), rest_of(target)).rotations
     assert all(np.abs(moved[joint] - np.eye(3)).max() > 0.1 for joint in (1, 6, 17))
 
     keyed = build_rig(seed=12)

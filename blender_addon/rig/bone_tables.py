@@ -1,0 +1,134 @@
+"""Which bones the rigs of a family have for the joints of a body: a table in TOML for each, ours and the user's own.
+
+A table names bones by joints, with `{side}` for left and right: hip = "{side}UpLeg". A list names other spellings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import tomllib
+
+from scale_backend.formats import joints
+
+from ..messages import AddonError
+from ..paths import user_folder
+
+SHIPPED = Path(__file__).resolve().parent / "families"
+SIDES = ("left_", "right_")
+# what a table may name: the joints of all models, eyes as the research code has them
+JOINTS = tuple(name.removesuffix("_smplhf") for name in dict.fromkeys((*joints.SMPL, *joints.SMPL_X)))
+PAIRED = tuple(name.removeprefix("left_") for name in JOINTS if name.startswith("left_"))
+KEYS = ("name", "sides", "known", "is_smpl", "bones")
+
+Stamp = tuple[tuple[str, int], ...]  # files of a folder and when they were changed
+
+
+class TableError(AddonError):
+    """A table that cannot be used; the sentence names the file and what is wrong in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The names of the bones of one family of rigs, as its makers write them."""
+
+    name: str
+    bones: dict[str, tuple[str, ...]]  # joint: its bone's names, the usual one first
+    known: tuple[str, ...] = ()  # bones of no joint that tell the family from one like it
+    is_smpl: bool = False  # the bones are SMPL's own joints: at rest they stand in SMPL's T-pose
+
+
+@dataclass(frozen=True)
+class Families:
+    """All that are known, the user's own first, and what is wrong with files that cannot be used."""
+
+    families: tuple[Family, ...]
+    problems: tuple[str, ...]
+
+
+@cache
+def own_folder() -> Path:
+    """Where the user's tables lie; it outlives updates of the add-on."""
+    return user_folder("rigs")
+
+
+def families() -> Families:
+    """The tables that ship and the user's. Files are read again when they have changed."""
+    return _families(stamp())
+
+
+def stamp() -> Stamp:
+    """What the user's folder holds: asked for in every live frame, it must be quick."""
+    with os.scandir(own_folder()) as entries:
+        return tuple(sorted((e.path, e.stat().st_mtime_ns) for e in entries if e.name.endswith(".toml")))
+
+
+@lru_cache(maxsize=2)
+def _families(own: Stamp) -> Families:
+    found, problems = [], []
+    for path, _ in own:
+        try:
+            found.append(read_table(Path(path)))
+        except TableError as error:
+            problems.append(str(error))
+    return Families((*found, *shipped()), tuple(problems))
+
+
+@cache
+def shipped() -> tuple[Family, ...]:
+    return tuple(read_table(path) for path in sorted(SHIPPED.glob("*.toml")))
+
+
+def read_table(path: Path) -> Family:
+    """Raises TableError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TableError(f"{path.name} cannot be read as a table of bones: {error}") from None
+    unknown = sorted(set(table) - set(KEYS))
+    if unknown:
+        raise TableError(f"{path.name} has '{unknown[0]}'; a table of bones has {', '.join(KEYS)}.")
+    bones = table.get("bones")
+    if not isinstance(table.get("name"), str) or not isinstance(bones, dict):
+        raise TableError(f'{path.name} needs a line name = "..." and a part [bones].')
+    sides = table.get("sides", [])
+    if len(sides) not in (0, 2) or not _are_words(sides) or not _are_words(table.get("known", [])):
+        raise TableError(f'{path.name}: sides must be two words, as ["Left", "Right"], and known a list of names.')
+    found: dict[str, tuple[str, ...]] = {}
+    for key, value in bones.items():
+        names = (value,) if isinstance(value, str) else value
+        if not _are_words(names) or not names:
+            raise TableError(f"{path.name}: the bone of '{key}' must be a name or a list of names.")
+        if key in JOINTS:
+            found[key] = tuple(names)
+        elif key in PAIRED and sides:
+            for joint_side, side in zip(SIDES, sides, strict=True):
+                found[joint_side + key] = tuple(name.replace("{side}", side) for name in names)
+        else:
+            raise TableError(f"{path.name}: '{key}' is no joint; joints are {', '.join(_written(JOINTS))}.")
+    return Family(table["name"], found, tuple(table.get("known", ())), bool(table.get("is_smpl", False)))
+
+
+def write_table(path: Path, name: str, bones: dict[str, str]) -> None:
+    """Write the bones of joints as a table. Raises OSError."""
+    lines = [f"name = {json.dumps(name, ensure_ascii=False)}", "", "[bones]"]
+    lines += [f"{joint} = {json.dumps(bones[joint], ensure_ascii=False)}" for joint in JOINTS if joint in bones]
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def plain(name: str) -> str:
+    """A bone's name as names are compared: programs change case and separators."""
+    return name.lower().replace(".", "_").replace(" ", "_").replace("-", "_")
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(word, str) and word for word in value)
+
+
+def _written(names: tuple[str, ...]) -> list[str]:
+    """Joints as a table writes them: pairs once."""
+    return list(dict.fromkeys(name.removeprefix("left_").removeprefix("right_") for name in names))
