@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from scale_backend.formats.window import Window
 from scale_backend.model.network import NetworkSettings
 
 
@@ -27,6 +28,8 @@ class LossWeights:
     """Correspondence: mean squared distance of corresponding points."""
     face_normal: float = 0.3
     """Correspondence: mean absolute difference of face normals; keeps folds."""
+    length: float = 0.0
+    """Correspondence: mean absolute difference of edges' lengths, as a share of the true ones."""
     normal: float = 0.1
     """Mean absolute difference of decoded and true normals."""
     model_to_scan: float = 1e4
@@ -63,6 +66,15 @@ class Recipe:
     """corresponding or chamfer; empty: corresponding on a garment carrier, chamfer on the body."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     loss: LossWeights = field(default_factory=LossWeights)
+    fabrics: tuple[str, ...] = ()
+    """Fabrics of cloth in motion, a latent code each: then `data` is a folder of sequences (garment.npz, train,
+    held-out). Empty: frames of cloth at rest."""
+    lags: tuple[float, ...] = ()
+    """Cloth in motion: seconds before the present of the moments that the network sees too."""
+    gravity: bool = False
+    """Cloth in motion: the network sees where down is."""
+    body_shape: bool = False
+    """Cloth in motion: the network sees the wearer's body shape, not the mean one's."""
     mirror: bool = False
     """Train on each frame's mirror image too; for garments that are left/right symmetric."""
     frames: int | None = None
@@ -141,10 +153,19 @@ class Recipe:
                     "validate_every", "checkpoint_every", "data_spacing"):  # fmt: skip
             if getattr(self, key) <= 0:
                 raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
+        if self.fabrics and (self.supervision_kind == "chamfer" or self.mirror or self.frames):
+            raise ConfigError("fabrics: cloth in motion needs carrier: garment, its own frames and their own vertices; "
+                              "leave supervision, mirror and frames away.")  # fmt: skip
+        if self.window != Window() and not self.fabrics:
+            raise ConfigError("lags, gravity and body_shape need cloth in motion; name its fabrics.")
         if self.mode == "patch" and self.supervision_kind == "corresponding":
             raise ConfigError("supervision: corresponding needs queries: continuous on a garment carrier.")
         if self.network.colors and self.supervision_kind == "corresponding":
             raise ConfigError("network.colors needs scans with colours: supervision: chamfer and packed frames.")
+
+    @property
+    def window(self) -> Window:
+        return Window(self.lags, self.gravity, self.body_shape)
 
     @property
     def mode(self) -> str:
@@ -235,6 +256,9 @@ def recipe_from_dict(content: dict[str, Any], source: str = "the recipe") -> Rec
     if missing:
         raise ConfigError(f"{source} lacks {' and '.join(missing)}.")
     try:
+        if plain.get("fabrics"):
+            window = Window(plain.get("lags", ()), plain.get("gravity", False), plain.get("body_shape", False))
+            nested["network"] |= {"inputs": window.channels, "codes": len(plain["fabrics"])}
         return Recipe(**plain, network=NetworkSettings(**nested["network"]), loss=LossWeights(**nested["loss"]))
     except ConfigError:
         raise
@@ -280,6 +304,10 @@ def _typed(key: str, value: Any, kind: Any, source: str) -> Any:
             return bool(value)
         if isinstance(value, kind):
             return value
+    elif wanted.startswith("tuple"):
+        item = float if "float" in wanted else str
+        if isinstance(value, list | tuple):
+            return tuple(_typed(key, one, item, source) for one in value)
     elif "int" in wanted or "float" in wanted:
         try:  # YAML 1.1 reads 1e-3 as a string
             number = float(value)

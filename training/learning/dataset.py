@@ -64,6 +64,10 @@ def read_groundwork(recipe: Recipe) -> Groundwork:
     body = load_body(recipe.body)
     if recipe.carrier == "body":
         return lay_groundwork(body_carrier(body), body, recipe.network.map_size, recipe.mode)
+    if recipe.fabrics:
+        from training.learning.moving import moving_carrier
+
+        return lay_groundwork(moving_carrier(Path(recipe.data), body), body, recipe.network.map_size, recipe.mode)
     from training.carriers import build_garment_carrier
 
     raw = read_garment(Path(recipe.data))
@@ -79,12 +83,15 @@ class PosedFrames:
     """What the network sees of F poses, and where its answers are put."""
 
     rotations: Tensor  # [F, J, 3, 3]
-    maps: Tensor  # [F, 3, H, W]
+    maps: Tensor  # [F, C, H, W] the positional map, and what else the network sees
     base: Tensor  # [F, V, 3] posed carrier; patch mode: [F, P, 3] posed pixels
     frames: Tensor  # [F, V, 3, 3]; patch mode: [F, P, 3, 3]
 
     def __len__(self) -> int:
         return len(self.rotations)
+
+    def at(self, chosen: Tensor) -> PosedFrames:  # [B] frames
+        return PosedFrames(*(value[chosen] for value in self.__dict__.values()))
 
 
 def pose_frames(groundwork: Groundwork, axis_angle: np.ndarray) -> PosedFrames:  # [F, J, 3]
@@ -122,9 +129,16 @@ class ClothFrames:
     normals: Tensor  # [F, V, 3] its vertex normals
     triangles: Tensor  # [T, 3]
     names: tuple[str, ...]
+    fabric: Tensor | None = None  # [F] the number of its latent code; None: there is one
 
     def __len__(self) -> int:
         return len(self.vertices)
+
+    def at(self, chosen: Tensor) -> ClothFrames:  # [B] frames
+        """Some of them. Their names stay behind."""
+        fabric = None if self.fabric is None else self.fabric[chosen]
+        vertices, normals = self.vertices[chosen], self.normals[chosen]
+        return ClothFrames(self.posed.at(chosen), vertices, normals, self.triangles, (), fabric)
 
 
 def cloth_frames(

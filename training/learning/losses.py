@@ -24,8 +24,15 @@ def correspondence_terms(
         "distance": (squared + 1e-12).sqrt().mean(),
         "squared": squared.mean(),
         "face_normal": (face_normals(points, triangles) - face_normals(true_points, triangles)).abs().mean(),
+        "length": (edge_lengths(points, triangles) / edge_lengths(true_points, triangles) - 1).abs().mean(),
     }
     return terms if normals is None else terms | {"normal": (normals - true_normals).abs().mean()}
+
+
+def edge_lengths(points: Tensor, triangles: Tensor) -> Tensor:  # [F, M, 3], [T, 3] -> [F, T, 3]
+    """A mean over folds that could be is too short: this term is what it lost."""
+    corners = points[:, triangles]  # [F, T, 3, 3]
+    return ((corners - corners.roll(1, 2)).square().sum(-1) + 1e-8).sqrt()
 
 
 def face_normals(points: Tensor, triangles: Tensor) -> Tensor:  # [F, M, 3], [T, 3] -> [F, T, 3] unit

@@ -31,5 +31,10 @@ def model_card(recipe: Recipe, summary: dict[str, Any], patches: int, parameters
         for region, row in held_out.items():
             cells = [f"{row[key]:.2f}" if key in row else "" for key in columns]
             lines.append(f"| {region} | {' | '.join(cells)} |")
-    lines += ["", "The garment sees the pose alone: neither speed nor what happened before shows in it."]
+    if recipe.fabrics:
+        lags = ", ".join(f"{lag:.2f}" for lag in recipe.lags)
+        lines += ["", f"The garment sees {f'the pose and those {lags} seconds before' if lags else 'the pose alone'}; "
+                  f"fabrics: {', '.join(recipe.fabrics)}."]  # fmt: skip
+    else:
+        lines += ["", "The garment sees the pose alone: neither speed nor what happened before shows in it."]
     return "\n".join(lines) + "\n"

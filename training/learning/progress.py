@@ -14,6 +14,7 @@ import torch
 from scale_backend.formats.frame_files import write_whole
 from scale_backend.model.garment import Garment, save_garment
 from scale_backend.model.network import ScaleNetwork
+from scale_backend.settling.sweeps import Settling
 from training.config import ConfigError, Recipe
 from training.learning.checkpoints import save_checkpoint
 from training.learning.dataset import Groundwork
@@ -142,7 +143,8 @@ class Run:
             mode=self.groundwork.mode, body_name=body.name, body_vertices=len(body.template),
             body_digest=on_host.body.digest, carrier=on_host.carrier if on_host.carrier.kind == "garment" else None,
             cloth=cloth, title=recipe.title, description=recipe.description, licence=recipe.licence,
-            author=recipe.author, training=summary, preview=self.preview(),
+            author=recipe.author, training=summary, preview=self.preview(), window=recipe.window,
+            fabrics=recipe.fabrics, settling=(Settling(),) * len(recipe.fabrics),
         )  # fmt: skip
 
     def preview(self) -> bytes:

@@ -76,9 +76,10 @@ class CorrespondingVertices:
         triangles can be compared too; the same for all parts of a batch, wherever they start (`first`)."""
         level, places = self.pick(step)
         triangles = triangles_among(level.triangles, places, len(level.queries))
-        decoded = self.decode(network, chosen, places, with_normals, level)
-        truth = level.truth(self.frames.vertices[chosen], places)
-        normals = normalize(level.truth(self.frames.normals[chosen], places), dim=-1)
+        frames = self.frames.at(chosen)
+        decoded = self._decode(network, frames, places, with_normals, level)
+        truth = level.truth(frames.vertices, places)
+        normals = normalize(level.truth(frames.normals, places), dim=-1)
         terms = correspondence_terms(decoded.points, decoded.normals, truth, normals, triangles)
         return terms | {"residual": decoded.offset.square().mean()}
 
@@ -97,12 +98,17 @@ class CorrespondingVertices:
         with_normals: bool = True,
         level: Level | None = None,  # None: the vertices
     ) -> Decoded:
-        posed, queries = self.frames.posed, (level or self.levels[0]).queries[places]
+        return self._decode(network, self.frames.at(chosen), places, with_normals, level or self.levels[0])
+
+    def _decode(
+        self, network: ScaleNetwork, cloth: ClothFrames, places: Tensor, with_normals: bool, level: Level
+    ) -> Decoded:
+        posed, queries = cloth.posed, level.queries[places]
         with mixed_precision(self.device, self.recipe.precision):
-            features = sample_features(network.pose_features(posed.maps[chosen]), queries)
+            features = sample_features(network.pose_features(posed.maps, cloth.fabric), queries)
             residual, normal = network.decode(features, queries.uv, queries.pq, with_normals)
-        base = surface_points(posed.base[chosen], queries.corners, queries.weights)
-        frames = surface_points(posed.frames[chosen].flatten(2), queries.corners, queries.weights)
+        base = surface_points(posed.base, queries.corners, queries.weights)
+        frames = surface_points(posed.frames.flatten(2), queries.corners, queries.weights)
         frames = frames.unflatten(-1, (3, 3))
         points = articulate(base, frames, residual)
         if normal is None:
@@ -116,6 +122,10 @@ class CorrespondingVertices:
 
 def read_supervision(groundwork: Groundwork, recipe: Recipe, out: Path, split: str = "train"):
     """A split of the recipe's data with the recipe's supervision; `out` is the training's folder."""
+    if recipe.fabrics:
+        from training.learning.moving import read_moving_frames
+
+        return CorrespondingVertices(groundwork, read_moving_frames(groundwork, recipe, split), recipe)
     if recipe.supervision_kind == "corresponding":
         frames = read_cloth_frames(groundwork, recipe.data, split, recipe.frames, recipe.mirror)
         return CorrespondingVertices(groundwork, frames, recipe)

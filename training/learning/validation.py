@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.geometry.articulation import vertex_normals
 from scale_backend.geometry.body import pose_vertices
 from scale_backend.model.garment import Garment
 from scale_backend.model.network import ScaleNetwork
@@ -24,6 +26,7 @@ from training.measuring.measures import Judge, Measures
 
 DECODED_AT_ONCE = 4
 SAMPLES = 2
+MOVING_FRAMES = 96  # of cloth in motion that a validation looks at
 
 
 class HeldOut:
@@ -33,22 +36,31 @@ class HeldOut:
         self.recipe, self.groundwork, self.supervision = recipe, groundwork, supervision
         folder = Path(recipe.data)
         self.raw = None
-        if (folder / "garment.npz").is_file():
+        if not recipe.fabrics and (folder / "garment.npz").is_file():
             self.raw = read_garment(folder)
             self.frames = spread(read_split(folder, "val"), recipe.validation_frames)
 
     @torch.no_grad()
     def losses(self, network: ScaleNetwork) -> dict[str, float]:
         """The terms of the training's loss, means over frames."""
-        data, sums, count = self.supervision, {}, len(self.supervision)
-        every = torch.arange(count, device=next(network.parameters()).device)
-        for chosen in every.split(DECODED_AT_ONCE):
+        data, sums, chosen_frames = self.supervision, {}, self._frames(network)
+        count = len(chosen_frames)
+        for chosen in chosen_frames.split(DECODED_AT_ONCE):
             for name, value in data.terms(network, chosen, 0).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen) / count
         return sums | {"latent": float(network.latent.norm())}
 
+    def _frames(self, network: ScaleNetwork) -> Tensor:  # [F] int64
+        """Those that are looked at: all of what was read, but of cloth in motion some, evenly spread."""
+        count, device = len(self.supervision), next(network.parameters()).device
+        if not self.recipe.fabrics:
+            return torch.arange(count, device=device)
+        return torch.linspace(0, count - 1, min(count, MOVING_FRAMES), device=device).round().long().unique()
+
     def table(self, garment: Garment, network: ScaleNetwork) -> dict[str, dict[str, float]]:
         """Errors by region: of the real decoder where the simulated surface is known, of points against scans."""
+        if self.recipe.fabrics:
+            return {"all": self._of_motion(network)}
         if self.raw is None:
             return {"all": self._against_scans(network)}
         body = self.groundwork.to("cpu").body
@@ -56,6 +68,26 @@ class HeldOut:
         measures = Measures()
         measure_frames(garment, body, self.frames.pose, self.frames.vertices, judge, measures, with_body=False)
         return measures.table(self.raw.region_names)
+
+    @torch.no_grad()
+    def _of_motion(self, network: ScaleNetwork) -> dict[str, float]:
+        """Of the network's answer at corresponding vertices, before it settles: some frames, evenly spread."""
+        data, frames, distances, angles = self.supervision, self._frames(network), [], []
+        every = torch.arange(len(self.groundwork.carrier.template), device=frames.device)  # the first of the queries
+        for chosen in frames.split(DECODED_AT_ONCE):
+            decoded, truth = data.decode(network, chosen, every), data.frames.at(chosen)
+            distances.append((decoded.points - truth.vertices).norm(dim=-1))
+            cosine = (vertex_normals(decoded.points, data.frames.rings) * truth.normals).sum(-1)
+            angles.append(torch.rad2deg(cosine.clamp(-1, 1).arccos()))
+        millimetres, degrees = 1e3 * torch.cat(distances).cpu(), torch.cat(angles).cpu()
+        p90 = float(np.percentile(millimetres.numpy(), 90))
+        mean = float(millimetres.mean())
+        return {
+            "to_truth_mean": mean,
+            "to_truth_p90": p90,
+            "from_truth_mean": mean,
+            "normal_angle": float(degrees.mean()),
+        }
 
     def _against_scans(self, network: ScaleNetwork) -> dict[str, float]:
         figures, data = ScanFigures(), self.supervision
@@ -96,7 +128,7 @@ class HeldOut:
 
 def read_held_out(recipe: Recipe, groundwork: Groundwork, out: Path) -> HeldOut | None:
     """None where the folder has no split `val`."""
-    held_out = replace(recipe, frames=recipe.validation_frames, mirror=False)
+    held_out = recipe if recipe.fabrics else replace(recipe, frames=recipe.validation_frames, mirror=False)
     try:
         supervision = read_supervision(groundwork, held_out, out, "val")
     except (RawFramesError, PackedFrameError):

@@ -1,0 +1,141 @@
+"""Cloth in motion: what the network sees of it, and a garment trained on it that knows motion and fabrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.window import Window
+from scale_backend.geometry.body import load_body
+from scale_backend.geometry.carrier import pose_carrier
+from scale_backend.model.garment import load_garment
+from tests.making import skirt_carrier
+from tests.training.synthetic import random_poses
+from training.cli import main
+from training.config import ConfigError, recipe_from_dict
+from training.frames.sequences import ClothGarment, Sequence, write_garment, write_sequence
+from training.learning.dataset import lay_groundwork
+from training.learning.moving import MovingFrames, motion_of, moving_carrier
+
+LAGS = (0.1, 0.3)
+RECIPE = """
+name: skirt
+data: DATA
+fabrics: [cotton, denim]
+lags: [0.1, 0.3]
+gravity: true
+body_shape: true
+preset: fast
+network: {hidden: 32, unet_width: 4}
+steps: 4
+batch: 4
+points: 96
+subdivisions: 0
+loss: {length: 1.0}
+"""
+
+
+def sequence(fabric: str, seed: int, shift: float = 0.0, count: int = 24) -> Sequence:
+    """The skinned skirt of somebody who walks and turns, moved aside by so much."""
+    body = load_body("neutral")
+    carrier = skirt_carrier(body)
+    random = np.random.default_rng(seed)
+    ends = random_poses(2, seed)
+    share = np.linspace(0, 1, count, dtype=np.float32)[:, None, None]
+    pose = (1 - share) * ends[:1] + share * ends[1:]
+    pose[:, 0] = share[:, 0] * random.normal(0, 1, 3)
+    translation = (share[:, 0] * random.normal(0, 1, 3)).astype(np.float32)
+    betas = random.normal(0, 1, 10).astype(np.float32)
+    rotations = torch.from_numpy(matrices_from_axis_angle(pose)).float()
+    shape = torch.from_numpy(betas).expand(count, -1)
+    vertices = pose_carrier(carrier, body, rotations, torch.from_numpy(translation), shape).numpy() + shift
+    return Sequence(pose, translation, betas, fabric, 30.0, vertices, 6, "walk", (seed,))
+
+
+def write_folder(folder: Path) -> None:
+    body = load_body("neutral")
+    carrier = skirt_carrier(body)
+    front = np.arange(len(carrier.triangles)) % 64 < 32
+    write_garment(folder / "garment.npz", ClothGarment(
+        "skirt", carrier.template.numpy(), carrier.triangles.numpy().astype(np.int32), carrier.uv.numpy(),
+        carrier.uv_triangles.numpy().astype(np.int32), carrier.blend_weights.numpy(), carrier.shape_components.numpy(),
+        np.zeros(len(carrier.template), bool), (~front).astype(np.uint8), ("front", "back"), carrier.region.numpy(),
+        carrier.region_names, 0.04, body.name, body.digest,
+    ))  # fmt: skip
+    for part in ("train", "held-out"):
+        (folder / part).mkdir()
+        for seed, fabric in enumerate(("cotton", "denim")):
+            write_sequence(folder / part / f"{fabric}.npz", sequence(fabric, seed + 10 * (part == "train")))
+
+
+def frames_of(*sequences: Sequence, window: Window = Window(LAGS, gravity=True)) -> MovingFrames:  # noqa: B008
+    body = load_body("neutral")
+    groundwork = lay_groundwork(skirt_carrier(body), body, 32, "continuous")
+    return MovingFrames(groundwork, motion_of(sequences, window.lags, ("cotton", "denim")), window)
+
+
+def test_the_world_s_cloth_lies_on_the_posed_carrier():
+    frames = frames_of(sequence("cotton", 0), sequence("denim", 1))
+    cloth = frames.at(torch.arange(0, len(frames), 3))
+    assert len(frames) == 2 * 18 and cloth.fabric.tolist() == [0] * 6 + [1] * 6
+    assert (cloth.vertices - cloth.posed.base).abs().max() < 1e-5
+    assert cloth.posed.maps.shape[1:] == (12, 32, 32)
+
+
+def test_moments_are_frames_of_their_own_sequence():
+    motion = frames_of(sequence("cotton", 0), sequence("denim", 1)).motion
+    assert motion.frame[0] == 6 and motion.frame[18] == 24 + 6
+    assert motion.past[0].tolist() == [3, 0] and motion.past[18].tolist() == [24 + 3, 24]
+    assert motion.past[5].tolist() == [11 - 3, 11 - 9]
+
+
+def test_the_network_sees_the_body_s_shape_only_where_it_is_told():
+    one = sequence("cotton", 0)
+    chosen = torch.tensor([3])
+    shown, hidden = (frames_of(one, window=Window(LAGS, True, shape)).at(chosen).posed.maps for shape in (True, False))
+    assert (shown[:, :3] - hidden[:, :3]).abs().max() > 1e-3
+    assert (shown[:, 9:] - hidden[:, 9:]).abs().max() == 0  # where down is
+    still = Sequence(
+        **{**one.__dict__, "pose": one.pose[:1].repeat(24, 0), "translation": one.translation[:1].repeat(24, 0)}
+    )
+    for shape in (True, False):
+        maps = frames_of(still, window=Window(LAGS, True, shape)).at(chosen).posed.maps
+        assert maps[:, 3:9].abs().max() < 1e-5  # the same skin then and now
+
+
+def test_a_garment_learns_motion_and_fabrics(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("DATA", str(tmp_path)))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    garment = load_garment(tmp_path / "run" / "skirt.safetensors")
+    assert garment.fabrics == ("cotton", "denim") and garment.window == Window(LAGS, gravity=True, shape=True)
+    assert garment.network.settings.inputs == 12 and len(garment.settling) == 2
+    assert garment.training["frames"] == 36 and garment.training["held_out"]["all"]["to_truth_mean"] < 50
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"lags": [0.1]}, "need cloth in motion"),
+        ({"fabrics": ["cotton"], "mirror": True}, "leave supervision, mirror and frames away"),
+        ({"fabrics": "cotton"}, "fabrics must be of the kind"),
+        ({"fabrics": ["cotton"], "lags": [-1.0]}, "Lags are seconds"),
+    ],
+)
+def test_recipes_that_make_no_sense(keys, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_from_dict({"name": "skirt", "data": "x"} | keys)
+
+
+def test_cloth_of_another_body_or_fabric_is_refused(tmp_path):
+    write_folder(tmp_path)
+    with pytest.raises(ConfigError, match="no cloth in motion of silk"):
+        motion_of([sequence("cotton", 0)], LAGS, ("silk",))
+    body = load_body("neutral")
+    other = type(body)(**{**body.__dict__, "template": body.template + 0.01})
+    with pytest.raises(ConfigError, match="was simulated on the body"):
+        moving_carrier(tmp_path, other)

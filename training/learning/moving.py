@@ -1,0 +1,159 @@
+"""Simulated motion for training: every frame with the moments before it, gravity, body shape and fabric.
+
+What the network sees is made anew for each batch: kept for all frames, maps and local frames would take five times the
+memory of the cloth itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.window import Window
+from scale_backend.geometry.articulation import VertexRings, vertex_frames, vertex_normals, vertex_rings
+from scale_backend.geometry.body import Body, shaped_vertices
+from scale_backend.geometry.carrier import Carrier, pose_carrier
+from scale_backend.geometry.positional_map import surface_points
+from scale_backend.geometry.window_maps import Past, pixel_skin, window_maps
+from training.config import ConfigError, Recipe
+from training.frames.raw_frames import RawFramesError
+from training.frames.sequences import Sequence, read_garment, read_sequence
+from training.learning.dataset import ClothFrames, Groundwork, PosedFrames
+
+PARTS = {"val": "held-out"}  # folders of splits that bear another name
+
+
+@dataclass(frozen=True)
+class Motion:
+    """N frames of cloth out of motions of R frames, on the groundwork's device."""
+
+    rotations: Tensor  # [R, J, 3, 3] local, the root's in the world
+    translation: Tensor  # [R, 3] metres
+    frame: Tensor  # [N] int64, into the R
+    past: Tensor  # [N, L] int64, into the R: the frame of each earlier moment
+    shape: Tensor  # [N, S]
+    fabric: Tensor  # [N] int64
+    vertices: Tensor  # [N, V, 3] metres, in the world
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def moving_carrier(folder: Path, body: Body) -> Carrier:
+    """The garment of a folder of sequences as a carrier. Raises ConfigError where it belongs to another body."""
+    garment = read_garment(folder / "garment.npz")
+    if garment.body_digest != body.digest:
+        raise ConfigError(f"The cloth in {folder} was simulated on the body '{garment.body_name}', not on "
+                          f"'{body.name}'; name that body in the recipe or simulate again.")  # fmt: skip
+    floats = (garment.vertices, garment.blend_weights, garment.shape_components, garment.uv)
+    vertices, weights, shapes, uv = (torch.from_numpy(np.asarray(array, np.float32)) for array in floats)
+    triangles, uv_triangles = (
+        torch.from_numpy(np.asarray(array, np.int64)) for array in (garment.triangles, garment.uv_triangles)
+    )
+    region = torch.from_numpy(np.asarray(garment.region, np.uint8))
+    return Carrier("garment", vertices, triangles, weights, shapes, uv, uv_triangles, region, garment.region_names)
+
+
+def read_moving_frames(groundwork: Groundwork, recipe: Recipe, split: str) -> MovingFrames:
+    """The sequences of a split (`train`, or `val`: the held-out ones) on the groundwork's device.
+
+    Raises RawFramesError where there is none.
+    """
+    folder = Path(recipe.data) / PARTS.get(split, split)
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise RawFramesError(f"{folder} has no sequences of cloth in motion: make some with scale-train record.")
+    device = groundwork.body.template.device
+    motion = motion_of(map(read_sequence, paths), recipe.lags, recipe.fabrics, device)
+    return MovingFrames(groundwork, motion, recipe.window)
+
+
+def motion_of(
+    sequences: Iterable[Sequence], lags: tuple[float, ...], fabrics: tuple[str, ...], device: str | torch.device = "cpu"
+) -> Motion:
+    """Those of the named fabrics. Raises ConfigError where there is none."""
+    parts: dict[str, list[Tensor]] = {field.name: [] for field in fields(Motion)}
+    start = 0
+    for sequence in sequences:
+        if sequence.fabric not in fabrics:
+            continue
+        count, first = len(sequence), sequence.first
+        frames = torch.arange(first, count)
+        parts["rotations"].append(torch.from_numpy(matrices_from_axis_angle(sequence.pose).astype(np.float32)))
+        parts["translation"].append(torch.from_numpy(np.asarray(sequence.translation, np.float32)))
+        parts["frame"].append(frames + start)
+        parts["past"].append(earlier_frames(frames, sequence.fps, lags) + start)
+        shape = torch.from_numpy(np.asarray(sequence.betas, np.float32))
+        parts["shape"].append(shape.expand(len(frames), -1))
+        parts["fabric"].append(torch.full((len(frames),), fabrics.index(sequence.fabric)))
+        parts["vertices"].append(torch.from_numpy(np.asarray(sequence.vertices[first:], np.float32)))
+        start += count
+    if not start:
+        raise ConfigError(f"There is no cloth in motion of {' or '.join(fabrics)}; simulate it, or name other fabrics.")
+    return Motion(**{name: torch.cat(part).to(device) for name, part in parts.items()})
+
+
+def earlier_frames(frames: Tensor, fps: float, lags: tuple[float, ...]) -> Tensor:  # [N] -> [N, L] int64
+    """The frames nearest to the moments of some frames of a sequence. Before its start all stood as it then did."""
+    back = torch.tensor([round(lag * fps) for lag in lags], dtype=torch.long)
+    return (frames[:, None] - back).clamp_min(0)
+
+
+class MovingFrames:
+    """As `dataset.ClothFrames` to who asks for some of them."""
+
+    def __init__(self, groundwork: Groundwork, motion: Motion, window: Window):
+        carrier, layout = groundwork.carrier, groundwork.layout
+        self.groundwork, self.motion, self.window = groundwork, motion, window
+        self.names = tuple(f"frame-{number:06d}" for number in range(len(motion)))
+        self.triangles = carrier.triangles
+        self.corners = carrier.triangles[layout.triangle_index.clamp_min(0).flatten()]
+        self.weights = layout.barycentrics.flatten(0, 1)
+        self.skin = self._skin(carrier.template[None])
+        self.rings: VertexRings = vertex_rings(carrier.triangles, len(carrier.template))
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def vertices(self) -> Tensor:
+        return self.motion.vertices
+
+    @torch.no_grad()
+    def at(self, chosen: Tensor) -> ClothFrames:  # [B] frames
+        """In the space of training: without the root's turn, the pelvis at the origin."""
+        motion, body = self.motion, self.groundwork.body
+        now, shape = motion.frame[chosen], motion.shape[chosen]
+        rotations, translation = motion.rotations[now], motion.translation[now]
+        pelvis = body.rest_joints(shape)[:, 0]
+        truth = (motion.vertices[chosen] - (pelvis + translation)[:, None]) @ rotations[:, 0]
+        earlier = motion.past[chosen]
+        past = Past(motion.rotations[earlier], motion.translation[earlier])
+        posed = self.posed(rotations, translation, shape, past)
+        return ClothFrames(posed, truth, vertex_normals(truth, self.rings), self.triangles, (), motion.fabric[chosen])
+
+    def posed(self, rotations: Tensor, translation: Tensor, shape: Tensor, past: Past) -> PosedFrames:
+        """What the network sees of these poses."""
+        body, carrier, rest = self.groundwork.body, self.groundwork.carrier, self.groundwork.rest
+        local = rotations.clone()
+        local[:, 0] = torch.eye(3, device=local.device)
+        pelvis = body.rest_joints(shape)[:, 0].expand(len(local), 3)
+        base = pose_carrier(carrier, body, local, -pelvis, shape)
+        if self.window.shape:
+            seen, skin = base, self._skin(shaped_vertices(carrier.template, carrier.shape_components, shape))
+        else:
+            seen, skin = pose_carrier(carrier, body, local, -body.mean_joints[:1].expand(len(local), 3)), self.skin
+        now = surface_points(seen, self.corners, self.weights)
+        known = shape if self.window.shape else None
+        maps = window_maps(now, rotations, translation, past, skin, body, self.window, known)
+        size = self.groundwork.layout.size
+        return PosedFrames(rotations, maps.mT.unflatten(2, (size, size)), base, vertex_frames(base, rest))
+
+    def _skin(self, vertices: Tensor) -> Tensor:  # [F, V, 3] the carrier at rest
+        return pixel_skin(vertices, self.groundwork.carrier.blend_weights, self.corners, self.weights)
