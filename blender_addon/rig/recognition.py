@@ -169,18 +169,18 @@ def _guess(names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bon
     present: dict[str, str] = {}
     for name in names:
         present.setdefault(plain(name), name)
-    best: tuple[tuple, Family, str, dict[str, str]] | None = None
+    best: tuple[tuple[bool, int, int, int], Family, dict[str, str]] | None = None
     for family in bone_tables.families().families:
         for prefix in _prefixes(family, present):
             bones = _bones_of(family, prefix, present)
             known = sum(1 if prefix + plain(name) in present else -1 for name in family.known)
             score = (not _missing(bones), len(bones), known, -len(prefix))
             if best is None or score > best[0]:
-                best = score, family, prefix, bones
+                best = score, family, bones
     assert best is not None  # tables ship
-    _, family, prefix, bones = best
+    _, family, bones = best
     bones = {joint: bone for joint, bone in (bones | dict(said)).items() if bone}
-    missing = [_usual_name(family, prefix, joint) for joint in _missing(bones)]
+    missing = [family.bones.get(joint, (joint,))[0] for joint in _missing(bones)]
     name = MODELS[len(_model(bones))] if family.is_smpl else family.name
     return _Guess(name, tuple(bones.items()), tuple(missing), family.is_smpl)
 
@@ -206,8 +206,3 @@ def _missing(bones: dict[str, str]) -> list[str]:
     """Joints that clothes cannot do without; of those of which one will do, the first."""
     missing = [joint for joint in NEEDED if joint not in bones]
     return missing + [choice[0] for choice in ONE_OF if not any(joint in bones for joint in choice)]
-
-
-def _usual_name(family: Family, prefix: str, joint: str) -> str:
-    names = family.bones.get(joint)
-    return prefix + names[0] if names else joint

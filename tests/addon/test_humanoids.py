@@ -1,0 +1,200 @@
+"""Humanoid rigs of every family: known by their bones, read and moved exactly, whatever their rest is like."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_addon.characters import motion
+from blender_addon.rig import recognition, rest_pose
+from blender_addon.rig.pose import read_pose
+from blender_addon.rig.rest import Rest, rest_of
+from scale_backend.formats import joints
+from scale_backend.formats.motion import Motion, matrices_from_axis_angle
+from tests.addon.humanoids import (
+    BODY,
+    FAMILIES,
+    MPFB,
+    NAMES,
+    a_pose,
+    angle,
+    bones_of,
+    build,
+    build_mpfb,
+    turned,
+    whole,
+)
+from tests.addon.rigs import BLENDER, TURNED, body_joints, build_rig
+
+EXACT, NEAR = 0.01, 1.0  # degrees
+MILLIMETRE = 1e-3
+LIMBS = rest_pose.LIMBS
+DIFFERENT = {
+    "plain": {},
+    "prefix": {"prefix": "mixamorig1:"},
+    "centimetres, Y up": {"unit": 100.0, "to_armature": np.eye(3), "seed": 2},
+    "turned, origin in the chest": {"to_armature": TURNED, "offset": (0.1, -1.3, 0.0), "seed": 3},
+    "origin in the head": {"offset": (0.0, -1.6, 0.1), "seed": 4},
+}
+
+
+def some_motion(frames: int = 3, seed: int = 4) -> Motion:
+    generator = np.random.default_rng(seed)
+    rotations = generator.normal(0, 0.4, (frames, 55, 3))
+    return Motion(rotations, generator.normal(0, 1.0, (frames, 3)), np.zeros(10), 24.0, "Y")
+
+
+def put_on(rig: bpy.types.Object, made: Motion) -> Rest:
+    rest = rest_of(rig)
+    motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False))
+    bpy.context.scene.frame_set(2)
+    return rest
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_motions_arrive_on_every_family(scene, name):
+    """By the matrices of the table's bones, and as the add-on reads them back."""
+    family, made = FAMILIES[name], some_motion()
+    rig = build(family)
+    rest = put_on(rig, made)
+    found = rest.rig_joints
+    assert found.family == name or (family.is_smpl and found.family.startswith("SMPL"))
+    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    bones = {joint: bone for joint, bone in bones_of(rig, family).items() if joint in NAMES}
+    read = whole(read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations, found.parents)
+    names = [joint.removesuffix("_smplhf") for joint in found.joint_names]
+    assert {found.bones[names.index(joint)] for joint in bones} == {bone.name for bone in bones.values()}
+    for joint, bone in bones.items():
+        assert angle(BLENDER.T @ turned(bone) @ BLENDER, expected[NAMES.index(joint)]) < EXACT
+        assert angle(read[names.index(joint)], expected[NAMES.index(joint)]) < EXACT
+    pelvis = np.array(bones["pelvis"].matrix.translation) @ BLENDER
+    assert np.abs(pelvis - made.translation[1] - body_joints()[0]).max() < MILLIMETRE
+
+
+@pytest.mark.parametrize("different", DIFFERENT)
+def test_axes_units_and_origin_mean_nothing(scene, different):
+    options, made = DIFFERENT[different], some_motion()
+    rig = build(FAMILIES["Mixamo"], **options)
+    rest = put_on(rig, made)
+    frame = options.get("to_armature", BLENDER)
+    assert rest.frame.unit == options.get("unit", 1.0)
+    np.testing.assert_allclose(rest.frame.rotation, frame, atol=1e-6)
+    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    for joint, bone in bones_of(rig, FAMILIES["Mixamo"], options.get("prefix", "")).items():
+        assert angle(frame.T @ turned(bone) @ frame, expected[NAMES.index(joint)]) < EXACT
+    pelvis = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).pelvis
+    assert np.abs(pelvis - made.translation[1] - body_joints()[0]).max() < MILLIMETRE
+
+
+def limb_errors(rest: Rest, rig: bpy.types.Object, made: Motion) -> list[float]:
+    """Degrees between the limbs of a rig and of the body that moves, by the heads of the bones."""
+    body = body_joints(55)
+    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    bones = [rig.pose.bones[name] for name in rest.rig_joints.bones[:BODY] if name] if rig else []
+    heads = {bone.name: np.array(bone.matrix.translation, np.float64) for bone in bones}
+    found = []
+    for joint, end in LIMBS.items():
+        names = rest.rig_joints.bones
+        here = (heads[names[end]] - heads[names[joint]]) @ rest.frame.rotation
+        there = expected[joint] @ (body[end] - body[joint])
+        cosine = here @ there / np.linalg.norm(here) / np.linalg.norm(there)
+        found.append(np.degrees(np.arccos(min(cosine, 1.0))))
+    return found
+
+
+@pytest.mark.parametrize("name", ["Mixamo", "Unreal (UE5)", "Daz Genesis 8", "VRoid", "Auto-Rig Pro", "SMPL"])
+@pytest.mark.parametrize("degrees", [32.0, 50.0])
+def test_limbs_point_where_the_motion_wants_them_from_an_a_pose(scene, name, degrees):
+    rig = build(FAMILIES[name], rest=a_pose(degrees))
+    made = some_motion()
+    assert max(limb_errors(put_on(rig, made), rig, made)) < NEAR
+
+
+@pytest.mark.parametrize("name", MPFB)
+def test_the_rigs_of_mpfb(scene, name):
+    rig = build_mpfb(name)
+    rest = rest_of(rig)
+    assert rest.rig_joints.family == MPFB[name]
+    assert None not in rest.rig_joints.bones[:BODY] and rest.frame.unit == 1.0
+    np.testing.assert_array_equal(rest.frame.rotation, BLENDER)
+    made = some_motion()
+    errors = limb_errors(put_on(rig, made), rig, made)
+    if name == "mixamo":  # a T-pose, though not quite the body's
+        np.testing.assert_array_equal(rest.turns, np.broadcast_to(np.eye(3), rest.turns.shape))
+        expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+        for joint, bone in bones_of(rig, FAMILIES["Mixamo"]).items():
+            assert angle(BLENDER.T @ turned(bone) @ BLENDER, expected[NAMES.index(joint)]) < EXACT
+    else:
+        assert max(errors) < NEAR
+    heights = rest.places[[0, 3, 6, 9, 12, 15], 1]
+    assert (np.diff(heights) > 0.02).all()  # the trunk's joints one above the other
+
+
+@pytest.mark.parametrize(("arms", "lowered", "posed"), [
+    ((16, 17), 17.0, False), ((16,), 40.0, False), ((16, 17), 32.0, True),
+])  # fmt: skip
+def test_smpl_characters_are_lopsided_and_stand_in_a_t_pose(scene, arms, lowered, posed):
+    rig = build_rig(names=joints.SMPL_X, rest=a_pose(lowered, arms))
+    turns = rest_of(rig).turns
+    assert np.allclose(turns, np.eye(3), atol=1e-9) is not posed
+    if posed:
+        assert angle(turns[16], np.eye(3)) == pytest.approx(lowered, abs=0.1)
+
+
+def test_a_missing_joint_of_the_spine_lies_between_its_neighbours(scene):
+    family = FAMILIES["Mixamo"]
+    rig = build(family)
+    bpy.ops.object.mode_set(mode="EDIT")
+    rig.data.edit_bones.remove(rig.data.edit_bones["Spine1"])
+    rig.data.edit_bones["Spine2"].parent = rig.data.edit_bones["Spine"]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rest = rest_of(rig)
+    assert rest.rig_joints.bones[6] is None and rest.rig_joints.source(6) == "between spine1 and spine3"
+    np.testing.assert_allclose(rest.places[6], body_joints()[6], atol=1e-6)
+    rig.pose.bones["Spine2"].rotation_mode = "AXIS_ANGLE"
+    rig.pose.bones["Spine2"].rotation_axis_angle = (0.6, 1.0, 2.0, 3.0)
+    bpy.context.view_layer.update()
+    rotations = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
+    assert angle(rotations[6], np.eye(3)) == pytest.approx(np.degrees(0.3), abs=1e-3)
+    np.testing.assert_allclose(rotations[6], rotations[9], atol=1e-5)
+
+
+def test_missing_collars_and_toes_follow(scene):
+    family, made = FAMILIES["Mixamo"], some_motion()
+    rig = build(family)
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name in ("LeftShoulder", "RightShoulder", "LeftToeBase", "RightToeBase"):
+        rig.data.edit_bones.remove(rig.data.edit_bones[name])
+    for side in ("Left", "Right"):
+        rig.data.edit_bones[f"{side}Arm"].parent = rig.data.edit_bones["Spine2"]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rest = put_on(rig, made)
+    assert rest.rig_joints.source(13) == "follows spine3" and rest.rig_joints.source(10) == "follows left_ankle"
+    np.testing.assert_allclose(rest.places, body_joints()[:BODY], atol=1e-6)
+    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    for joint, bone in bones_of(rig, family).items():
+        assert angle(BLENDER.T @ turned(bone) @ BLENDER, expected[NAMES.index(joint)]) < EXACT
+    rotations = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
+    np.testing.assert_allclose(rotations[[10, 11, 13, 14]], np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-5)
+
+
+def test_what_is_missing_is_named_with_the_nearest_family(scene):
+    rig = build(FAMILIES["Mixamo"], prefix="mixamorig:")
+    rig.data.bones["mixamorig:LeftUpLeg"].name = "thigh"
+    with pytest.raises(recognition.RigError, match=r"looks like Mixamo, but has no LeftUpLeg: name"):
+        recognition.recognise(rig)
+
+
+def test_travel_is_as_long_as_the_legs(scene):
+    """A rig of half the size takes half the way; SMPL's own joints take the file's metres."""
+    made = some_motion()
+    small = build(FAMILIES["Mixamo"], rest=0.6 * body_joints(55))
+    rest = put_on(small, made)
+    assert rest.size == pytest.approx(0.6, abs=1e-6)
+    pelvis = read_pose(small, bpy.context.evaluated_depsgraph_get(), rest).pelvis
+    np.testing.assert_allclose(pelvis, 0.6 * (made.translation[1] + body_joints()[0]), atol=1e-5)
+    child = build_rig(rest=0.6 * body_joints())
+    rest = put_on(child, made)
+    pelvis = read_pose(child, bpy.context.evaluated_depsgraph_get(), rest).pelvis
+    np.testing.assert_allclose(pelvis, made.translation[1] + body_joints()[0], atol=1e-5)
