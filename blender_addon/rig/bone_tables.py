@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Family:
     bones: dict[str, tuple[str, ...]]  # joint: its bone's names, the usual one first
     known: tuple[str, ...] = ()  # bones of no joint that tell the family from one like it
     is_smpl: bool = False  # the bones are SMPL's own joints: at rest they stand in SMPL's T-pose
+    is_own: bool = False  # the user's
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _families(own: Stamp) -> Families:
     found, problems = [], []
     for path, _ in own:
         try:
-            found.append(read_table(Path(path)))
+            found.append(replace(read_table(Path(path)), is_own=True))
         except TableError as error:
             problems.append(str(error))
     return Families((*found, *shipped()), tuple(problems))

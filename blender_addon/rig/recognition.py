@@ -165,16 +165,16 @@ def _model(bones: Mapping[str, str]) -> tuple[str, ...]:  # J
 
 
 def _guess(names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bone_tables.Stamp) -> _Guess:
-    """The family with the most bones, the user's corrections put in."""
+    """The family that fits best, one of the user's own first; the user's corrections put in."""
     present: dict[str, str] = {}
     for name in names:
         present.setdefault(plain(name), name)
-    best: tuple[tuple[bool, int, int, int], Family, dict[str, str]] | None = None
+    best: tuple[tuple[bool, bool, int, int, int], Family, dict[str, str]] | None = None
     for family in bone_tables.families().families:
         for prefix in _prefixes(family, present):
             bones = _bones_of(family, prefix, present)
             known = sum(1 if prefix + plain(name) in present else -1 for name in family.known)
-            score = (not _missing(bones), len(bones), known, -len(prefix))
+            score = not _missing(bones), family.is_own, known, len(bones), -len(prefix)
             if best is None or score > best[0]:
                 best = score, family, bones
     assert best is not None  # tables ship

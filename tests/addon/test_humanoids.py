@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import bpy
 import numpy as np
 import pytest
 
 from blender_addon.characters import motion
+from blender_addon.paths import body_file
 from blender_addon.rig import recognition, rest_pose
+from blender_addon.rig.body_data import read_body
 from blender_addon.rig.pose import read_pose
 from blender_addon.rig.rest import Rest, rest_of
 from scale_backend.formats import joints
@@ -198,3 +202,51 @@ def test_travel_is_as_long_as_the_legs(scene):
     rest = put_on(child, made)
     pelvis = read_pose(child, bpy.context.evaluated_depsgraph_get(), rest).pelvis
     np.testing.assert_allclose(pelvis, made.translation[1] + body_joints()[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MPFB)
+@pytest.mark.parametrize("lift", [0.0, 0.7])  # of the armature object: the floor stays where it is
+def test_feet_stand_on_the_floor(scene, name, lift):
+    """Bones alone, without a mesh: the soles are where those of the body would be."""
+    rig = build_mpfb(name)
+    rig.location.z, rig.scale = lift, (1.2, 1.2, 1.2)
+    bpy.context.view_layer.update()
+    made = motion.read_motion_file(motion.shipped_motions()[-1], motion.MotionSettings())
+    motion.apply_motion(rig, rest_of(rig), made, motion.MotionSettings())
+    rest, lowest = rest_of(rig), []
+    body = read_body(body_file("neutral"))
+    sole = (body.joints[[10, 11], 1].mean() - body.template[:, 1].min()) * rest.size * 1.2
+    for frame in range(1, made.frame_count, 7):
+        scene.frame_set(frame)
+        bones = [rig.pose.bones[rest.rig_joints.bones[joint]] for joint in (10, 11)]
+        lowest.append(min((rig.matrix_world @ bone.head).z for bone in bones) - sole)
+    assert -0.01 < min(lowest) < 0.03
+
+
+@pytest.fixture(scope="module")
+def generated(registered) -> Iterator[str]:
+    """The name of an armature that Rigify generated from its human metarig, kept in a library."""
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    bpy.ops.preferences.addon_enable(module="rigify")
+    bpy.ops.object.armature_human_metarig_add()
+    metarig = bpy.context.object
+    assert recognition.recognise(metarig).family == "Rigify metarig"
+    bpy.ops.pose.rigify_generate()
+    yield bpy.context.object.name
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    bpy.ops.preferences.addon_disable(module="rigify")
+
+
+def test_a_rig_generated_by_rigify_is_moved_by_its_deforming_bones(generated):
+    """Its controls' constraints would win over keyframes: they are switched off, and that is told."""
+    rig, made = bpy.data.objects[generated], some_motion()
+    rest = rest_of(rig)
+    assert rest.rig_joints.family == "Rigify" and None not in rest.rig_joints.bones[:BODY]
+    rig.pose.bones["torso"].location = (0.0, 0.3, 0.2)
+    bpy.context.view_layer.update()
+    assert motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False)) > 50
+    bpy.context.scene.frame_set(2)
+    assert max(limb_errors(rest, rig, made)) < NEAR
+    read = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
+    for joint in range(BODY):
+        assert angle(read[joint], matrices_from_axis_angle(made.rotations[1])[joint]) < EXACT
