@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from training.simulate.calibrate import PUBLISHED
 from training.simulate.fabric_tests import at_rest, cantilever, cusick, flat, shadow_radius
-from training.simulate.fabrics import FABRICS
+from training.simulate.fabrics import EDGE_LENGTH, FABRICS
 from training.simulate.mesh_tools import Array, Mesh
 from training.simulate.moving_cloth import Contact, Forces, simulate
 
@@ -103,13 +104,20 @@ def test_twice_the_substeps_moves_it_little() -> None:
     assert np.linalg.norm(once - twice, axis=-1).mean() < 0.010  # the two-pasts limit of a dress is several times that
 
 
-def test_fabrics_bend_as_they_were_calibrated() -> None:
-    length, drape = cantilever(COTTON, 0.02), cusick(COTTON, 0.02)
-    stiff = replace(COTTON, bending=8 * COTTON.bending)
-    assert cantilever(stiff, 0.02) / length == pytest.approx(2, rel=0.2)  # the cube root of the rigidity
-    assert 0.3 < drape.coefficient < 0.75
-    assert 4 <= drape.folds <= 8
-    assert cusick(stiff, 0.02).coefficient > drape.coefficient
+@pytest.mark.parametrize("name", FABRICS)
+def test_fabrics_bend_as_real_ones(name: str) -> None:
+    published = PUBLISHED[name]
+    if published.bending_length is not None:
+        assert cantilever(FABRICS[name], EDGE_LENGTH) == pytest.approx(published.bending_length, rel=0.06)
+    drape = cusick(FABRICS[name], EDGE_LENGTH)
+    assert 5 <= drape.folds <= 8
+    if published.drape is not None:
+        assert drape.coefficient == pytest.approx(published.drape, abs=0.05)
+
+
+def test_bending_length_is_the_cube_root_of_stiffness() -> None:
+    length = cantilever(COTTON, 0.02)
+    assert cantilever(replace(COTTON, bending=8 * COTTON.bending), 0.02) / length == pytest.approx(2, rel=0.2)
 
 
 def test_the_shadow_of_a_flat_disc_is_the_disc() -> None:

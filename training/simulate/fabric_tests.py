@@ -16,6 +16,7 @@ from .mesh_tools import Array, Index, Mesh, border_vertices
 from .moving_cloth import Contact, Forces, simulate
 
 STRIP_WIDTH = 0.10  # wider than the standard's 25 mm, or the two borders would be most of it at a garment's edge length
+GOLDEN = 0.618  # of a turn, from ring to ring
 LEAST_EDGES = 4  # that hang over, however limp the cloth
 DISC, SUPPORT = 0.15, 0.09  # radii: 30 cm of cloth on a support of 18 cm
 SETTLE = 100  # frames until cloth rests
@@ -56,11 +57,12 @@ def strip(length: float, edge_length: float) -> Mesh:
 
 
 def disc(edge_length: float) -> Mesh:
-    """A disc in rings, a vertex on the support's edge where the rings allow it."""
+    """A disc in rings that are turned against each other, so that no direction is better to fold along."""
     count = round(DISC / edge_length)
     rings = [np.zeros((1, 2))]
     for ring in range(1, count + 1):
-        angle = 2 * np.pi * (np.arange(6 * ring) + 0.5 * (ring % 2)) / (6 * ring)
+        around = round(2 * np.pi * ring)
+        angle = 2 * np.pi * (np.arange(around) / around + ring * GOLDEN)
         rings.append(DISC * ring / count * np.stack([np.cos(angle), np.sin(angle)], 1))
     return flat(np.concatenate(rings))
 

@@ -41,10 +41,12 @@ def _fabric(
 FABRICS = {
     fabric.name: fabric
     for fabric in (
-        _fabric("silk", "Silk", 5, 0.15, 5.0, 0.05, 0.0),
+        _fabric("silk", "Silk", 5, 0.16, 5.0, 11.0, 0.0),
         _fabric("cotton", "Cotton", 5, 0.3, 15.0, 30.0, 5.0),
+        _fabric("jersey", "Silk", 5, 0.47, 5.0, 80.0, 5.0),
+        _fabric("wool", "Cotton", 5, 0.59, 15.0, 48.0, 5.0),
         _fabric("denim", "Denim", 6, 0.81, 40.0, 300.0, 25.0),
-        _fabric("leather", "Leather", 15, 0.4, 80.0, 150.0, 25.0),
+        _fabric("leather", "Leather", 6, 0.4, 80.0, 26.0, 25.0),
     )
 }
 
