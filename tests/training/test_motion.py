@@ -94,7 +94,9 @@ def test_pasts_line_up_in_place_and_heading():
 
 
 @pytest.mark.parametrize("name", HELD_OUT)
-def test_held_out_motions_are_of_their_length(skinned_body, name):
+def test_held_out_motions_stand_on_the_ground(skinned_body, name):
     motion = held_out_motion(skinned_body, name)
     assert 60 <= len(motion) <= 120
     assert motion.pose.shape[1:] == (24, 3)
+    assert Rotation.from_rotvec(motion.pose[0, 0]).apply([0, 1, 0])[1] > 0.9  # it begins upright
+    assert np.median(np.abs(lowest(skinned_body, motion[::10]))) < 0.03

@@ -4,9 +4,10 @@ own, which training never draws. For the two-pasts limit each can be had with an
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from scale_backend.formats.assets import find_motion
-from scale_backend.formats.motion import load_motion
+from scale_backend.formats.motions import load_motion
 
 from .motion import Motion, joined, led_in
 from .motion_kinds import sample
@@ -26,11 +27,14 @@ def held_out_motion(body: SkinnedBody, name: str) -> Motion:
     if name in SAMPLED:
         seed = SEED + HELD_OUT.index(name)
         return sample(body, name, np.random.default_rng(seed), SAMPLED[name] / 30)
-    motion = load_motion(find_motion(name))
-    poses = np.zeros((len(motion.rotations), 24, 3))
-    shared = min(22, motion.rotations.shape[1])  # hands touch no cloth
-    poses[:, :shared] = motion.rotations[:, :shared]
-    return Motion(poses, np.asarray(motion.translation, np.float64))[SHIPPED[name]]
+    shipped = load_motion(find_motion(name))
+    poses = np.zeros((len(shipped.rotations), 24, 3))
+    shared = min(22, shipped.rotations.shape[1])  # hands touch no cloth
+    poses[:, :shared] = shipped.rotations[:, :shared]
+    upright = Rotation.from_rotvec([-0.5 * np.pi, 0, 0])  # Z up, as AMASS has it, to Y up
+    poses[:, 0] = (upright * Rotation.from_rotvec(poses[:, 0])).as_rotvec()
+    pelvis = upright.apply(body.joints[0] + shipped.translation)
+    return Motion(poses, pelvis - body.joints[0])[SHIPPED[name]]
 
 
 def with_rest(motion: Motion) -> tuple[Motion, int]:
