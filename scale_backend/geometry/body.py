@@ -129,9 +129,19 @@ def joint_transforms(
     translation: Tensor | None = None,  # [F, 3] metres
     shape: Tensor | None = None,  # [F, S] or [1, S]
 ) -> Tensor:  # [F, J, 4, 4]
-    """Skinning transforms, from the rest pose to the posed one (forward kinematics, SMPL eq. 3-4)."""
-    levels = _levels(body.parents, rotations.device)
-    rest = body.rest_joints(shape).expand(len(rotations), -1, -1)
+    """Skinning transforms, from the rest pose to the posed one (SMPL eq. 3-4)."""
+    return forward_kinematics(body.parents, body.rest_joints(shape), rotations, translation)
+
+
+def forward_kinematics(
+    parents: tuple[int, ...],
+    rest: Tensor,  # [F or 1, J, 3] joints
+    rotations: Tensor,  # [F, J, 3, 3] local
+    translation: Tensor | None = None,  # [F, 3] metres
+) -> Tensor:  # [F, J, 4, 4]
+    """What a skeleton's rotations do to its rest pose."""
+    levels = _levels(parents, rotations.device)
+    rest = rest.expand(len(rotations), -1, -1)
     offsets = torch.cat([rest[:, :1], rest[:, 1:] - rest.index_select(1, levels.parents[1:])], 1)
     local = _rigid(rotations, offsets)
     world = [local[:, :1]]
