@@ -1,0 +1,96 @@
+"""Whoever wears clothes: a skeleton at rest and the mesh of the body that hangs on it. numpy alone."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+JOINT_COUNT = 22  # the joints that all bodies of SMPL's family share, in their order: see joints.BODY
+FEWEST_VERTICES = 100
+MOST_VERTICES = 1 << 21
+SMALLEST, LARGEST = 0.1, 100.0  # metres from the lowest to the highest joint, or across
+UNIT = 1e-3  # how far weights may be from a sum of one, and turns from rotations
+
+
+class WearerError(ValueError):
+    """A wearer that cannot be used. The sentence says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wearer:
+    """An armature at rest, in any pose that is near a T-pose or an A-pose, and its body's mesh in that pose.
+
+    SMPL's axes (Y up, facing +Z), metres, wherever it stands.
+    """
+
+    joints: np.ndarray  # [22, 3] float32
+    turns: np.ndarray  # [22, 3, 3] float32, what takes each joint from the T-pose to the rest pose
+    vertices: np.ndarray  # [V, 3] float32
+    triangles: np.ndarray  # [T, 3] int32
+    weights: np.ndarray  # [V, 22] float32, rows of sum 1: bones that are no joint belong to the joint above them
+
+    def __post_init__(self) -> None:
+        """Raises WearerError where the arrays are no wearer."""
+        count = len(self.vertices)
+        expected = {
+            "joints": (JOINT_COUNT, 3),
+            "turns": (JOINT_COUNT, 3, 3),
+            "vertices": (count, 3),
+            "triangles": (len(self.triangles), 3),
+            "weights": (count, JOINT_COUNT),
+        }
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise WearerError(f"A wearer's {name} have the shape {array.shape}; {shape} is needed.")
+            if not np.isfinite(array).all():
+                raise WearerError(f"A wearer's {name} hold numbers that are not finite.")
+        if not FEWEST_VERTICES <= count <= MOST_VERTICES:
+            raise WearerError(f"A mesh of {count} vertices is no body; choose the mesh of the character's body.")
+        if not len(self.triangles) or self.triangles.min() < 0 or self.triangles.max() >= count:
+            raise WearerError("The body's triangles do not belong to its vertices.")
+        if self.weights.min() < -UNIT or np.abs(self.weights.sum(1) - 1).max() > UNIT:
+            raise WearerError("The body's skin weights are not shares of one.")
+        if np.abs(self.turns @ self.turns.swapaxes(1, 2) - np.eye(3)).max() > UNIT:
+            raise WearerError("The turns of a wearer's joints are no rotations.")
+        size = float(np.ptp(self.joints, axis=0).max())
+        if not SMALLEST < size < LARGEST:
+            raise WearerError(f"A skeleton of {size:.3g} m is no wearer's; look at the armature's scale.")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Names the content."""
+        hashed = hashlib.sha256()
+        for name, array in self.arrays().items():
+            hashed.update(f"{name}{array.shape}".encode())
+            hashed.update(np.ascontiguousarray(array).data)
+        return hashed.hexdigest()[:32]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What goes over the wire."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Wearer:
+        """A wearer from `arrays()`. Raises WearerError."""
+        missing = [field.name for field in fields(cls) if field.name not in arrays]
+        if missing:
+            raise WearerError(f"A wearer needs the arrays {', '.join(missing)}.")
+        kinds = {"triangles": np.int32}
+        return cls(**{f.name: np.ascontiguousarray(arrays[f.name], kinds.get(f.name, np.float32)) for f in fields(cls)})
+
+
+@dataclass(frozen=True)
+class WearerReport:
+    """How well a garment's body could be laid onto a wearer's mesh, where the garment can touch it."""
+
+    gap: float  # metres between both surfaces, on average
+    inside: float  # share of the garment's vertices at rest that had to be moved out of the mesh
+    unmatched: float  # share of the skin for which the mesh has nothing
+    parts: tuple[str, ...]  # joints at which half of the skin or more is unmatched
+    size: float  # metres of the wearer in a metre of the garment's body
+    seconds: float

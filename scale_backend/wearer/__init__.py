@@ -1,0 +1,1 @@
+"""Clothes on whoever wears them: a garment's body laid onto the body of a character."""

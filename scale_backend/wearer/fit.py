@@ -1,0 +1,137 @@
+"""A garment fitted to a wearer: its rest surface on the wearer's body, and the skin that it must stay out of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scale_backend.formats.wearer import JOINT_COUNT, Wearer, WearerReport
+from scale_backend.geometry.articulation import vertex_rings
+from scale_backend.geometry.body import Body, forward_kinematics
+from scale_backend.geometry.carrier import Carrier
+from scale_backend.geometry.collision import Collider
+from scale_backend.wearer import carrying, placing, registration, thinning
+from scale_backend.wearer.mesh import Array, Surface, refined, vertex_normals
+
+LONGEST = 0.03  # metres of an edge of the wearer's mesh, which is refined where it is longer
+SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
+TOUCHED = 0.05  # a garment touches the skin of joints that one of its vertices follows by this weight
+MATCHED = 0.3  # how sure a match must be to count
+
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What of a garment on a wearer does not depend on the pose. In the wearer's rest pose, metres, SMPL's axes."""
+
+    template: Tensor  # [G, 3] the garment's carrier
+    blend_weights: Tensor  # [G, J]
+    joints: Tensor  # [J, 3]
+    turns: Tensor  # [J, 3, 3] from the T-pose to the rest
+    collider: Collider  # `vertices` are rows of the next two
+    skin: Tensor  # [C, 3]
+    skin_weights: Tensor  # [C, J]
+    report: WearerReport
+
+    parents: tuple[int, ...]
+
+    def joint_transforms(self, rotations: Tensor, translation: Tensor | None = None) -> Tensor:
+        """Skinning transforms [F, J, 4, 4], from the wearer's rest to the pose that the body has by local rotations
+        [F, J, 3, 3] from its T-pose."""
+        above = torch.cat([torch.eye(3, device=self.turns.device)[None], self.turns[list(self.parents[1:])]])
+        return forward_kinematics(self.parents, self.joints[None], above @ rotations @ self.turns.mT, translation)
+
+    def to(self, device: str | torch.device) -> Fit:
+        moved = {
+            name: value.to(device) for name, value in self.__dict__.items() if isinstance(value, Tensor | Collider)
+        }
+        return replace(self, **moved)
+
+
+def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda step, share: None) -> Fit:
+    """Lay the body onto the wearer's mesh and carry the carrier over. tell: hears what goes on, and how far it is."""
+    started = time.perf_counter()
+    template = template_of(body)
+    joints = np.asarray(wearer.joints, np.float64)
+    size = placing.size_ratio(template.joints, joints)
+    vertices, triangles, weights = refined(
+        wearer.vertices.astype(np.float64),
+        wearer.triangles.astype(np.int64),
+        wearer.weights.astype(np.float64),
+        LONGEST * size,
+    )
+    surface = Surface(vertices, triangles, registration.FACING * size)
+    tell("laying the garment's body onto the character's", 0.1)
+    laid = registration.register(template, joints, surface, size)
+    tell("carrying the garment over", 0.6)
+    cloth = carrying.Cloth(*(_array(value) for value in (carrier.template, carrier.triangles, carrier.blend_weights)))
+    ours = Surface(template.vertices, template.triangles, carrying.FACING)
+    contact = ours.closest(cloth.vertices, vertex_normals(cloth.vertices, cloth.triangles), 24)
+    carried, inside = carrying.carry(cloth, template, laid, surface, contact)
+    skin_weights = _padded(laid.contact.carry(weights), len(template.joints))
+    blend = carrying.carried_weights(cloth, template, skin_weights, contact)
+    tell("thinning the skin out", 0.85)
+    collider, chosen = _collider(vertices, triangles, weights, cloth, size)
+    whole = placing.place(template.joints, joints, template.parents).places
+    whole[:JOINT_COUNT] = joints[: len(whole)]
+    turns = np.concatenate([wearer.turns, np.zeros((max(0, len(whole) - JOINT_COUNT), 3, 3))])
+    for joint in range(JOINT_COUNT, len(whole)):
+        turns[joint] = turns[template.parents[joint]]
+    touched = (cloth.weights.max(0) > TOUCHED)[template.weights.argmax(1)]
+    report = _report(template, laid, touched, inside, size, time.perf_counter() - started)
+    return Fit(
+        _tensor(carried), _tensor(blend), _tensor(whole), _tensor(turns), collider,
+        _tensor(vertices[chosen]), _tensor(_padded(weights[chosen], len(whole))), report, template.parents,
+    )  # fmt: skip
+
+
+def template_of(body: Body) -> registration.Template:
+    """A body as the registration has it."""
+    arrays = (_array(value) for value in (body.template, body.triangles, body.blend_weights, body.mean_joints))
+    return registration.Template(*arrays, body.parents, body.joint_names)
+
+
+def _collider(
+    vertices: Array, triangles: Array, weights: Array, cloth: carrying.Cloth, size: float
+) -> tuple[Collider, Array]:
+    touched = np.flatnonzero(cloth.weights.max(0) > TOUCHED)
+    belongs = weights[:, touched[touched < weights.shape[1]]].sum(1) > TOUCHED
+    kept = triangles[belongs[triangles].any(1)]
+    chosen, corners = thinning.thinned(vertices, kept, SPACING * size)
+    used, compact = np.unique(corners, return_inverse=True)
+    corners = torch.from_numpy(compact.reshape(-1, 3)).long()
+    return Collider(torch.arange(len(used)), vertex_rings(corners, len(used))), chosen[used]
+
+
+def _report(template, laid, touched: Array, inside: float, size: float, seconds: float) -> WearerReport:
+    unmatched = touched & (laid.found < MATCHED)
+    area = carrying.laplacian(template.vertices, template.triangles)[0]
+    joints = template.weights.argmax(1)
+    parts = []
+    for joint in np.unique(joints[touched]):
+        part = touched & (joints == joint)
+        if area[part & unmatched].sum() > 0.5 * area[part].sum():
+            parts.append(template.names[joint])
+    matched = touched & ~unmatched
+    gap = float((area * laid.contact.distance)[matched].sum() / max(area[matched].sum(), 1e-12))
+    share = float(area[unmatched].sum() / max(area[touched].sum(), 1e-12))
+    return WearerReport(gap, inside, share, tuple(parts), float(size), seconds)
+
+
+def _padded(weights: Array, count: int) -> Array:  # [V, 22] -> [V, J]
+    return np.concatenate([weights, np.zeros((len(weights), count - weights.shape[1]))], 1)
+
+
+def _array(value: Tensor) -> Array:
+    array = value.cpu().numpy()
+    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+
+
+def _tensor(array: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))

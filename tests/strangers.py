@@ -1,0 +1,170 @@
+"""Bodies that are not ours, as wearers: MakeHuman's base mesh on other people's rigs, and GarmentCode's mean bodies.
+
+`data/hm08.npz` and `data/garmentcode.npz`; their README tells how they were made.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from scale_backend.formats.assets import find_body
+from scale_backend.formats.joints import BODY, SMPL_PARENTS
+from scale_backend.formats.wearer import Wearer
+from scale_backend.geometry.body import Body
+from scale_backend.geometry.carrier import Carrier
+from scale_backend.wearer.fit import Fit
+from scale_backend.wearer.mesh import edges_of
+
+DATA = Path(__file__).parent / "data"
+MIXAMO = "Hips LeftUpLeg RightUpLeg Spine LeftLeg RightLeg Spine1 LeftFoot RightFoot Spine2 LeftToeBase RightToeBase Neck LeftShoulder RightShoulder Head LeftArm RightArm LeftForeArm RightForeArm LeftHand RightHand"  # noqa: E501
+GAME = "pelvis thigh_l thigh_r spine_01 calf_l calf_r spine_02 foot_l foot_r spine_03 ball_l ball_r neck_01 clavicle_l clavicle_r head upperarm_l upperarm_r lowerarm_l lowerarm_r hand_l hand_r"  # noqa: E501
+RIGIFY = "spine thigh.L thigh.R spine.001 shin.L shin.R spine.002 foot.L foot.R spine.003 toe.L toe.R spine.004 shoulder.L shoulder.R spine.006 upper_arm.L upper_arm.R forearm.L forearm.R hand.L hand.R"  # noqa: E501
+JOINT_BONES = {
+    "mixamo": tuple(f"mixamorig:{name}" for name in MIXAMO.split()),
+    "game_engine": tuple(GAME.split()),
+    "rigify_human": tuple(RIGIFY.split()),
+}
+LIMBS = {1: 4, 2: 5, 4: 7, 5: 8, 16: 18, 17: 19, 18: 20, 19: 21}
+BEARABLE = np.cos(np.radians(15.0))
+
+
+def rest_turns(body: Body, joints: np.ndarray) -> np.ndarray:  # [22, 3] -> [22, 3, 3]
+    """From the body's T-pose to the rest of a skeleton: the shortest turn of each limb that is far from it."""
+    ours = body.mean_joints.numpy().astype(np.float64)
+    turns = [np.eye(3)]
+    for joint in range(1, len(joints)):
+        turn = turns[SMPL_PARENTS[joint]]
+        if joint in LIMBS:
+            here, there = (p[LIMBS[joint]] - p[joint] for p in (joints.astype(np.float64), ours))
+            here, there = here / np.linalg.norm(here), turn @ there / np.linalg.norm(there)
+            if here @ there < BEARABLE:
+                x, y, z = np.cross(there, here)
+                cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+                turn = (np.eye(3) + cross + cross @ cross / (1 + here @ there)) @ turn
+        turns.append(turn)
+    return np.array(turns)
+
+
+@cache
+def _data(name: str) -> dict[str, np.ndarray]:
+    with np.load(DATA / f"{name}.npz") as data:
+        return dict(data)
+
+
+def _wearer(body: Body, joints, vertices, triangles, weights) -> Wearer:
+    joints = np.asarray(joints, np.float64)
+    return Wearer.of_arrays(
+        {
+            "joints": joints,
+            "turns": rest_turns(body, joints),
+            "vertices": vertices,
+            "triangles": triangles,
+            "weights": weights,
+        }
+    )
+
+
+def _dense(influences: np.ndarray, shares: np.ndarray, count: int) -> np.ndarray:  # [V, K] x 2 -> [V, count]
+    dense = np.zeros((len(influences), count))
+    np.put_along_axis(dense, influences.astype(np.int64), shares.astype(np.float64), 1)
+    return dense / dense.sum(1, keepdims=True)
+
+
+def makehuman(body: Body, rig: str = "mixamo", person: str = "base") -> Wearer:
+    """MakeHuman's base mesh as base, woman, man, heavy, thin or child, on the rig mixamo, game_engine, rigify_human."""
+    data = _data("hm08")
+    bones, parents = list(data[f"{rig}.bones"]), data[f"{rig}.parents"]
+    joint_of = {bones.index(name): joint for joint, name in enumerate(JOINT_BONES[rig])}
+
+    def joint_above(bone: int) -> int:
+        while bone >= 0 and bone not in joint_of:
+            bone = parents[bone]
+        return joint_of.get(bone, 0)
+
+    weights = _dense(data[f"{rig}.influences"], data[f"{rig}.weights"], len(bones))
+    collapsed = np.zeros((len(weights), len(BODY)))
+    for bone in range(len(bones)):
+        collapsed[:, joint_above(bone)] += weights[:, bone]
+    heads = data[f"{rig}.heads.{person}"][[bones.index(name) for name in JOINT_BONES[rig]]]
+    quads = data["quads"].astype(np.int32)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    triangles = triangles[(triangles[:, 0] != triangles[:, 2]) & (triangles[:, 1] != triangles[:, 2])]
+    return _wearer(body, heads, data[f"vertices.{person}"] * 1e-4, triangles, collapsed)
+
+
+def garmentcode(body: Body, person: str = "all") -> Wearer:
+    """GarmentCode's mean body: all, female or male, an A-pose of 45 degrees."""
+    data = _data("garmentcode")
+    weights = _dense(data["influences"], data["weights"], len(BODY))
+    vertices, triangles = data[f"vertices.{person}"] * 1e-4, data["triangles"].astype(np.int32)
+    return _wearer(body, data[f"joints.{person}"], vertices, triangles, weights)
+
+
+def stylised(body: Body) -> Wearer:
+    """A figure with a big head, big hands and feet, and thin limbs: a smooth deformation of the woman."""
+    plain = makehuman(body, "game_engine", "woman")
+    sizes = np.ones(len(BODY))
+    for joint, size in {15: 2.0, 20: 1.7, 21: 1.7, 7: 1.4, 8: 1.4, 10: 1.4, 11: 1.4, 18: 0.75, 19: 0.75}.items():
+        sizes[joint] = size
+    moved = np.zeros_like(plain.vertices)
+    for joint, size in enumerate(sizes):
+        offset = plain.vertices - plain.joints[joint]
+        moved += plain.weights[:, joint, None] * (offset * (size - 1))
+    joints = plain.joints.copy()
+    for foot, ankle in ((10, 7), (11, 8)):
+        joints[foot] = joints[ankle] + sizes[ankle] * (joints[foot] - joints[ankle])
+    return _wearer(body, joints, plain.vertices + moved, plain.triangles, plain.weights)
+
+
+def same_vertices() -> tuple[np.ndarray, np.ndarray]:
+    """Vertices of our body, and which of MakeHuman's base mesh each is: ours was made from it."""
+    with np.load(find_body("neutral")) as ours:
+        theirs = ours["mh_vertex"]
+    known = np.flatnonzero(theirs < len(_data("hm08")["vertices.base"]))
+    return known, theirs[known]
+
+
+def borders(body: Body, carrier: Carrier, fitted: Fit) -> dict[str, float]:
+    """How far the middle of each border lies, along the bones, from where it lies on our own body: metres."""
+    ours, theirs = body.mean_joints.numpy(), fitted.joints.numpy()
+    found = {}
+    for loop in border_loops(carrier.triangles.numpy()):
+        middle = carrier.template[loop].mean(0).numpy()
+        name, start, end = _border(middle, ours)
+        carried = fitted.template[loop].mean(0).numpy()
+        before, after = _along(middle, ours[start], ours[end]), _along(carried, theirs[start], theirs[end])
+        found[name] = abs(after - before) * float(np.linalg.norm(theirs[end] - theirs[start]))
+    return found
+
+
+def _border(middle: np.ndarray, joints: np.ndarray) -> tuple[str, int, int]:
+    """What a border is called, and the joints between which its place counts."""
+    side = "left" if middle[0] > 0 else "right"
+    hips = joints[[1, 2]].mean(0)
+    if middle[1] < hips[1] - 0.1:
+        if abs(middle[0]) < 0.03:
+            return "hem", 1, 4
+        return f"{side} hem", *((4, 7) if side == "left" else (5, 8))
+    if abs(middle[0]) > 0.08:
+        return f"{side} sleeve", *((16, 18) if side == "left" else (17, 19))
+    return ("neck" if middle[1] > joints[9][1] else "waist"), 0, 12
+
+
+def _along(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
+    """Which share of a bone's length lies before a point."""
+    bone = end - start
+    return float((point - start) @ bone / (bone @ bone))
+
+
+def border_loops(triangles: np.ndarray) -> list[np.ndarray]:
+    """The vertices of each border."""
+    edges, count = edges_of(triangles)
+    open_edges = edges[count == 1]
+    graph = coo_matrix((np.ones(len(open_edges)), open_edges.T), (triangles.max() + 1,) * 2)
+    _, label = connected_components(graph, directed=False)
+    return [np.flatnonzero(label == each) for each in np.unique(label[np.unique(open_edges)])]
