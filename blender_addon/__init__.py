@@ -19,6 +19,7 @@ from .headless import command_line
 from .ui import (
     bake_operators,
     bake_panel,
+    bone_mapping,
     environment_operators,
     garment_operators,
     look_operators,
@@ -41,6 +42,7 @@ CLASSES = tuple(
         environment_operators,
         bake_operators,
         panel,
+        bone_mapping,
         bake_panel,
     )
     for cls in module.CLASSES
@@ -50,7 +52,7 @@ CLASSES = tuple(
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    for module in (process, properties, operators, motion_operators, live, command_line):
+    for module in (process, properties, bone_mapping, operators, motion_operators, live, command_line):
         module.register()
     # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
     atexit.register(unregister)
@@ -62,7 +64,7 @@ def unregister() -> None:
         return
     for module in (command_line, live, bake_operators, environment_operators, motion_operators, operators):
         module.unregister()
-    for module in (process, properties, previews):
+    for module in (process, bone_mapping, properties, previews):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -114,9 +115,9 @@ def read_table(path: Path) -> Family:
     return Family(table["name"], found, tuple(table.get("known", ())), bool(table.get("is_smpl", False)))
 
 
-def write_table(path: Path, name: str, bones: dict[str, str]) -> None:
+def write_table(path: Path, name: str, bones: Mapping[str, str], is_smpl: bool = False) -> None:
     """Write the bones of joints as a table. Raises OSError."""
-    lines = [f"name = {json.dumps(name, ensure_ascii=False)}", "", "[bones]"]
+    lines = [f"name = {json.dumps(name, ensure_ascii=False)}", *(["is_smpl = true"] if is_smpl else []), "", "[bones]"]
     lines += [f"{joint} = {json.dumps(bones[joint], ensure_ascii=False)}" for joint in JOINTS if joint in bones]
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from bpy.types import Object
+from bpy.types import Armature, Object
 
 from scale_backend.formats import joints
 
@@ -23,6 +23,9 @@ ONE_OF = (("spine1", "spine2", "spine3"), ("head", "neck"))
 MODELS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 NAMED_MISSING = 6
 NEAR = 5  # bones of NEEDED that a rig must have for a family to be named
+
+
+Said = tuple[tuple[str, str], ...]
 
 
 class RigError(AddonError):
@@ -76,12 +79,12 @@ class RigJoints:
         return f"follows {self.joint_names[self.parents[joint]]}"
 
 
-@dataclass(frozen=True)
-class _Guess:
+@dataclass(frozen=True, eq=False)
+class Guess:
     """What the bones of a rig come nearest to."""
 
     family: str
-    bones: tuple[tuple[str, str], ...]  # joint, bone
+    bones: Mapping[str, str]  # joint: bone
     missing: tuple[str, ...]  # bones that would be needed, by their names in the family
     is_smpl: bool
 
@@ -110,7 +113,7 @@ def recognise(rig: Object | None) -> RigJoints:
     """The joints of a rig by the names of its bones and by what its user has said of them. Raises RigError."""
     if rig is None or rig.type != "ARMATURE":
         raise RigError("No armature is chosen: select a character's armature, or add the sample character.")
-    found, problem = _matched(tuple(rig.data.bones.keys()), said_of(rig), bone_tables.stamp())
+    found, problem = _matched(tuple(rig.data.bones.keys()), said_of(rig.data), bone_tables.stamp())
     if found is None:
         raise RigError(f"'{rig.name}' {problem}")
     return found
@@ -124,22 +127,46 @@ def is_rig(candidate: Object | None) -> bool:
     return True
 
 
-def said_of(rig: Object) -> tuple[tuple[str, str], ...]:
+def problem(candidate: Object | None) -> str:
+    """Why an object cannot drive clothes, in a sentence; empty where it can."""
+    try:
+        recognise(candidate)
+    except RigError as error:
+        return str(error)
+    return ""
+
+
+def said_of(armature: Armature) -> Said:
     """What the user has said of a rig's bones: joint and bone, "" for none."""
-    kept = rig.data.get(MAPPING)
+    kept = armature.get(MAPPING)
     return () if kept is None else tuple(kept.items())
 
 
-def guessed(rig: Object) -> dict[str, str]:
-    """The bone of each joint that has one, complete or not: what is recognised with the user's corrections."""
-    guess = _guess(tuple(rig.data.bones.keys()), said_of(rig), bone_tables.stamp())
-    return dict(guess.bones)
+def say(armature: Armature, joint: str, bone: str) -> None:
+    """Let a bone be a joint, "" for none, whatever is guessed; kept in the file with the armature."""
+    said = dict(said_of(armature)) | {joint: bone}
+    if guessed(armature, ()).bones.get(joint, "") == bone:
+        del said[joint]
+    if said:
+        armature[MAPPING] = said
+    else:
+        forget(armature)
+
+
+def forget(armature: Armature) -> None:
+    """Go back to what is guessed."""
+    if MAPPING in armature:
+        del armature[MAPPING]
+
+
+def guessed(armature: Armature, said: Said | None = None) -> Guess:
+    """What the bones of a rig come nearest to, complete or not, the user's corrections put in."""
+    said = said_of(armature) if said is None else said
+    return _guess(tuple(armature.bones.keys()), said, bone_tables.stamp())
 
 
 @lru_cache(maxsize=64)
-def _matched(
-    names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bone_tables.Stamp
-) -> tuple[RigJoints | None, str]:
+def _matched(names: tuple[str, ...], said: Said, stamp: bone_tables.Stamp) -> tuple[RigJoints | None, str]:
     """The joints, or the rest of a sentence that begins with the rig's name. Live update asks for every frame."""
     gone = [bone for _, bone in said if bone and bone not in names]
     if gone:
@@ -149,11 +176,10 @@ def _matched(
         listed = ", ".join(guess.missing[:NAMED_MISSING])
         rest = len(guess.missing) - NAMED_MISSING
         more = f" and {rest} more" if rest > 0 else ""
-        if sum(joint in NEEDED for joint, _ in guess.bones) < NEAR:
+        if sum(joint in NEEDED for joint in guess.bones) < NEAR:
             return None, "is no humanoid rig that is known: name its bones in Bone Mapping, or choose another."
         return None, f"looks like {guess.family}, but has no {listed}{more}: name them in Bone Mapping."
-    bones = dict(guess.bones)
-    order = tuple(bones.get(name.removesuffix("_smplhf")) for name in _model(bones))
+    order = tuple(guess.bones.get(name.removesuffix("_smplhf")) for name in _model(guess.bones))
     return RigJoints(guess.family, order, guess.is_smpl), ""
 
 
@@ -164,7 +190,8 @@ def _model(bones: Mapping[str, str]) -> tuple[str, ...]:  # J
     return joints.SMPL_H if any(joint in bones for joint in joints.FINGERS) else joints.SMPL
 
 
-def _guess(names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bone_tables.Stamp) -> _Guess:
+@lru_cache(maxsize=64)
+def _guess(names: tuple[str, ...], said: Said, stamp: bone_tables.Stamp) -> Guess:
     """The family that fits best, one of the user's own first; the user's corrections put in."""
     present: dict[str, str] = {}
     for name in names:
@@ -182,7 +209,7 @@ def _guess(names: tuple[str, ...], said: tuple[tuple[str, str], ...], stamp: bon
     bones = {joint: bone for joint, bone in (bones | dict(said)).items() if bone}
     missing = [family.bones.get(joint, (joint,))[0] for joint in _missing(bones)]
     name = MODELS[len(_model(bones))] if family.is_smpl else family.name
-    return _Guess(name, tuple(bones.items()), tuple(missing), family.is_smpl)
+    return Guess(name, bones, tuple(missing), family.is_smpl)
 
 
 def _prefixes(family: Family, present: dict[str, str]) -> set[str]:

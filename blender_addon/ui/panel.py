@@ -53,7 +53,7 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
         if chosen.rig is None and target is not None:
             layout.label(text=f"Selected: {target.name}", icon="RESTRICT_SELECT_OFF")
         if target is not None and not recognition.is_rig(target):
-            draw_sentence(layout, context, "Its bones are not those of an SMPL character", "ERROR")
+            draw_sentence(layout, context, recognition.problem(target), "ERROR")
         if target is not None and body_shape(target).any():
             layout.operator("scale_clothing.fit_bones", icon="BONE_DATA")
         column = layout.column(align=True)

@@ -1,0 +1,134 @@
+"""Bones told by hand: what is guessed, corrections, families of the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import pytest
+
+from blender_addon.rig import bone_tables, recognition
+from tests.addon.humanoids import FAMILIES, build
+
+ODD = ("Left_Thigh_Bone", "Right_Thigh_Bone")
+
+
+@pytest.fixture
+def own_folder(scene):
+    folder = bone_tables.own_folder()
+    yield folder
+    for path in folder.glob("*"):
+        path.unlink()
+
+
+@pytest.fixture
+def odd(scene) -> bpy.types.Object:
+    """A Mixamo rig of which the thighs were renamed, chosen in the panel."""
+    rig = build(FAMILIES["Mixamo"])
+    for name, other in zip(("LeftUpLeg", "RightUpLeg"), ODD, strict=True):
+        rig.data.bones[name].name = other
+    scene.scale_clothing.rig = rig
+    return rig
+
+
+def correct(rig: bpy.types.Object) -> None:
+    rig.data.scale_clothing.left_hip, rig.data.scale_clothing.right_hip = ODD
+
+
+def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_the_fields_show_the_guess(odd):
+    fields = odd.data.scale_clothing
+    assert fields.left_knee == "LeftLeg" and fields.left_hip == "" and fields.right_index3 == "RightHandIndex3"
+    assert recognition.problem(odd).endswith(
+        "looks like Mixamo, but has no LeftUpLeg, RightUpLeg: name them in Bone Mapping."
+    )
+
+
+def test_a_rig_can_be_corrected(odd):
+    correct(odd)
+    found = recognition.recognise(odd)
+    assert found.bone("left_hip") == ODD[0] and found.bone("right_hip") == ODD[1] and found.family == "Mixamo"
+    assert found.bone("left_knee") == "LeftLeg"
+    odd.data.scale_clothing.spine2 = ""  # none
+    assert recognition.recognise(odd).bone("spine2") is None
+    odd.data.scale_clothing.spine2 = "Spine1"  # as it was guessed
+    assert "spine2" not in dict(recognition.said_of(odd.data))
+
+
+def test_corrections_are_kept_in_the_file(odd, tmp_path):
+    correct(odd)
+    name = odd.name
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kept.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "kept.blend"))
+    assert recognition.is_rig(bpy.data.objects[name])
+
+
+def test_a_bone_that_is_gone_is_named(odd):
+    correct(odd)
+    odd.data.bones[ODD[0]].name = "thigh"
+    assert f"has no bone '{ODD[0]}', which its Bone Mapping names" in recognition.problem(odd)
+
+
+def test_corrections_can_be_forgotten(odd):
+    assert not bpy.ops.scale_clothing.reset_bones.poll()
+    correct(odd)
+    bpy.ops.scale_clothing.reset_bones()
+    assert not recognition.is_rig(odd) and recognition.MAPPING not in odd.data
+
+
+def test_corrected_bones_are_saved_as_a_family(odd, own_folder):
+    with pytest.raises(RuntimeError, match="There is no bone yet for LeftUpLeg, RightUpLeg"):
+        bpy.ops.scale_clothing.save_bones(name="Odd Ones")
+    correct(odd)
+    bpy.ops.scale_clothing.save_bones(name="Odd Ones")
+    assert (own_folder / "odd_ones.toml").is_file()
+    other = build(FAMILIES["Mixamo"], prefix="Anna:")
+    for name, new in zip(("LeftUpLeg", "RightUpLeg"), ODD, strict=True):
+        other.data.bones[f"Anna:{name}"].name = f"Anna:{new}"
+    found = recognition.recognise(other)
+    assert found.family == "Odd Ones" and found.bone("left_hip") == f"Anna:{ODD[0]}"
+    assert found.bone("left_thumb3") == "Anna:LeftHandThumb3"
+
+
+def test_the_users_own_family_comes_first(scene, own_folder):
+    rig = build(FAMILIES["Mixamo"])
+    text = (bone_tables.SHIPPED / "mixamo.toml").read_text().replace('"Mixamo"', '"Ours"')
+    path = write(own_folder, text)
+    assert recognition.recognise(rig).family == "Ours"
+    path.unlink()
+    assert recognition.recognise(rig).family == "Mixamo"
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("name = ", "cannot be read as a table of bones"),
+    ("[bones]\npelvis = 'Hips'", "needs a line name"),
+    ("name = 'A'\n[bones]\nhipp = 'B'", "'hipp' is no joint; joints are pelvis, hip, spine1"),
+    ("name = 'A'\n[bones]\nhip = '{side}B'", "'hip' is no joint"),  # sides are not told
+    ("name = 'A'\nsides = ['L']\n[bones]", "sides must be two words"),
+    ("name = 'A'\n[bones]\npelvis = 3", "must be a name or a list of names"),
+    ("name = 'A'\nbone = 1\n[bones]", "has 'bone'"),
+])  # fmt: skip
+def test_a_table_that_cannot_be_used_is_told_and_harms_nobody(scene, own_folder, text, told):
+    write(own_folder, text)
+    (problem,) = bone_tables.families().problems
+    assert problem.startswith("mine.toml") and told in problem
+    assert recognition.is_rig(build(FAMILIES["Mixamo"]))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_table_is_read_as_it_was_written(tmp_path, family):
+    bones = {joint: names[0] for joint, names in family.bones.items()}
+    bone_tables.write_table(tmp_path / "some.toml", family.name, bones, family.is_smpl)
+    read = bone_tables.read_table(tmp_path / "some.toml")
+    assert (read.name, read.is_smpl) == (family.name, family.is_smpl)
+    assert read.bones == {joint: (name,) for joint, name in bones.items()}
+    assert len(set(bones.values())) == len(bones)  # no bone is two joints
+
+
+def test_names_are_told_apart_but_for_case_and_separators():
+    assert bone_tables.plain("upper_arm.L") == bone_tables.plain("Upper Arm-l")
+    assert bone_tables.plain("Spine1") != bone_tables.plain("Spine")
