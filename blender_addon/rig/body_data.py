@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.body_arrays import checked_body_arrays, read_body_arrays
+
 
 @dataclass(frozen=True, eq=False)  # what is computed of a body is remembered for it
 class BodyData:
@@ -30,20 +32,19 @@ class BodyData:
 
 @lru_cache(maxsize=4)
 def read_body(path: str | Path) -> BodyData:
-    with np.load(path, allow_pickle=False) as data:
-        regressor = data["J_regressor"].astype(np.float64)
-        template = data["v_template"].astype(np.float64)
-        shapes = data["shapedirs"].astype(np.float64)
-        parents = data["kintree_table"][0].astype(np.int64)
-        parents[0] = -1
-        return BodyData(
-            template=template,
-            triangles=data["f"].astype(np.int32),
-            weights=data["weights"],
-            joints=regressor @ template,
-            joint_shapes=np.einsum("jv,vcs->jcs", regressor, shapes),
-            shapes=shapes,
-            parents=tuple(int(p) for p in parents),
-            uv=data["vt"] if "vt" in data else np.zeros((0, 2), np.float32),
-            uv_triangles=data["ft"] if "ft" in data else np.zeros((0, 3), np.int32),
-        )
+    """A body from an .npz in SMPL's format. Raises ForeignFileError, OSError."""
+    arrays = checked_body_arrays(read_body_arrays(path), Path(path).name)
+    regressor = arrays["J_regressor"].astype(np.float64)
+    template = arrays["v_template"].astype(np.float64)
+    shapes = arrays["shapedirs"].astype(np.float64)
+    return BodyData(
+        template=template,
+        triangles=arrays["f"].astype(np.int32),
+        weights=arrays["weights"],
+        joints=regressor @ template,
+        joint_shapes=np.einsum("jv,vcs->jcs", regressor, shapes),
+        shapes=shapes,
+        parents=tuple(arrays["kintree_table"][0].tolist()),
+        uv=arrays.get("vt", np.zeros((0, 2), np.float32)),
+        uv_triangles=arrays.get("ft", np.zeros((0, 3), np.int64)),
+    )

@@ -87,7 +87,7 @@ class ArraysFile(Mapping[str, np.ndarray]):
             return error
         where = f"'{quoted(name)}' in {self.path.name}" if name else self.path.name
         if isinstance(error, zipfile.BadZipFile) and not name:
-            return ForeignFileError(f"{where} is no .npz file, or a damaged one; copy it again.")
+            return ForeignFileError(f"{where} could not be read: it is no .npz file, or a damaged one; copy it again.")
         return ForeignFileError(f"{where} could not be read ({quoted(error)}); copy it again or choose another file.")
 
 

@@ -42,7 +42,7 @@ def opened_values(path: str | Path, largest: int) -> Iterator[object]:
     elif start[: len(MAGIC)] == MAGIC:
         yield read_array(path, largest, objects=True)
     elif path.suffix.lower() == ".npz":
-        raise ForeignFileError(f"{path.name} is no .npz file, or a damaged one; copy it again.")
+        raise ForeignFileError(f"{path.name} could not be read: it is no .npz file, or a damaged one; copy it again.")
     else:
         value = read_pickle(path, largest)
         if value == OLD_TORCH:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.formats.assets import find_body
+from scale_backend.formats.body_arrays import checked_body_arrays, read_body_arrays
 from scale_backend.formats.body_digest import body_digest
 from scale_backend.formats.joints import JOINT_NAMES
 
@@ -70,56 +71,28 @@ FIELDS = frozenset(Body.__dataclass_fields__)
 def load_body(path: str | Path = "neutral", shape_count: int = SHAPE_COUNT) -> Body:
     """Read a body from an .npz in SMPL's format, by name or path.
 
-    Raises FileNotFoundError, and ValueError for a file that is no body.
+    Raises FileNotFoundError, and ForeignFileError for a file that is no body.
     """
     path = find_body(path)
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {k: data[k] for k in data.files if k in ARRAYS}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name} could not be read as a body (.npz in SMPL's format): {error}") from error
-    missing = [k for k in REQUIRED if k not in arrays]
-    if missing:
-        raise ValueError(f"{path.name} is no body in SMPL's format: it lacks {', '.join(missing)}.")
-    return body_from_arrays(arrays, path.stem, shape_count)
+    return body_from_arrays(read_body_arrays(path), path.name, shape_count)
 
 
-REQUIRED = ("v_template", "f", "weights", "J_regressor", "kintree_table", "shapedirs")
-ARRAYS = (*REQUIRED, "posedirs", "vt", "ft")
-
-
-def body_from_arrays(arrays: dict[str, np.ndarray], name: str, shape_count: int = SHAPE_COUNT) -> Body:
-    """A body from SMPL's arrays. Raises ValueError where shapes do not agree."""
-
-    def floats(key: str) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(arrays[key], np.float32))
-
-    def integers(key: str) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(arrays[key]).astype(np.int64))
-
-    template, weights = floats("v_template"), floats("weights")
-    vertex_count, joint_count = weights.shape
-    parents = arrays["kintree_table"][0].astype(np.int64)
-    if template.shape != (vertex_count, 3) or len(parents) != joint_count:
-        raise ValueError(f"{name}: template {tuple(template.shape)}, weights {tuple(weights.shape)} "
-                         f"and {len(parents)} parents do not belong together.")  # fmt: skip
-    if not all(0 <= parent < joint for joint, parent in enumerate(parents[1:], 1)):
-        raise ValueError(f"{name}: kintree_table must name each joint's parent before the joint itself.")
-    names = JOINT_NAMES.get(joint_count, tuple(f"joint_{j}" for j in range(joint_count)))
-    pose_components = floats("posedirs") if "posedirs" in arrays and arrays["posedirs"].any() else None
+def body_from_arrays(arrays: Mapping[str, np.ndarray], file: str, shape_count: int = SHAPE_COUNT) -> Body:
+    """A body from SMPL's arrays; its name is the file's. Raises ForeignFileError where they do not belong together."""
+    checked = {key: torch.from_numpy(values) for key, values in checked_body_arrays(arrays, file).items()}
+    joint_count = checked["weights"].shape[1]
     return Body(
-        name=name,
-        template=template,
-        triangles=integers("f"),
-        blend_weights=weights,
-        joint_regressor=floats("J_regressor"),
-        # the root's parent is -1 or its unsigned image
-        parents=(-1, *(int(p) for p in parents[1:])),
-        joint_names=names,
-        shape_components=floats("shapedirs")[..., :shape_count].contiguous(),
-        pose_components=pose_components,
-        uv=floats("vt") if "vt" in arrays else None,
-        uv_triangles=integers("ft") if "ft" in arrays else None,
+        name=Path(file).stem,
+        template=checked["v_template"],
+        triangles=checked["f"],
+        blend_weights=checked["weights"],
+        joint_regressor=checked["J_regressor"],
+        parents=tuple(checked["kintree_table"][0].tolist()),
+        joint_names=JOINT_NAMES.get(joint_count, tuple(f"joint_{j}" for j in range(joint_count))),
+        shape_components=checked["shapedirs"][..., :shape_count].contiguous(),
+        pose_components=checked["posedirs"] if "posedirs" in checked and checked["posedirs"].any() else None,
+        uv=checked.get("vt"),
+        uv_triangles=checked.get("ft"),
     )
 
 

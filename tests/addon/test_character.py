@@ -138,7 +138,7 @@ def test_quaternions_do_not_jump(character, scene):
 
 def test_a_file_that_is_no_motion(character, tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
-    with pytest.raises(RuntimeError, match=r"bad\.npz is no \.npz file"):
+    with pytest.raises(RuntimeError, match=r"bad\.npz could not be read: it is no \.npz"):
         bpy.ops.scale_clothing.import_motion(filepath=str(tmp_path / "bad.npz"))
     assert character.animation_data is None
 

@@ -65,7 +65,7 @@ def test_a_file_without_a_character_brings_one(scene, tmp_path):
 
 def test_a_bad_file_brings_no_character(scene, tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
-    with pytest.raises(RuntimeError, match=r"bad\.npz is no \.npz file"):
+    with pytest.raises(RuntimeError, match=r"bad\.npz could not be read: it is no \.npz"):
         bpy.ops.scale_clothing.import_motion(filepath=str(tmp_path / "bad.npz"))
     assert not scene.objects and "bad.npz" in messages.last_error()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.joints import SMPL_PARENTS
 from scale_backend.geometry.body import body_from_arrays, fit_joint_count, load_body, pose_vertices
 from scale_backend.geometry.rotations import matrix_from_axis_angle
@@ -108,3 +109,33 @@ def test_a_file_that_is_no_body_says_what_it_lacks(tmp_path):
         load_body(path)
     with pytest.raises(FileNotFoundError, match="or a name: neutral"):
         load_body("nobody")
+
+
+def damaged_arrays():
+    arrays = random_arrays(24)
+    hole, uv = np.full((200, 3), 1e300), {"vt": np.zeros((9, 2)), "ft": np.zeros((50, 3), int)}
+    yield "'v_template' in b.npz holds numbers that are not finite", {"v_template": hole}
+    yield "triangles with vertices that it does not have", {"f": arrays["f"] + 200}
+    yield "triangles with vertices that it does not have", {"f": arrays["f"] - 0.5}
+    yield "UV triangles with UVs that it does not have", uv | {"ft": np.full((50, 3), 9)}
+    yield "50 triangles, and 49 of UVs", uv | {"ft": np.zeros((49, 3), int)}
+    yield "has vt or ft, and not both", {"vt": np.zeros((9, 2))}
+    yield "'weights' in b.npz holds no numbers", {"weights": np.full((200, 24), "x")}
+    yield "its weights are no matrix", {"weights": np.zeros((0, 24))}
+    yield "'shapedirs' in b.npz is 200 x 3, not 200 x 3 x any", {"shapedirs": np.zeros((200, 3))}
+    yield "no tree of joints", {"kintree_table": np.zeros((0, 24))}
+
+
+@pytest.mark.parametrize(("sentence", "change"), list(damaged_arrays()))
+def test_a_damaged_body_says_what_is_wrong(tmp_path, sentence, change):
+    np.savez(tmp_path / "b.npz", **(random_arrays(24) | change))
+    with pytest.raises(ForeignFileError, match=rf"b\.npz.*{sentence}|{sentence}"):
+        load_body(tmp_path / "b.npz")
+
+
+def test_pose_components_may_be_transposed():
+    """smplx keeps them as [207, 3 V]."""
+    arrays = random_arrays(24)
+    turned = arrays | {"posedirs": arrays["posedirs"].reshape(600, 207).T}
+    expected = body_from_arrays(arrays, "b").pose_components
+    assert torch.equal(body_from_arrays(turned, "b").pose_components, expected)

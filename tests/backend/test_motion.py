@@ -125,7 +125,7 @@ def test_bad_files(tmp_path, sentence):
 
 def test_files_that_are_no_archives(tmp_path):
     (tmp_path / "cut.npz").write_bytes(b"PK cut")
-    with pytest.raises(ForeignFileError, match=r"cut\.npz is no \.npz file, or a damaged one"):
+    with pytest.raises(ForeignFileError, match=r"cut\.npz could not be read: it is no \.npz file"):
         load_motion(tmp_path / "cut.npz")
     np.save(tmp_path / "array.npy", np.zeros((4, 72)))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")  # known by what it holds

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_backend.formats.body_arrays import checked_body_arrays, read_body_arrays
 from scale_backend.formats.body_digest import body_digest
+from scale_backend.formats.joints import JOINT_NAMES
 
 Array = NDArray[np.float64]
 BODY_PATH = Path(__file__).resolve().parents[2] / "assets" / "bodies" / "neutral.npz"
@@ -37,18 +39,18 @@ class SkinnedBody:
 
 
 def load_skinned_body(path: Path = BODY_PATH) -> SkinnedBody:
-    with np.load(path, allow_pickle=False) as file:
-        parents = file["kintree_table"][0].astype(np.int64)
-        parents[0] = -1
-        return SkinnedBody(
-            path.stem,
-            file["v_template"].astype(np.float64),
-            file["f"].astype(np.int64),
-            file["weights"].astype(np.float64),
-            file["J"].astype(np.float64),
-            tuple(int(parent) for parent in parents),
-            tuple(str(name) for name in file["joint_names"]),
-        )
+    """A body from an .npz in SMPL's format. Raises ForeignFileError, OSError."""
+    arrays = checked_body_arrays(read_body_arrays(path), path.name)
+    vertices, parents = arrays["v_template"].astype(np.float64), arrays["kintree_table"][0].tolist()
+    return SkinnedBody(
+        path.stem,
+        vertices,
+        arrays["f"],
+        arrays["weights"].astype(np.float64),
+        arrays["J_regressor"].astype(np.float64) @ vertices,
+        tuple(parents),
+        JOINT_NAMES.get(len(parents), tuple(f"joint_{joint}" for joint in range(len(parents)))),
+    )
 
 
 def rotation_matrices(axis_angle: Array) -> Array:
