@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scale_backend.formats.foreign_file import ForeignFileError, check_size
+from scale_backend.formats.arrays_file import ArraysFile
+from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.formats.motion import matrices_from_axis_angle
 
 if TYPE_CHECKING:
@@ -64,17 +66,17 @@ def read_packed_pose(path: Path, size: int) -> PackedPose:
         if not fits or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ForeignFileError(f"'{name}' in {path.name} has another shape than {expected}, or is not finite.")
         arrays[name] = np.ascontiguousarray(array, np.float32)
+    if "pose" in arrays and len(arrays["pose"]) not in JOINT_NAMES:
+        raise ForeignFileError(f"{path.name} has a pose of {len(arrays['pose'])} joints, not 24, 52 or 55; pack it "
+                               "again.")  # fmt: skip
     return PackedPose(frame_name(path), arrays[key], arrays["body_verts"], arrays.get("pose"), arrays.get("root"))
 
 
 def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    check_size(path, LARGEST_FILE)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file.files}
-    except OSError:
-        raise
-    except Exception as error:  # numpy raises many kinds for a damaged archive
+        with ArraysFile(path, LARGEST_FILE) as file:
+            return {name: file[name] for name in names if name in file}
+    except ForeignFileError as error:
         raise ForeignFileError(f"{path.name} cannot be read as a packed frame; pack it again.") from error
 
 

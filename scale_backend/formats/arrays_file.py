@@ -82,9 +82,7 @@ class ArraysFile(Mapping[str, np.ndarray]):
         except Exception as error:
             raise self._refused(error, name) from error
 
-    def _refused(self, error: Exception, name: str = "") -> Exception:
-        if isinstance(error, OSError) and error.errno is not None:
-            return error
+    def _refused(self, error: Exception, name: str = "") -> ForeignFileError:
         where = f"'{quoted(name)}' in {self.path.name}" if name else self.path.name
         if isinstance(error, zipfile.BadZipFile) and not name:
             return ForeignFileError(f"{where} could not be read: it is no .npz file, or a damaged one; copy it again.")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from scale_backend.formats.foreign_file import ForeignFileError, check_size
+from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.geometry.body import Body
 from scale_backend.model.garment import Garment, save_garment
 from scale_backend.model.network import NetworkSettings, ScaleNetwork
+from scale_backend.model.torch_file import load_torch
 from scale_backend.released.layout import read_layout
-
-LARGEST_FILE = 2 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -87,17 +84,8 @@ def read_checkpoint(path: Path, coordinates: PatchCoordinates) -> Checkpoint:
 
 
 def _load(path: Path) -> dict:
-    """A torch file. Nothing in it is run. Raises ForeignFileError, OSError."""
-    check_size(path, LARGEST_FILE)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ForeignFileError(
-            f"{path.name} was not opened: it is no torch file, or holds more than tensors; choose a checkpoint."
-        ) from error
-    except Exception as error:  # damaged archives raise many kinds
-        reason = " ".join(str(error).split())[:120]
-        raise ForeignFileError(f"{path.name} could not be read as a torch file ({reason}); copy it again.") from error
+    """The dictionary of a torch file. Raises ForeignFileError, OSError."""
+    content = load_torch(path)
     if not isinstance(content, dict):
         raise ForeignFileError(f"{path.name} holds no checkpoint but a {type(content).__name__}; choose another file.")
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scale_backend.formats.arrays_file import ArraysFile, read_array
 from scale_backend.formats.assets import asset_folder
-from scale_backend.formats.foreign_file import ForeignFileError, check_size
+from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.geometry.positional_map import UVLayout, place_pixels, rasterise
 from scale_backend.released.uv_template import read_uv_template
@@ -61,9 +61,9 @@ def find_body_of(template: Path | None, folders: Iterable[Path]) -> Path:
 
 def _triangles(file: Path) -> np.ndarray:  # [T, 3]; none in a file that is no body
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return arrays["f"] if "f" in arrays.files else np.zeros((0, 3), np.int64)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        with ArraysFile(file) as arrays:
+            return arrays["f"] if "f" in arrays else np.zeros((0, 3), np.int64)
+    except (ForeignFileError, OSError):
         return np.zeros((0, 3), np.int64)
 
 
@@ -99,11 +99,10 @@ def read_layout(body: Body, size: int, valid_pixels: Path | None, face_ids: Path
 
 
 def _read_pixels(path: Path, size: int) -> np.ndarray:  # [H, W]
-    check_size(path, LARGEST_FILE)
-    try:
-        array = np.load(path, allow_pickle=False)
-        if array.dtype.kind not in "biuf" or array.size != size * size:
-            raise ValueError(f"it has the shape {array.shape}")
-    except (ValueError, EOFError) as error:
-        raise ForeignFileError(f"{path.name} is no .npy of {size} x {size} pixels ({error}).") from error
+    array = read_array(path, LARGEST_FILE)
+    if array.dtype.kind not in "biuf" or array.size != size * size:
+        raise ForeignFileError(f"{path.name} is no .npy of {size} x {size} pixels (it has the shape {array.shape}); "
+                               "choose another file.")  # fmt: skip
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.round(array)).all()):
+        raise ForeignFileError(f"{path.name} holds fractions where whole numbers belong; choose another file.")
     return array.reshape(size, size)

@@ -22,6 +22,7 @@ from scale_backend.formats.pickled_values import as_array, plain
 from scale_backend.formats.restricted_pickle import read_pickle
 from scale_backend.formats.torch_file import read_torch
 from scale_backend.formats.values_file import opened_values
+from scale_backend.model.torch_file import load_torch
 
 MOST = 200 << 20  # bytes
 SECONDS = 2.0
@@ -202,3 +203,18 @@ def test_what_files_say_is_quoted_shortly():
     for _ in range(60):
         nested = [nested, nested]
     assert quoted(nested) == "list" and quoted(ValueError(nested)) == "ValueError"
+
+
+def test_a_checkpoint_takes_no_more_than_its_file(tmp_path):
+    weights = {"a": torch.zeros(3), "b": [torch.ones(2)]}
+    torch.save(weights, tmp_path / "m.pt")
+    assert torch.equal(load_torch(tmp_path / "m.pt")["b"][0], torch.ones(2))
+    torch.save(weights, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_torch(tmp_path / "old.pt")["a"], torch.zeros(3))
+    torch.save({"a": torch.zeros(1).expand(1 << 30)}, tmp_path / "m.pt")
+    with pytest.raises(ForeignFileError, match="larger than its numbers"):
+        load_torch(tmp_path / "m.pt")
+    with zipfile.ZipFile(tmp_path / "old.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"")
+    with pytest.raises(ForeignFileError, match="another way than torch packs"):
+        load_torch(tmp_path / "old.pt")

@@ -232,7 +232,7 @@ def test_pixels_that_do_not_fit_the_template(tmp_path, body):
         "no .npy of 32 x 32": {"ids": ids[:16]},
         "chooses 1024 pixels, 1 of them": {"valid": np.ones(1024, bool), "ids": bare},
         "chooses 0 pixels": {"valid": np.zeros((32, 32), bool)},
-        "no .npy": {"valid": np.array([{"a": 1}], dtype=object)},
+        "Python objects instead of numbers": {"valid": np.array([{"a": 1}], dtype=object)},
     }.items():
         with pytest.raises(ForeignFileError, match=sentence):
             layout_of(**arguments)

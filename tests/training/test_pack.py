@@ -58,6 +58,28 @@ def test_damaged_frames_are_told(packed, tmp_path):
         read_packed(short)
 
 
+DAMAGE = {
+    "scan_cloth that is neither 0 nor 1": {"scan_cloth": np.full(10, 0.5)},
+    "a pose of 0 joints, not 24, 52 or 55": {"pose": np.zeros((0, 3))},
+    "root of the shape": {"root": np.eye(3)},
+    "colours of 2 numbers": {"scan_color": np.zeros((10, 2))},
+    "10 scan points but 9 in scan_n": {"scan_n": np.zeros((9, 3))},
+    "body_verts that holds no numbers": {"body_verts": np.full((9, 3), "x")},
+    "numbers that are not finite": {"scan_pc": np.full((10, 3), 1e300)},
+}
+
+
+@pytest.mark.parametrize("sentence", DAMAGE)
+def test_what_is_wrong_with_a_frame_is_told(tmp_path, sentence):
+    points = np.zeros((10, 3))
+    whole = {"posmap32": np.zeros((32, 32, 3)), "body_verts": np.zeros((9, 3)), "scan_pc": points, "scan_n": points}
+    np.savez(tmp_path / "f.npz", **whole)
+    assert read_packed(tmp_path / "f.npz").name == "f"
+    np.savez(tmp_path / "f.npz", **(whole | DAMAGE[sentence]))
+    with pytest.raises(PackedFrameError, match=sentence):
+        read_packed(tmp_path / "f.npz")
+
+
 def test_an_unknown_split_is_told(packed):
     with pytest.raises(RawFramesError, match="no split 'holdout'"):
         run(PackSettings(raw=packed[0], out=packed[1], splits=("holdout",)))

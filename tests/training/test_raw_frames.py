@@ -89,3 +89,47 @@ def test_exploded_frames_are_refused_and_leave_nothing_behind(tmp_path):
     with pytest.raises(RawFramesError, match="exploded"):
         write_chunk(chunk_path(tmp_path, "train", 0), exploded)
     assert list(tmp_path.iterdir()) == []
+
+
+DAMAGE = {
+    "vertices of another shape or kind": {"vertices": np.zeros((2, 10, 3), np.float32)},
+    "pose of another shape or kind": {"pose": np.zeros((2, 24), np.float32)},
+    "names of another shape or kind": {"names": np.array(["a"])},
+    "step with numbers that are not finite": {"step": np.float64("nan")},
+    "lacks the array low": {"low": None},
+}
+
+
+@pytest.mark.parametrize("sentence", DAMAGE)
+def test_damaged_chunks_are_named(tmp_path, sentence):
+    path = chunk_path(tmp_path, "train", 0)
+    write_chunk(path, frames(2, 10))
+    with np.load(path) as file:
+        arrays = dict(file) | DAMAGE[sentence]
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(RawFramesError, match=rf"train-0000\.npz.*{sentence}"):
+        read_split(tmp_path, "train")
+
+
+def test_a_damaged_garment_is_named(tmp_path):
+    for sentence, change in {
+        "triangles that point outside": {"triangles": np.array([[0, 1, 4]])},
+        "panel that point outside": {"panel": np.array([0, 2], np.uint8)},
+        "pin of another shape": {"pin": np.zeros(3)},
+        "vertices with numbers that are not finite": {"vertices": np.full((4, 3), np.inf)},
+    }.items():
+        write_garment(tmp_path, garment())
+        with np.load(tmp_path / "garment.npz") as file:
+            arrays = dict(file) | change
+        if sentence.startswith("triangles"):
+            arrays["panel"] = arrays["panel"][:1]
+        np.savez(tmp_path / "garment.npz", **arrays)
+        with pytest.raises(RawFramesError, match=sentence):
+            read_garment(tmp_path)
+
+
+def test_chunks_of_two_garments_are_told(tmp_path):
+    write_chunk(chunk_path(tmp_path, "train", 0), frames(2, 10))
+    write_chunk(chunk_path(tmp_path, "train", 1), frames(2, 11))
+    with pytest.raises(RawFramesError, match=r"train-0001\.npz has frames of another garment"):
+        read_split(tmp_path, "train")

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_backend.formats.arrays_file import read_arrays
+from scale_backend.formats.foreign_file import ForeignFileError, quoted
 from scale_backend.formats.whole_files import write_npz
 
 SPLITS = ("train", "val", "test", "path")
@@ -66,22 +68,28 @@ def write_garment(folder: Path, garment: RawGarment) -> None:
 
 
 def read_garment(folder: Path) -> RawGarment:
-    arrays = _read(Path(folder) / "garment.npz")
+    """Raises RawFramesError."""
+    path = Path(folder) / "garment.npz"
+    arrays = _read(path)
     missing = [field.name for field in fields(RawGarment) if field.name not in arrays]
     if missing:
-        raise RawFramesError(f"{folder}/garment.npz lacks {', '.join(missing)}: simulate the folder again.")
-    text = {"name", "body_name", "body_digest", "settings"}
-    return RawGarment(
-        **{
-            field.name: str(value)
-            if field.name in text
-            else tuple(str(name) for name in value)
-            if field.name.endswith("_names")
-            else value
-            for field in fields(RawGarment)
-            for value in [arrays[field.name]]
-        }
-    )
+        raise RawFramesError(f"{path} lacks {', '.join(missing)}: simulate the folder again.")
+    vertices, triangles = _axis(arrays["vertices"]), _axis(arrays["triangles"])
+    shapes = {"vertices": (vertices, 3), "triangles": (triangles, 3), "panel": (triangles,), "region": (vertices,),
+              "pin": (vertices,), "blend_weights": (vertices, None), "panel_names": (None,), "region_names": (None,),
+              "name": (), "body_name": (), "body_digest": (), "settings": ()}  # fmt: skip
+    _check(path, arrays, shapes, whole=("triangles", "panel", "region"))
+    for key, count in (("triangles", vertices), ("panel", len(arrays["panel_names"])),
+                       ("region", len(arrays["region_names"]))):  # fmt: skip
+        if arrays[key].size and not 0 <= int(arrays[key].min()) <= int(arrays[key].max()) < count:
+            raise RawFramesError(f"{path} has {key} that point outside what they name: simulate the folder again.")
+    values = {field.name: arrays[field.name] for field in fields(RawGarment)}
+    for name, shape in shapes.items():
+        if shape == ():
+            values[name] = str(values[name])
+        elif name.endswith("_names"):
+            values[name] = tuple(str(item) for item in values[name])
+    return RawGarment(**values)
 
 
 def write_chunk(path: Path, frames: RawFrames) -> None:
@@ -107,14 +115,18 @@ def write_chunk(path: Path, frames: RawFrames) -> None:
 
 
 def read_chunk(path: Path) -> RawFrames:
+    """Raises RawFramesError."""
     arrays = _read(path)
-    try:
-        vertices = (arrays["low"] + arrays["step"] * arrays["vertices"]).astype(np.float32)
-        return RawFrames(
-            arrays["pose"], vertices, tuple(str(name) for name in arrays["names"]), arrays["inside"], arrays["speed"]
-        )
-    except KeyError as missing:
-        raise RawFramesError(f"{path} lacks the array {missing}: delete it and simulate it again.") from missing
+    missing = [name for name in ("pose", "vertices", "low", "step", "names", "inside", "speed") if name not in arrays]
+    if missing:
+        raise RawFramesError(f"{path} lacks the array {', '.join(missing)}: delete it and simulate it again.")
+    count = _axis(arrays["pose"])
+    shapes = {"pose": (count, None, 3), "vertices": (count, None, 3), "low": (3,), "step": (), "names": (count,),
+              "inside": (count,), "speed": (count,)}  # fmt: skip
+    _check(path, arrays, shapes, whole=("vertices",))
+    vertices = (arrays["low"] + arrays["step"] * arrays["vertices"]).astype(np.float32)
+    names = tuple(str(name) for name in arrays["names"])
+    return RawFrames(arrays["pose"], vertices, names, arrays["inside"], arrays["speed"])
 
 
 def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
@@ -127,6 +139,9 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
         if limit is not None and count >= limit:
             break
         chunks.append(read_chunk(path))
+        if chunks[-1].vertices.shape[1:] != chunks[0].vertices.shape[1:]:
+            raise RawFramesError(f"{path} has frames of another garment than those before: delete it and simulate it "
+                                 "again.")  # fmt: skip
         count += len(chunks[-1])
     if not count:
         raise RawFramesError(f"{folder} has no frames of the split '{split}': make them with scale-train simulate.")
@@ -139,9 +154,27 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        return read_arrays(path)
     except FileNotFoundError:
         raise RawFramesError(f"{path} is missing: make it with scale-train simulate.") from None
-    except Exception as error:  # numpy raises many kinds for a damaged archive
-        raise RawFramesError(f"{path} cannot be read ({error}): delete it and simulate it again.") from error
+    except (ForeignFileError, OSError) as error:
+        raise RawFramesError(f"{path} cannot be read ({quoted(error)}): delete it and simulate it again.") from error
+
+
+def _axis(array: np.ndarray) -> int:
+    return array.shape[0] if array.ndim else 0
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray], shapes: dict[str, tuple], whole: tuple[str, ...]) -> None:
+    """Raises RawFramesError for arrays of other shapes and kinds, and for numbers that are not finite."""
+    for name, shape in shapes.items():
+        array, text = arrays[name], name.endswith(("name", "names")) or name in ("settings", "body_digest")
+        kinds = "US" if text else "iu" if name in whole else "fiu"
+        fits = len(array.shape) == len(shape) and all(s in (None, n) for s, n in zip(shape, array.shape, strict=True))
+        if not fits or (array.dtype.kind not in kinds and array.size):
+            raise RawFramesError(f"{path} has {name} of another shape or kind ({list(array.shape)}, {array.dtype}): "
+                                 "delete it and simulate it again.")  # fmt: skip
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RawFramesError(
+                f"{path} has {name} with numbers that are not finite: delete it and simulate it again."
+            )

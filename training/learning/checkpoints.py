@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.model.torch_file import load_torch
+
 NAME = re.compile(r"checkpoint-(\d+)\.pt$")
 KEPT = 2
 
@@ -51,8 +54,8 @@ def save_checkpoint(folder: str | Path, step: int, state: dict) -> Path:
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict:
     """Raises CheckpointError for a file that is none. Nothing in the file is executed."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged archive
+        state = load_torch(path, device)
+    except (ForeignFileError, OSError) as error:
         raise CheckpointError(f"{Path(path).name} cannot be read as a checkpoint; delete it to go on from the one "
                               "before.") from error  # fmt: skip
     if not isinstance(state, dict) or "step" not in state:

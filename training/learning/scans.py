@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.formats.arrays_file import read_arrays
+from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.whole_files import write_npz
 from scale_backend.geometry.body import pose_vertices
 from scale_backend.model.network import ScaleNetwork
 from training.config import Recipe
@@ -150,9 +153,7 @@ def visible_of_frames(body, raw, frames, cache: Path | None = None) -> np.ndarra
 
     known: dict[str, np.ndarray] = {}
     if cache is not None and cache.is_file():
-        with np.load(cache, allow_pickle=False) as file:
-            unpacked = np.unpackbits(file["visible"], axis=1, count=len(body.template)).astype(bool)
-            known = dict(zip(file["names"].tolist(), unpacked, strict=True))
+        known = _known_visible(cache, len(body.template))
     rotations = torch.from_numpy(matrices_from_axis_angle(frames.pose).astype(np.float32))
     result = np.zeros((len(frames), len(body.template)), bool)
     for i in tqdm(range(len(frames)), desc="visible skin", disable=all(name in known for name in frames.names)):
@@ -162,6 +163,15 @@ def visible_of_frames(body, raw, frames, cache: Path | None = None) -> np.ndarra
         skin = pose_vertices(body, rotations[i : i + 1], -body.mean_joints[:1])[0].numpy()
         result[i] = visible_skin(skin, body.triangles.numpy(), frames.vertices[i], raw.triangles)
     if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(cache, names=np.array(frames.names), visible=np.packbits(result, axis=1))
+        write_npz(cache, {"names": np.array(frames.names), "visible": np.packbits(result, axis=1)}, compress=True)
     return result
+
+
+def _known_visible(cache: Path, vertices: int) -> dict[str, np.ndarray]:
+    """What a cache file knows; nothing of one that cannot be read: it is made anew."""
+    try:
+        file = read_arrays(cache)
+        unpacked = np.unpackbits(file["visible"], axis=1, count=vertices).astype(bool)
+        return dict(zip(file["names"].tolist(), unpacked, strict=True))
+    except (ForeignFileError, OSError, KeyError, ValueError, TypeError):
+        return {}
