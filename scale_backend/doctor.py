@@ -137,7 +137,7 @@ def _advice(report: dict) -> list[str]:
         names = ", ".join(p["name"] for p in missing)
         advice.append(f"Missing: {names}. Install with: {install_command(*requirements)}")
     if report["torch"]["problem"].startswith("torch does not load"):
-        advice.append(f"{report['torch']['problem']}. Install it anew: {install_command('--force-reinstall', TORCH)}")
+        advice.append(f"{report['torch']['problem']}. Install it again: {install_command('--force-reinstall', TORCH)}")
     if report["nvidia"] and report["torch"]["version"] and not any(d["kind"] == "cuda" for d in report["devices"]):
         gpu = report["nvidia"]["gpu"]
         if report["torch"]["build"].startswith("CUDA"):

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).with_name("configs")
 
 @dataclass(frozen=True)
 class RecipeSettings:
-    """Print a recipe that ships: `scale-train recipe dress > mine.yaml` begins one of your own."""
+    """Print a recipe that ships: `scale-train recipe dress > mine.yaml` starts one of your own."""
 
     name: Annotated[str, tyro.conf.arg(metavar="NAME"), tyro.conf.Positional] = ""
     """Which one; without it they are listed."""
@@ -42,4 +42,4 @@ def find_recipe(name_or_path: str | Path) -> Path:
     if str(name_or_path) in shipped():
         return FOLDER / f"{name_or_path}.yaml"
     raise ConfigError(f"There is no recipe {path}; name a YAML file, or one that ships ({', '.join(shipped())}): "
-                      "scale-train recipe NAME > mine.yaml begins one of your own.")  # fmt: skip
+                      "scale-train recipe NAME > mine.yaml starts one of your own.")  # fmt: skip

@@ -45,9 +45,9 @@ CAUSES = (
     (r"No space left on device|There is not enough space",
      "the disk is full; free some 3 GB, or choose another folder, and try again"),
     (r"NewConnectionError|NameResolutionError|name resolution|ProxyError|ConnectTimeout|ReadTimeout|SSLError",
-     "the packages could not be fetched; look after the network and try again, or choose a folder of wheels"),
+     "the packages could not be fetched; check the network and try again, or choose a folder of wheels"),
     (r"No matching distribution found for (\S+)",
-     "pip found no {0} for this computer; look after the network and try again, or complete the folder of wheels"),
+     "pip found no {0} for this computer; check the network and try again, or complete the folder of wheels"),
     (r"Permission denied|Access is denied", "the folder cannot be written; choose another one"),
     (r"No module named '?(venv|ensurepip)|ensurepip is not\s+available",
      "Blender's Python lacks the module venv; install python3-venv, or choose an environment that has torch"),
@@ -168,7 +168,7 @@ class SetUp:
         except Cancelled:
             raise
         except Exception as error:  # nobody may take a set-up for done that is not
-            self.failure = f"The backend could not be set up: {type(error).__name__}: {error}; the log tells more."
+            self.failure = f"The backend could not be set up: {type(error).__name__}: {error}; the log says more."
             raise AddonError(self.failure) from error
         finally:
             self.ended.set()
@@ -186,7 +186,7 @@ class SetUp:
         raw = ["--progress-bar", "raw"] if self._pip_version() >= (24, 1) else []
         where = [*raw, *self._reachable_options()]
         self._call(self._pip("install", *where, *plan.requirements), self._show_pip)
-        self._begin("Fetching what makes it faster", FASTER)
+        self._begin("Fetching packages that make it faster", FASTER)
         wishes = ["--only-binary", ":all:", *plan.faster, *plan.requirements]
         with contextlib.suppress(AddonError):  # no wheel for this Python: slower, not broken
             self._call(self._pip("install", *where, *wishes), self._show_pip)
@@ -292,7 +292,7 @@ class SetUp:
             if self._cancelled.is_set():
                 raise Cancelled
             if time.monotonic() - heard > SILENCE:
-                raise self._failed(f"pip said nothing for {SILENCE:.0f} seconds; try again")
+                raise self._failed(f"pip wrote nothing for {SILENCE:.0f} seconds; try again")
             try:
                 line = lines.get(timeout=0.2)
             except queue.Empty:
@@ -318,7 +318,7 @@ def explain(output: str) -> str:
         if found:
             return sentence.format(*found.groups())
     last = [line.strip() for line in output.splitlines() if line.strip()][-1:]
-    return f"{(last or ['a program failed without a word'])[0].rstrip('.')}; the log tells more"
+    return f"{(last or ['a program failed without a message'])[0].rstrip('.')}; the log says more"
 
 
 def _reachable(url: str) -> bool:

@@ -193,7 +193,7 @@ def _frames(
 def _all_came(expected: Iterator[int]) -> None:
     """Raises AddonError where the backend has left some out."""
     if next(expected, None) is not None:
-        raise AddonError("The backend sent fewer frames than it was asked for; bake again, it goes on from here.")
+        raise AddonError("The backend sent fewer frames than it was asked for; bake again: the bake resumes here.")
 
 
 def _decoded(

@@ -103,7 +103,8 @@ def why_no_cache(obj: Object) -> str:
     """Why clothes cannot be baked to one file, and what to do; empty where they can."""
     if is_changing(obj):
         return (
-            "has other faces in each frame and cannot be baked to one file; choose PLY or OBJ files, or another surface"
+            "has different faces in each frame and cannot be baked to one file; choose PLY or OBJ files, "
+            "or another surface"
         )
     if request.shown_normals(obj) == "DECODED" and not meshes.FREE_NORMALS:
         return (
@@ -175,7 +176,7 @@ def _check_folder(folder: Path, size: int) -> None:
 def _check_room(folder: Path) -> None:
     """Raises AddonError before the disk is full."""
     if shutil.disk_usage(folder).free < KEPT_FREE:
-        raise DiskError(f"The disk of {folder} is nearly full; make room and bake again, it goes on from here.")
+        raise DiskError(f"The disk of {folder} is nearly full; make room and bake again: the bake resumes here.")
 
 
 def _leftovers(path: Path) -> Iterator[Path]:

@@ -46,7 +46,7 @@ def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
     if body_shape(target).any() and not has_shapes_of(target, body):
         return (
             "The character's shape keys are not those of the body that the garment was trained on: "
-            "the clothes know its bones alone; they may not fit."
+            "the clothes follow only its bones; they may not fit."
         )
     return _sentence(body, (rest.places / fitted.size).tobytes(), fitted.shape.tobytes())
 

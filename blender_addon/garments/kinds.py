@@ -9,7 +9,7 @@ SURFACES = (
     ("TRACKED", "Tracked", "A surface laid through the points once, with UVs, that follows them", "MESH_DATA", 4),
     ("POINTS", "Points", "The points the model gives, drawn as small spheres", "POINTCLOUD_DATA", 1),
     ("PATCHES", "Patches", "Each patch as a small sheet, joined to the next where they meet", "MESH_GRID", 5),
-    ("POISSON", "Poisson", "A surface laid through the points of each frame anew: slow, for stills", "MESH_DATA", 6),
+    ("POISSON", "Poisson", "A new surface laid through the points of each frame: slow, for stills", "MESH_DATA", 6),
 )
 CHANGING = ("POISSON",)  # surfaces whose faces are others in each frame
 NORMALS = (

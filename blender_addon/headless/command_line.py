@@ -1,7 +1,7 @@
 """`blender --command scale_clothing bake|render|info SCENE.blend`: for scripts and render farms.
 
-Exit codes: 0 all is there; 1 a failure nobody foresaw; 2 wrong arguments; 3 something in the scene or its files must be
-mended first; 4 the backend; 5 the disk; 130 and 143 stopped by SIGINT and SIGTERM, and to be gone on with.
+Exit codes: 0 all is there; 1 a fault of the program; 2 wrong arguments; 3 something in the scene or its files is wrong;
+4 the backend; 5 the disk; 130 and 143 stopped by SIGINT and SIGTERM: run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def frame_ranges(text: str) -> list[tuple[int, int]]:
     for part in text.replace(" ", "").split(","):
         found = RANGE.fullmatch(part)
         if found is None:
-            raise argparse.ArgumentTypeError(f"'{part}' is no frame and no range like 1-50")
+            raise argparse.ArgumentTypeError(f"'{part}' is neither a frame nor a range such as 1-50")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
             raise argparse.ArgumentTypeError(f"{part} ends before it begins")
@@ -62,17 +62,17 @@ def parser() -> argparse.ArgumentParser:
     dressing = argparse.ArgumentParser(add_help=False)
     dressing.add_argument("--garment", help="name or file of a garment to put on. Without it: what the rigs wear")
     dressing.add_argument("--surface", choices=SURFACE_NAMES, help="what the clothes are made of")
-    dressing.add_argument("--normals", choices=NORMAL_NAMES, help="what surfaces with faces are shaded with. "
-                          "Without it: as the clothes are")  # fmt: skip
+    dressing.add_argument("--normals", choices=NORMAL_NAMES, help="the normals that surfaces with faces are "
+                          "shaded with. Without it: unchanged")  # fmt: skip
     dressing.add_argument("--frames", type=frame_ranges, help="1-250, or 1-50,60,70-80. Without it: the scene's")
     dressing.add_argument("--out", type=Path, help="folder of the results")
-    dressing.add_argument("--overwrite", action="store_true", help="make also what is there already")
+    dressing.add_argument("--overwrite", action="store_true", help="replace what is there already")
     top = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0],
                                   epilog=" ".join(__doc__.split("\n\n")[1].split()))  # fmt: skip
     commands = top.add_subparsers(dest="command", required=True)
     baking = commands.add_parser("bake", parents=[shared, dressing], help="write the clothes to disk")
     baking.add_argument("--format", choices=[each.key.lower() for each in formats.FORMATS], default="pc2",
-                        help="pc2 (as without it) plays in any Blender, the others in other programs")  # fmt: skip
+                        help="pc2 (the default) plays in any Blender, the others in other programs")  # fmt: skip
     baking.add_argument("--step", type=positive, default=1, help="frames from one sample to the next")
     baking.add_argument("--samples", type=positive, default=1, help="samples in a step, for motion blur")
     baking.add_argument("--save", type=Path, metavar="BAKED.blend", help="also save the scene, playing the point cache")
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         with Interruption() as interruption:
             {"bake": run_bake, "render": run_render, "info": run_info}[options.command](options, interruption)
             if interruption.signal:
-                say("stopped; the same command goes on from here")
+                say("stopped; run the same command again to resume")
             return interruption.exit_code
     except plan.DiskError as error:
         return fail(error, DISK)

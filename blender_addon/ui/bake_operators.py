@@ -16,7 +16,7 @@ from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
 PATIENCE = 0.01  # seconds that a step waits for the backend
-STOPPED = "Bake stopped; baking again goes on from there"
+STOPPED = "Bake stopped; bake again to resume it"
 PANEL = ("PANEL", "As in the Panel", "The format chosen in the panel", "NONE", len(formats.ITEMS))
 
 
@@ -45,16 +45,16 @@ class BakeOptions:
     """What a bake may be asked for beside the panel's choices."""
 
     folder: StringProperty(
-        name="Folder", description="Empty: the panel's", subtype="DIR_PATH", options={"SKIP_SAVE"} | BLEND_RELATIVE
+        name="Folder", description="Empty: as in the panel", subtype="DIR_PATH", options={"SKIP_SAVE"} | BLEND_RELATIVE
     )
     use_range: BoolProperty(
         name="Own Range",
         description="Bake from First Frame to Last Frame, not the scene's frames",
         options={"SKIP_SAVE"},
     )
-    first: IntProperty(name="First Frame", description="Of one's own range", default=1, options={"SKIP_SAVE"})
-    last: IntProperty(name="Last Frame", description="Of one's own range", default=250, options={"SKIP_SAVE"})
-    overwrite: BoolProperty(name="Overwrite", description="Replace a bake that is there", options={"SKIP_SAVE"})
+    first: IntProperty(name="First Frame", description="Of Own Range", default=1, options={"SKIP_SAVE"})
+    last: IntProperty(name="Last Frame", description="Of Own Range", default=250, options={"SKIP_SAVE"})
+    overwrite: BoolProperty(name="Overwrite", description="Replace an existing bake", options={"SKIP_SAVE"})
     format: EnumProperty(
         name="Format",
         description="What clothes are baked to",
@@ -62,8 +62,10 @@ class BakeOptions:
         default="PANEL",
         options={"SKIP_SAVE"},
     )
-    step: IntProperty(name="Step", description="0: the panel's", min=0, max=100, options={"SKIP_SAVE"})
-    samples: IntProperty(name="Samples per Step", description="0: the panel's", min=0, max=16, options={"SKIP_SAVE"})
+    step: IntProperty(name="Step", description="0: as in the panel", min=0, max=100, options={"SKIP_SAVE"})
+    samples: IntProperty(
+        name="Samples per Step", description="0: as in the panel", min=0, max=16, options={"SKIP_SAVE"}
+    )
     everyone: BoolProperty(
         name="All Characters", description="Bake the clothes of the whole scene", options={"SKIP_SAVE"}
     )
@@ -109,7 +111,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
     bl_label = "Bake Frame Range"
     bl_description = (
         "Write the clothes of the scene's frame range to disk, so that they play and render without the backend and in "
-        "any Blender, or for other programs. Esc stops; baking again goes on from there"
+        "any Blender, or for other programs. Esc stops it; bake again to resume"
     )
     bl_options = {"UNDO"}  # no redo panel: a touch there would bake again
 
@@ -227,7 +229,7 @@ class SCALE_CLOTHING_OT_replace_bake(BakeOptions, ClothesOperator, Operator):
         found = plan.in_the_way(self.worn(context), self.settings(context))
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return context.window_manager.invoke_confirm(
-            self, event, title="Replace the bake?", message=f"{found[0].name}{more} will be written anew",
+            self, event, title="Replace the bake?", message=f"{found[0].name}{more} will be replaced",
             confirm_text="Replace", icon="WARNING",
         )  # fmt: skip
 
@@ -239,7 +241,7 @@ class SCALE_CLOTHING_OT_replace_bake(BakeOptions, ClothesOperator, Operator):
 class SCALE_CLOTHING_OT_stop_bake(Operator):
     bl_idname = "scale_clothing.stop_bake"
     bl_label = "Stop"
-    bl_description = "Stop baking. Baking again goes on from there"
+    bl_description = "Stop baking. Bake again to resume"
     bl_options = {"INTERNAL"}
 
     @classmethod

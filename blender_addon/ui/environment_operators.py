@@ -24,7 +24,7 @@ REPORT_WIDTH = 700  # pixels
 def is_idle(cls: type) -> bool:
     """For polls: the backend is neither being set up nor started."""
     if process.status().kind in (process.SETTING_UP, process.STARTING):
-        cls.poll_message_set("Wait for what is going on, or cancel it")
+        cls.poll_message_set("The backend is being set up or started: wait for it, or cancel")
         return False
     return True
 
@@ -33,8 +33,8 @@ class SCALE_CLOTHING_OT_set_up_backend(Awaiting, SentenceOperator, Operator):
     bl_idname = "scale_clothing.set_up_backend"
     bl_label = "Set Up Backend"
     bl_description = (
-        "Make a Python environment of its own for the backend and install torch into it. Fetches up to 3 GB. "
-        "A set-up that was broken off goes on"
+        "Make a Python environment for the backend and install torch into it. Downloads up to 3 GB. "
+        "A set-up that was cancelled is resumed"
     )
     bl_options = {"REGISTER"}
 
@@ -121,7 +121,7 @@ def _watch_start() -> float | None:
 class SCALE_CLOTHING_OT_cancel_set_up(Operator):
     bl_idname = "scale_clothing.cancel_set_up"
     bl_label = "Cancel"
-    bl_description = "End the set-up. What was fetched is kept, so that another try goes on from there"
+    bl_description = "Cancel the set-up. What was downloaded is kept, and the next try resumes from there"
     bl_options = {"INTERNAL"}
 
     @classmethod
@@ -170,7 +170,7 @@ class SCALE_CLOTHING_OT_check_backend(Beside, SentenceOperator, Operator):
 class SCALE_CLOTHING_OT_restart_backend(Beside, SentenceOperator, Operator):
     bl_idname = "scale_clothing.restart_backend"
     bl_label = "Restart Backend"
-    bl_description = "Close the backend and start it again, with the present settings"
+    bl_description = "Close the backend and start it again, with the current settings"
     bl_options = {"REGISTER"}
     awaited = "Starting the backend"
 
@@ -226,7 +226,7 @@ class SCALE_CLOTHING_OT_show_report(Operator):
 class SCALE_CLOTHING_OT_copy_report(Operator):
     bl_idname = "scale_clothing.copy_report"
     bl_label = "Copy Report"
-    bl_description = "Copy what the backend found on this computer, to be pasted into a message"
+    bl_description = "Copy what the backend found on this computer, so that you can paste it into a message"
     bl_options = {"INTERNAL"}
 
     @classmethod

@@ -15,7 +15,7 @@ from .operator_kinds import ClothesOperator, SentenceOperator, waiting
 class SCALE_CLOTHING_OT_add_fabric_assets(SentenceOperator, Operator):
     bl_idname = "scale_clothing.add_fabric_assets"
     bl_label = "Fabrics to Asset Browser"
-    bl_description = "Make the fabrics materials of an asset library, to be dragged onto any object"
+    bl_description = "Add the fabrics to an asset library as materials that you can drag onto any object"
     bl_options = {"REGISTER"}
 
     @classmethod
@@ -35,7 +35,7 @@ class SCALE_CLOTHING_OT_add_fabric_assets(SentenceOperator, Operator):
 class SCALE_CLOTHING_OT_add_thickness(ClothesOperator, Operator):
     bl_idname = "scale_clothing.add_thickness"
     bl_label = "Add Thickness"
-    bl_description = "Give the cloth a thickness, with hems that are seen, by a Solidify modifier"
+    bl_description = "Give the cloth a thickness and visible hems, by a Solidify modifier"
 
     def work(self, context: Context) -> None:
         add(selection.in_context(context))

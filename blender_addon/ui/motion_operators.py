@@ -90,7 +90,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         name="Up Axis",
         description="Which way is up in the file",
         items=(
-            ("AUTO", "Automatic", "As the file says, else as its kind of file is known for, else as the body stands"),
+            ("AUTO", "Automatic", "As the file says, else as usual for its kind of file, else as the body stands"),
             ("Y", "Y", "As in SMPL, and in many research data sets"),
             ("Z", "Z", "As in AMASS and in Blender"),
             ("-Y", "-Y", "As a camera sees it: Y points down"),
@@ -100,7 +100,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
     )
     frame_rate: FloatProperty(
         name="Frame Rate",
-        description="Poses in a second of the file. 0: as the file says, or 30 where it says nothing",
+        description="Poses a second in the file. 0: as the file says, or 30 if it does not say",
         default=0.0,
         min=0.0,
         soft_max=240.0,

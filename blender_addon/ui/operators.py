@@ -39,7 +39,7 @@ class SCALE_CLOTHING_OT_add_character(SentenceOperator, Operator):
 class SCALE_CLOTHING_OT_use_selected(Operator):
     bl_idname = "scale_clothing.use_selected"
     bl_label = "Use Selected"
-    bl_description = "Let the panel be about the selected character instead of the one that is chosen here"
+    bl_description = "Use the selected character in this panel instead of the one chosen here"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
@@ -75,7 +75,7 @@ class SCALE_CLOTHING_OT_fit_bones(SentenceOperator, Operator):
 class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
     bl_idname = "scale_clothing.generate"
     bl_label = "Generate Clothes"
-    bl_description = "Put the chosen garment on the character, in its present pose. What it wears is replaced"
+    bl_description = "Put the chosen garment on the character, in its current pose. What it wears is replaced"
 
     garment: StringProperty(
         name="Garment",
@@ -112,7 +112,7 @@ class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
 class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):
     bl_idname = "scale_clothing.update"
     bl_label = "Update Clothes"
-    bl_description = "Bring the clothes to the character's present pose"
+    bl_description = "Compute the clothes for the character's current pose"
 
     @classmethod
     def poll(cls, context: Context) -> bool:

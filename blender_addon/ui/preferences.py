@@ -34,7 +34,7 @@ class ScaleClothingPreferences(AddonPreferences):
     backend_python: StringProperty(
         name="Existing Python",
         description=(
-            "Python of an environment of yours that has torch, in which the clothes are computed. "
+            "A Python of your own that has torch, to compute the clothes with. "
             f"Empty: the environment variable {PYTHON_VARIABLE}, else the environment that the add-on sets up"
         ),
         subtype="FILE_PATH",
@@ -42,13 +42,13 @@ class ScaleClothingPreferences(AddonPreferences):
     )
     environment_folder: StringProperty(
         name="Folder",
-        description="Where the add-on makes the backend's own environment. Choose a short path on Windows",
+        description="Where the add-on installs the backend. Choose a short path on Windows",
         subtype="DIR_PATH",
     )
     wheels: StringProperty(
         name="Wheels",
-        description="A folder of wheels of torch and the other packages, for computers without network. Empty: "
-        "they are fetched",
+        description="A folder of wheels of torch and the other packages, for computers without a network. Empty: "
+        "they are downloaded",
         subtype="DIR_PATH",
     )
     device: EnumProperty(

@@ -88,10 +88,13 @@ class SceneSettings(PropertyGroup):
         default=library.number("dress"),
     )
     surface: EnumProperty(
-        name="Surface", description="What the clothes are in the scene", items=kinds.SURFACES, default="MESH"
+        name="Surface", description="What the clothes are made of in the scene", items=kinds.SURFACES, default="MESH"
     )
     part: EnumProperty(
-        name="Part", description="What is generated of the clothed person", items=kinds.PARTS, default="CLOTHES"
+        name="Part",
+        description="Whether to generate only the clothes, or the whole clothed body",
+        items=kinds.PARTS,
+        default="CLOTHES",
     )
     bake_folder: StringProperty(
         name="Folder",
@@ -165,7 +168,7 @@ class ClothSettings:
 
     fabric: EnumProperty(
         name="Fabric",
-        description="What the cloth is woven of. Colour and all else can be changed in the material",
+        description="What the cloth is woven of. You can change colour and everything else in the material",
         items=fabrics.ITEMS,
         default="COTTON",
         update=_fabric_changed,
@@ -245,7 +248,7 @@ class ClothesSettings(ClothSettings, PropertyGroup):
         update=_look_changed,
     )
     pieces: CollectionProperty(
-        name="Further Pieces", description="Pieces of the clothes beside the first", type=PieceSettings
+        name="Further Pieces", description="Pieces of the clothes other than the first", type=PieceSettings
     )
     radius: FloatProperty(
         name="Radius",

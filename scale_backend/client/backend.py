@@ -149,7 +149,7 @@ class Backend:
             return cls(OthersProcess(address), address, key, silence)
         except BackendDied as error:
             raise BackendStartError(
-                f"The backend at {address} does not answer: {error} Look whether it still runs, and with which key."
+                f"The backend at {address} does not answer: {error} Check that it still runs, and its key."
             ) from error
 
     @property

@@ -119,7 +119,7 @@ class Process:
         if "No module named scale_backend" in text or "No module named 'scale_backend'" in text:
             return (
                 f"The Python {self.python} has no scale_backend; "
-                "install this project there as its README says, or choose another Python."
+                "install this project into it (pip install, with this project's folder), or choose another Python."
             )
         if self.child.returncode == 2 and self.last_lines:  # the backend's own sentence
             return f"The backend cannot start: {self.last_lines[-1]}"

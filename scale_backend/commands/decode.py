@@ -28,9 +28,9 @@ FRAME_SUFFIXES = (".ply", ".npz")
 
 @dataclass(frozen=True)
 class Decode:
-    """Decode a motion, or packed frames, into one file for each frame. Asked again, it goes on where it was stopped.
+    """Decode a motion, or packed frames, into one file for each frame. If it is stopped, run it again to resume.
 
-    A motion is decoded in its own world axes. Packed frames are decoded where their scans stood, if they tell.
+    A motion is decoded in its own world axes. Packed frames are decoded where their scans stood, if they say where.
     """
 
     garment: Annotated[Positional[str], arg(metavar="GARMENT")]
@@ -58,7 +58,7 @@ class Decode:
     body: str = ""
     """A body file, for a garment whose body does not ship."""
     batch: int = 16
-    """Frames at a time; halved where memory does not suffice."""
+    """Frames at a time; halved when memory runs out."""
     push_out: bool = True
     """Push cloth out of the body."""
     device: DeviceName = "auto"
@@ -68,7 +68,7 @@ class Decode:
     precision: PrecisionName = "auto"
     """Number format of the network; auto: the fastest that does not change the clothes."""
     overwrite: bool = False
-    """Decode also the frames that are there, and replace them."""
+    """Decode and replace the frames that are there already."""
 
     def run(self) -> int:
         from tqdm import tqdm
@@ -284,15 +284,16 @@ def prepare_folder(
     there = [path for paths in files for path in paths if path.exists()]
     if there and not overwrite and otherwise:
         raise UsageError(
-            f"{folder} already holds {len(there)} files of these names that were made otherwise (first: "
+            f"{folder} already holds {len(there)} files of these names that were made with other settings (first: "
             f"{there[0].name}); choose another folder, or replace them with --overwrite."
         )
     asked = {path for paths in files for path in paths}
     others = [p for p in folder.glob(f"{glob.escape(name)}_*") if p.suffix in FRAME_SUFFIXES and p not in asked]
     if others and otherwise:
         raise UsageError(
-            f"{folder} also holds {len(others)} frames that were not asked for and were made otherwise (first: "
-            f"{min(others).name}); they would pass for frames of this request. Choose another folder, or delete them."
+            f"{folder} also holds {len(others)} frames that were not asked for and were made with other settings "
+            f"(first: {min(others).name}); they would be taken for frames of this request. Choose another folder, "
+            "or delete them."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ class ImportCheckpoint:
     face_ids: Path | None = None
     """The triangle of each pixel (.npy, -1: background); found by rasterising without it."""
     points_per_patch: int = 16
-    """Points of a patch: a square number. The checkpoint does not tell."""
+    """Points of a patch: a square number. The checkpoint does not say."""
     pq_include_end: bool = True
     """Whether the patch grid reaches the end of its range."""
     pq_min: float = 0.0

@@ -30,7 +30,7 @@ class Serve:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Tell what is installed, which device would be used and why, and what to do about what is missing."""
+    """Show what is installed, which device would be used and why, and what to do about what is missing."""
 
     json: bool = False
     """Print the report as JSON."""
@@ -45,7 +45,7 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Info:
-    """Tell what a garment file holds."""
+    """Show what a garment file holds."""
 
     garment: Annotated[Positional[str], arg(metavar="GARMENT")]
     """A garment file, or the name of one that ships."""

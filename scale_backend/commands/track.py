@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 class Track:
     """Add the surface `tracked` to a garment on the body: reconstructed once, bound to its points, with UVs.
 
-    Needs pymeshlab and xatlas; whoever uses the garment does not."""
+    This needs pymeshlab and xatlas; using the garment does not."""
 
     garment: Annotated[Positional[str], arg(metavar="GARMENT")]
     """A garment file, or the name of one that ships."""

@@ -94,7 +94,7 @@ def decode_packed(
     if decoder.carrier.kind == "garment":
         if pose.pose is None:
             raise ForeignFileError(
-                f"The frame {pose.name} does not tell its pose, which a garment on its own surface needs; pack it "
+                f"The frame {pose.name} does not say its pose, which a garment on its own surface needs; pack it "
                 "again with scale-train pack."
             )
         rotations = torch.from_numpy(matrices_from_axis_angle(pose.pose).astype(np.float32))[None].clone()

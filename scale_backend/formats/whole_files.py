@@ -53,4 +53,4 @@ def told(error: OSError) -> str:
         return f"{place} could not be written ({error.strerror}); free some space there and run the command again."
     if isinstance(error, FileNotFoundError):
         return f"There is no {place}; name one that is there."
-    return f"{place} cannot be used ({error.strerror}); mend that or choose another."
+    return f"{place} cannot be used ({error.strerror}); correct that or choose another."

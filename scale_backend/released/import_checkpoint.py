@@ -165,7 +165,7 @@ def _own_names(network: ScaleNetwork, checkpoint: Checkpoint) -> dict[str, Tenso
             wrong.append(f"{key} with numbers that are not finite")
         else:
             found[own] = weights[key].to(expected.dtype)
-    faults = {"lacks": missing, "has": wrong, "has beside them": list(given.values())}
+    faults = {"lacks": missing, "has": wrong, "also has": list(given.values())}
     if any(faults.values()):
         told = "; ".join(f"{verb} {_listed(keys)}" for verb, keys in faults.items() if keys)
         raise ForeignFileError(f"{checkpoint.name} is a checkpoint of another network: it {told}.")

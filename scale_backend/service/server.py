@@ -54,7 +54,7 @@ def read_key() -> bytes:
     """The key from standard input's first line. Raises ServeError."""
     if sys.stdin is None or sys.stdin.isatty():
         raise ServeError(
-            "'scale-backend serve' is started by the Blender add-on, which hands it a key on standard input; "
+            "'scale-backend serve' is started by the Blender add-on, which gives it a key on standard input; "
             "use 'scale-backend decode' or 'scale-backend doctor' in a terminal."
         )
     line = sys.stdin.buffer.readline(256).decode("ascii", "replace").strip()
@@ -138,11 +138,11 @@ def attend(connection: Connection, service: Service, key: bytes) -> None:
         try:
             greet_client(connection, key, wait_for_greeting)
         except (ProtocolError, OutOfStepError, TimeoutError) as error:
-            print(f"A client was turned away: {error}", file=sys.stderr, flush=True)
+            print(f"A client was refused: {error}", file=sys.stderr, flush=True)
             return
         Session(service, connection).run()
 
 
 def wait_for_greeting(connection: Connection) -> None:
     if not connection.poll(GREETING_SECONDS):
-        raise TimeoutError(f"it said nothing for {GREETING_SECONDS:.0f} seconds.")
+        raise TimeoutError(f"it sent nothing for {GREETING_SECONDS:.0f} seconds.")

@@ -275,4 +275,4 @@ class Session:
             message, _ = receive_message(self.connection)
             if message.get("request") == "cancel" and message.get("id") == header.get("id"):
                 raise CancelledError
-            self._fail(message.get("id"), "protocol", "This connection is decoding; use another one beside it.")
+            self._fail(message.get("id"), "protocol", "This connection is decoding; open another one.")

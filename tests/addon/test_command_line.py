@@ -153,7 +153,7 @@ def test_sigterm_leaves_what_is_done(farm, whole, tmp_path):
     told, errors = process.communicate(timeout=60)
     (path,) = tmp_path.iterdir()
     if path.suffix == ".part":
-        assert process.returncode == 128 + signal.SIGTERM and "goes on from here" in told, errors
+        assert process.returncode == 128 + signal.SIGTERM and "run the same command again to resume" in told, errors
     code, told = farm.run("bake", "--out", tmp_path)
     (path,) = tmp_path.iterdir()
     assert code == 0 and path.read_bytes() == whole

@@ -187,10 +187,10 @@ def test_an_update_that_breaks_off_does_not_count_as_set_up(own_folder, tmp_path
     ("output", "sentence"),
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
-        ("Retrying after NameResolutionError(...)\nERROR: No matching distribution found for torch", "look after the"),
+        ("Retrying after NameResolutionError(...)\nERROR: No matching distribution found for torch", "check the"),
         ("The virtual environment was not created because ensurepip is not\navailable.", "lacks the module venv"),
-        ("one\nERROR: something new.\n", "something new; the log tells more"),
-        ("", "without a word"),
+        ("one\nERROR: something new.\n", "something new; the log says more"),
+        ("", "without a message"),
     ],
 )
 def test_failures_are_explained(output, sentence):
@@ -256,6 +256,6 @@ def test_a_set_up_that_crashes_does_not_count_as_done(tmp_path, monkeypatch):
 
     monkeypatch.setattr(environment.SetUp, "_steps", crash)
     work = environment.SetUp(plan_in(tmp_path))
-    with pytest.raises(messages.AddonError, match="IndexError: pip said nothing; the log tells more"):
+    with pytest.raises(messages.AddonError, match="IndexError: pip said nothing; the log says more"):
         work.run()
     assert work.ended.is_set() and not work.succeeded and "pip said nothing" in work.failure

@@ -114,13 +114,13 @@ def test_decoding_goes_on_where_it_was_stopped(garment, motion, tmp_path, capsys
     assert kept.stat().st_mtime_ns == stamp and gap.read_bytes() == second
     assert sorted(p.name for p in tmp_path.glob("*.ply")) == [f"test-garment_0000{n}.ply" for n in range(4)]
     assert main([*arguments, "--frames", "0-3"]) == 0 and "4 of 4" in capsys.readouterr().err
-    # frames that were made otherwise are neither kept silently nor lost, nor may they pass for others later
+    # frames that were made with other settings are neither kept silently nor lost, nor may they pass for others later
     assert main([*arguments, "--frames", "1-2", "--no-push-out", "--overwrite"]) == 2
     assert "2 frames that were not asked for" in capsys.readouterr().err and kept.read_bytes() == content
     assert main([*arguments, "--frames", "0-3", "--precision", "bfloat16"]) == 2
     capsys.readouterr()
     assert main([*arguments, "--frames", "0-3", "--no-push-out"]) == 2
-    assert "made otherwise" in capsys.readouterr().err and kept.read_bytes() == content
+    assert "made with other settings" in capsys.readouterr().err and kept.read_bytes() == content
     assert main([*arguments, "--frames", "1", "--overwrite"]) == 0
     assert kept.stat().st_mtime_ns > stamp and kept.read_bytes() == content
 

@@ -159,7 +159,7 @@ def changes():
         r"has map2Dto3D.conv8.weight \[4, 32, 1\] instead of \[3, 32, 1\]",
         lambda s: s.update({"map2Dto3D.conv8.weight": torch.zeros(4, 32, 1)}),
     )
-    yield "has beside them map2Dto3D.extra", lambda s: s.update({"map2Dto3D.extra": torch.zeros(1)})
+    yield "also has map2Dto3D.extra", lambda s: s.update({"map2Dto3D.extra": torch.zeros(1)})
     yield "not finite", lambda s: s["map2Dto3D.conv5.bias"].fill_(float("nan"))
     yield (
         "map_size must be",

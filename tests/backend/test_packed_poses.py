@@ -112,7 +112,7 @@ def test_a_garment_on_its_own_surface_takes_the_frames_pose(tmp_path, body, caps
         assert np.abs(read_points(file).points - points[frame].numpy()).max() < 1e-5
     write_frames(tmp_path / "release", body, layout, 1)
     assert decode(skirt, "--packed", tmp_path / "release", "--out", tmp_path / "none") == 2
-    assert "does not tell its pose" in capsys.readouterr().err
+    assert "does not say its pose" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("sentence", "change"), [

@@ -42,7 +42,7 @@ def test_with_another_key_nobody_gets_in(served):
 
 
 def test_where_there_is_none_one_sentence_says_so(tmp_path):
-    with pytest.raises(BackendStartError, match=r"does not answer: .* no longer answers.* Look whether it still runs"):
+    with pytest.raises(BackendStartError, match=r"does not answer: .* no longer answers.* Check that it still runs"):
         Backend.connect(str(tmp_path / "backend"), secrets.token_bytes(32))
 
 

@@ -123,7 +123,7 @@ def pack_pairs(settings: PackSettings) -> int:
     pairs = [pair for some in by_split for pair in some[: settings.limit]]
     if not pairs and not rejected:
         raise RawFramesError(f"{settings.raw} holds neither frames of scale-train simulate nor pairs NAME_clothed.obj, "
-                             f"NAME_minimal.obj of the splits {', '.join(settings.splits)}; bring some, or name "
+                             f"NAME_minimal.obj of the splits {', '.join(settings.splits)}; add some, or name "
                              "another folder.")  # fmt: skip
     new = [pair for pair in pairs if not (settings.out / pair.split / f"{pair.name}.npz").exists()]
     body = load_body(settings.body)
@@ -136,8 +136,8 @@ def pack_pairs(settings: PackSettings) -> int:
         try:
             reasons = list(tqdm(pool.map(work, new), total=len(new), desc="pairs", unit="pair"))
         except BrokenProcessPool as error:
-            raise RuntimeError("A process that packed was ended from outside, perhaps for want of memory; try again "
-                               "with fewer --processes: what is packed stays.") from error  # fmt: skip
+            raise RuntimeError("A packing process was killed, perhaps because memory ran out; try again "
+                               "with fewer --processes: what is packed is kept.") from error  # fmt: skip
     rejected |= {pair.name: reason for pair, reason in zip(new, reasons, strict=True) if reason}
     written = len(new) - sum(map(bool, reasons))
     report = {"packed": written, "there already": len(pairs) - len(new), "rejected": rejected}

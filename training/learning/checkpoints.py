@@ -45,7 +45,7 @@ def save_checkpoint(folder: str | Path, step: int, state: dict) -> Path:
         if beside.is_file():
             beside.unlink()
         raise CheckpointError(f"The checkpoint could not be written to {folder} ({error.strerror}); earlier ones are "
-                              "whole: free some space, then go on with --resume.") from error  # fmt: skip
+                              "complete: free some space, then continue with --resume.") from error  # fmt: skip
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -56,7 +56,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     try:
         state = load_torch(path, device)
     except (ForeignFileError, OSError) as error:
-        raise CheckpointError(f"{Path(path).name} cannot be read as a checkpoint; delete it to go on from the one "
+        raise CheckpointError(f"{Path(path).name} cannot be read as a checkpoint; delete it to resume from the one "
                               "before.") from error  # fmt: skip
     if not isinstance(state, dict) or "step" not in state:
         raise CheckpointError(f"{Path(path).name} is no checkpoint of scale-train.")
@@ -76,7 +76,7 @@ def newest_state(folder: str | Path, device: str | torch.device = "cpu") -> dict
             damaged = damaged or error
             continue
         if damaged:
-            print(f"{damaged} Going on from {path.name}.", file=sys.stderr)
+            print(f"{damaged} Resuming from {path.name}.", file=sys.stderr)
         return state
-    raise damaged or CheckpointError(f"There is no checkpoint in {folder} to resume from; leave --resume away or name "
+    raise damaged or CheckpointError(f"There is no checkpoint in {folder} to resume from; leave out --resume, or name "
                                      "the folder.")  # fmt: skip

@@ -34,7 +34,7 @@ class Run:
         if self.held_out is None:
             if recipe.patience is not None:
                 raise ConfigError(f"patience: {recipe.patience} goes by frames of the split 'val', and {recipe.data} "
-                                  "has none; make some, or leave patience away.")  # fmt: skip
+                                  "has none; make some, or leave out patience.")  # fmt: skip
             print(f"{recipe.data} has no frames of the split 'val': nothing is measured while training.")
         self.table: dict = {}
         self.picture: np.ndarray | None = None

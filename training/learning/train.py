@@ -16,8 +16,8 @@ from training.config import ConfigError, Recipe, read_recipe
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Train a garment. Its file is written at each validation and at the end. Ctrl-C saves and stops; --resume goes
-    on."""
+    """Train a garment. Its file is written at each validation and at the end. Ctrl-C saves and stops; continue with
+    --resume."""
 
     recipe: Annotated[Path, tyro.conf.arg(metavar="RECIPE"), tyro.conf.Positional]
     """The recipe: a YAML file, or the name of one that ships (scale-train recipe)."""
@@ -28,8 +28,8 @@ class TrainSettings:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     resume: bool = False
-    """Go on from the newest checkpoint in the output folder. The data folder is read again: frames that have come
-    since are used."""
+    """Resume from the newest checkpoint in the output folder. The data folder is read again: frames that were
+    added since are used."""
     steps: int | None = None
     """In place of the recipe's steps."""
     minutes: float | None = None
@@ -65,7 +65,7 @@ def run(settings: TrainSettings) -> Path:
                           "set mode: train.")  # fmt: skip
     resume = settings.resume or recipe.task == "resume"
     if checkpoints(out) and not resume:
-        raise ConfigError(f"{out} holds a training already; go on with --resume, or choose another --out.")
+        raise ConfigError(f"{out} holds a training already; continue it with --resume, or choose another --out.")
     check_data(recipe)
     state = newest_state(out, device) if resume else None
 
@@ -84,7 +84,7 @@ def run(settings: TrainSettings) -> Path:
             if error.errno not in FULL:
                 raise
             raise RuntimeError(f"{error.filename or out} could not be written ({error.strerror}); free some space and "
-                               "go on with --resume.") from error  # fmt: skip
+                               "continue with --resume.") from error  # fmt: skip
 
 
 def check_data(recipe: Recipe) -> None:
@@ -99,7 +99,7 @@ def check_data(recipe: Recipe) -> None:
         raise ConfigError(f"{folder} holds no frames; make them with scale-train simulate or pack, or name another "
                           "folder with --data.")  # fmt: skip
     if recipe.carrier == "garment":
-        raise ConfigError(f"{folder} holds packed frames, which tell nothing of a garment's own surface; set carrier: "
+        raise ConfigError(f"{folder} holds packed frames, which do not hold a garment's own surface; set carrier: "
                           "body in the recipe, or name a folder of scale-train simulate.")  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def with_colors(recipe: Recipe, data) -> Recipe:
     if getattr(data, "colored", False):
         return replace(recipe, network=replace(recipe.network, colors=True))
     if recipe.network.colors:
-        raise ConfigError(f"The frames in {recipe.data} have no colours (scan_color); leave network.colors away or "
+        raise ConfigError(f"The frames in {recipe.data} have no colours (scan_color); leave out network.colors, or "
                           "pack coloured scans.")  # fmt: skip
     return recipe
 

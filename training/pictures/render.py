@@ -22,13 +22,13 @@ class RenderSettings:
     """Draw the .ply files of `scale-train test`: one set of pictures by normals and one by patch, from one camera."""
 
     folder: Annotated[Path, tyro.conf.arg(metavar="FOLDER"), tyro.conf.Positional]
-    """Folder with the .ply files. Others than `test` makes are drawn in their own colours."""
+    """Folder with the .ply files. Files that `test` did not make are drawn in their own colours."""
     out: Path | None = None
     """Folder for the pictures; FOLDER/pictures if not given."""
     size: int = 1024
     """Side of a picture, pixels."""
     azimuth: float = 20.0
-    """Degrees by which the camera has walked round the person, from the front to its left."""
+    """Degrees from the person's front to the camera, counted towards the person's left."""
     elevation: float = 5.0
     """Degrees of the camera above the horizon."""
     film: bool = True
@@ -36,7 +36,7 @@ class RenderSettings:
     frame_rate: float = 24.0
     """Pictures a second."""
     overwrite: bool = False
-    """Draw pictures again that are there."""
+    """Draw again the pictures that are there already."""
 
 
 def run(settings: RenderSettings) -> dict[str, int]:

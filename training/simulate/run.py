@@ -29,7 +29,7 @@ class SimulateSettings:
     """Drape a garment over many poses of the body with Blender's cloth simulation: the frames to train it from.
 
     Writes OUT/garment.npz (the rest mesh), OUT/SPLIT-NUMBER.npz (the frames) and OUT/SPLIT-report.json (how many were
-    left out, and why). A run that was stopped goes on when it is started again.
+    left out, and why). If a run is stopped, run the same command again to resume.
     """
 
     garment: str = "dress"

@@ -82,12 +82,12 @@ def _next(done: multiprocessing.Queue, workers: list) -> tuple[str, str]:
             if dead:
                 raise RuntimeError(
                     f"A simulation process ended with code {dead[0].exitcode}: run the command again, "
-                    "it goes on where it stopped."
+                    "and it resumes where it stopped."
                 ) from None
             continue
         if isinstance(result, str):
             raise RuntimeError(
-                f"A simulation process failed ({result}): run the command again, it goes on where it stopped."
+                f"A simulation process failed ({result}): run the command again, and it resumes where it stopped."
             )
         return result
 
