@@ -24,7 +24,7 @@ class MotionOptions:
     start: IntProperty(name="Start Frame", description="Frame of the motion's first pose", default=1)
     on_floor: BoolProperty(
         name="Stand on Floor",
-        description="Move the motion up or down so that its lowest foot stands where the feet are at rest",
+        description="Move the motion up or down so that the soles are on the floor of the scene",
         default=True,
     )
     set_range: BoolProperty(name="Set Scene Range", description="Make the scene as long as the motion", default=True)
