@@ -12,13 +12,14 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from scale_backend.formats.assets import find_body
+from scale_backend.formats.assets import find_body, find_garment
 from scale_backend.formats.joints import BODY, SMPL_PARENTS
 from scale_backend.formats.wearer import Wearer
-from scale_backend.geometry.body import Body
+from scale_backend.geometry.body import Body, load_body
 from scale_backend.geometry.carrier import Carrier
-from scale_backend.wearer.fit import Fit
-from scale_backend.wearer.mesh import edges_of
+from scale_backend.model.garment import load_garment
+from scale_backend.wearer.fit import Fit, fit
+from scale_backend.wearer.mesh import Surface, edges_of
 
 DATA = Path(__file__).parent / "data"
 MIXAMO = "Hips LeftUpLeg RightUpLeg Spine LeftLeg RightLeg Spine1 LeftFoot RightFoot Spine2 LeftToeBase RightToeBase Neck LeftShoulder RightShoulder Head LeftArm RightArm LeftForeArm RightForeArm LeftHand RightHand"  # noqa: E501
@@ -30,6 +31,7 @@ JOINT_BONES = {
     "rigify_human": tuple(RIGIFY.split()),
 }
 LIMBS = {1: 4, 2: 5, 4: 7, 5: 8, 16: 18, 17: 19, 18: 20, 19: 21}
+NEAREST = 24  # triangles looked at for the nearest point
 BEARABLE = np.cos(np.radians(15.0))
 
 
@@ -48,6 +50,19 @@ def rest_turns(body: Body, joints: np.ndarray) -> np.ndarray:  # [22, 3] -> [22,
                 turn = (np.eye(3) + cross + cross @ cross / (1 + here @ there)) @ turn
         turns.append(turn)
     return np.array(turns)
+
+
+@cache
+def fitted_tee(who: str) -> Fit:
+    """The tee and trousers on `own`, `base`, `child`, `heavy` or `garmentcode`; each is fitted once for all tests."""
+    body = load_body("neutral")
+    return fit(body, load_garment(find_garment("tee-trousers")).carrier_on(body), someone(body, who))
+
+
+def someone(body: Body, who: str) -> Wearer:
+    if who == "own":
+        return own_wearer(body)
+    return garmentcode(body) if who == "garmentcode" else makehuman(body, "game_engine", who)
 
 
 @cache
@@ -121,6 +136,21 @@ def stylised(body: Body) -> Wearer:
     return _wearer(body, joints, plain.vertices + moved, plain.triangles, plain.weights)
 
 
+def own_wearer(body: Body) -> Wearer:
+    """Our own body as a wearer, half a metre from where it stands."""
+    weights = body.blend_weights[:, :22].clone()
+    weights[:, 20:22] += body.blend_weights[:, 22:]
+    return Wearer.of_arrays(
+        {
+            "joints": body.mean_joints[:22].numpy() + np.float32(0.5),
+            "turns": np.tile(np.eye(3), (22, 1, 1)),
+            "vertices": body.template.numpy() + np.float32(0.5),
+            "triangles": body.triangles.numpy(),
+            "weights": weights.numpy(),
+        }
+    )
+
+
 def same_vertices() -> tuple[np.ndarray, np.ndarray]:
     """Vertices of our body, and which of MakeHuman's base mesh each is: ours was made from it."""
     with np.load(find_body("neutral")) as ours:
@@ -168,3 +198,11 @@ def border_loops(triangles: np.ndarray) -> list[np.ndarray]:
     graph = coo_matrix((np.ones(len(open_edges)), open_edges.T), (triangles.max() + 1,) * 2)
     _, label = connected_components(graph, directed=False)
     return [np.flatnonzero(label == each) for each in np.unique(label[np.unique(open_edges)])]
+
+
+def depths(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:  # [M, 3] -> [M] metres
+    """How deep points lie in a mesh: behind its nearest point; negative outside."""
+    surface = Surface(vertices.astype(np.float64), triangles.astype(np.int64), 0.0)
+    there = surface.closest(points.astype(np.float64), np.zeros(points.shape), NEAREST)
+    height = ((points - there.carry(surface.vertices)) * there.carry(surface.vertex_normals)).sum(1)
+    return np.where(height < 0, there.distance, -there.distance)

@@ -24,6 +24,7 @@ from scale_backend.client.process import (
     examine_python,
 )
 from scale_backend.client.protocol import PROTOCOL, ProtocolError, greet_backend, receive_message, send_message
+from scale_backend.formats.wearer import Wearer, WearerReport
 
 __all__ = ["Backend", "BackendCancelled", "BackendDied", "BackendError", "BackendStartError", "examine_python"]
 
@@ -190,6 +191,14 @@ class Backend:
         """Load a garment on a body, by path or by the name of one that ships. Its summary and its "id"."""
         body = None if body_path is None else str(body_path)
         return self._ask("open", path=str(path), body=body)[0]["garment"]
+
+    def fit(self, garment: str, wearer: Wearer, progress: Progress | None = None) -> tuple[str, WearerReport]:
+        """Fit an open garment to a wearer: the id of what has been fitted, to be used like a garment's, and how well.
+
+        Takes some seconds; `progress` hears of hundredths and cancels by returning False.
+        """
+        fitted = self._ask("fit", wearer.arrays(), progress, garment=garment)[0]["fitted"]
+        return fitted["id"], WearerReport(**fitted["report"] | {"parts": tuple(fitted["report"]["parts"])})
 
     def topology(self, garment: str, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
         """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_HEADER = 1 << 20  # bytes
 MAX_GREETING = 1 << 12  # bytes, from a peer that has not yet shown that it knows the key
 MAX_ARRAYS = 32  # in a message

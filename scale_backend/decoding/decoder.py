@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +27,9 @@ from scale_backend.machine.cuda_graph import Replay, to_host
 from scale_backend.model.garment import Garment
 from scale_backend.surfaces import Surface
 from scale_backend.surfaces.queries import Queries, patch_queries, vertex_queries
+
+if TYPE_CHECKING:
+    from scale_backend.wearer.fit import Fit
 
 TRIAL_POINTS = 4096  # at most, when a precision is tried
 UNET_FRAMES = 8  # of a batch that share a reading of the U-Net's weights on a CPU
@@ -61,6 +66,8 @@ class Decoder:
         self.rest = rest_frames(carrier.template, carrier.triangles).to(self.device)
         self.collider = garment_collider(body, carrier.blend_weights).to(self.device)
         self.collider_weights = self.body.blend_weights[self.collider.vertices]
+        self.fit: Fit | None = None  # to a wearer with another body
+        self.plain = self  # the same on the garment's own body
         self.prepared: dict[tuple[str, str, str], Prepared] = {}
         self.asked: dict[tuple, int] = {}  # how often a kind of request has come; on CUDA alone
         self.replays: dict[tuple, Replay] = {}
@@ -90,6 +97,14 @@ class Decoder:
         tried = (mlp_of(self.network, precision) for precision in fast)
         return next((mlp for mlp in tried if is_equal(decoded(mlp), expected)), exact)
 
+    def worn(self, fit: Fit) -> Decoder:
+        """The same garment on a wearer with a body of its own. All that the two have in common is shared."""
+        worn = copy.copy(self)
+        worn.fit = fit.to(self.device)
+        worn.collider, worn.collider_weights = worn.fit.collider, worn.fit.skin_weights
+        worn.asked, worn.replays = {}, {}
+        return worn
+
     @property
     def precision(self) -> str:
         return self.mlp.precision.name
@@ -103,6 +118,8 @@ class Decoder:
 
         normals: of its faces, or "decoded"; points have no faces and always the network's.
         """
+        if self.plain is not self:
+            return self.plain.prepare(surface, part, normals)
         if normals not in NORMALS:
             raise ValueError(f"The normals must be {' or '.join(NORMALS)}, not {normals!r}.")
         key = (surface, part, normals)
@@ -216,8 +233,10 @@ class Decoder:
         """Without the root's turn and place."""
         local = rotations.clone()
         local[:, 0] = torch.eye(3, device=self.device)
-        pelvis = self.body.rest_joints(shape)[:, 0]  # [F or 1, 3]
-        return pose_frames(self, local, -pelvis.expand(len(local), 3), shape)
+        return pose_frames(self, local, -self._pelvis(shape).expand(len(local), 3), shape)
+
+    def _pelvis(self, shape: Tensor | None) -> Tensor:  # [F or 1, 3] at rest
+        return self.body.rest_joints(shape)[:, 0] if self.fit is None else self.fit.joints[:1]
 
     def _finish(
         self,
@@ -231,13 +250,11 @@ class Decoder:
     ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3] on the device
         """With the root's turn and place."""
         points, normals = decode_frames(self, prepared, posed, push, pixels)
-        root, pelvis = rotations[:, 0], self.body.rest_joints(shape)[:, 0]
-        return points @ root.mT + (pelvis + translation)[:, None], normals @ root.mT
+        root = rotations[:, 0]
+        return points @ root.mT + (self._pelvis(shape) + translation)[:, None], normals @ root.mT
 
     def _shape(self, shape: Tensor | None, frames: int) -> Tensor | None:  # -> [F, S] or None for the mean shape
-        if shape is None:
-            return None
-        if not bool(shape.any()):
+        if shape is None or self.fit is not None or not bool(shape.any()):
             return None
         shape = shape.to(self.device, torch.float32)
         shape = shape.expand(frames, -1) if shape.dim() == 2 else shape[None].expand(frames, -1)

@@ -33,7 +33,7 @@ GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float
 class Posed:
     """A carrier in F poses, in the space of the training data: no root orientation, pelvis at the origin."""
 
-    transforms: Tensor  # [F, J, 4, 4] of the body's joints
+    transforms: Tensor  # [F, J, 4, 4] of the joints of whoever wears the garment
     vertices: Tensor  # [F, V, 3]
     mean: Tensor  # [F, V, 3] the same of the mean body shape, which is the one that the network knows
     shape: Tensor | None  # [F, S]; None: the mean shape
@@ -45,10 +45,13 @@ def pose_frames(
     translation: Tensor,  # [F, 3]
     shape: Tensor | None,  # [F, S]; None: the mean shape
 ) -> Posed:
-    """Features will come from the mean shape, places and frames from the asked one."""
+    """Features will come from the mean shape, places and frames from the asked one, or from the wearer's."""
     body = model.body
     plain = joint_transforms(body, rotations, -body.mean_joints[:1].expand_as(translation))
     mean = pose_carrier(model.carrier, body, rotations, transforms=plain)
+    if model.fit is not None:
+        transforms = model.fit.joint_transforms(rotations, -model.fit.joints[:1].expand_as(translation))
+        return Posed(transforms, skin(model.fit.template[None], model.fit.blend_weights, transforms), mean, None)
     if shape is None:
         return Posed(plain, mean, mean, None)
     transforms = joint_transforms(body, rotations, translation, shape)
@@ -181,6 +184,8 @@ def _call(function: Callable):
 
 
 def _collider_rest(model: Decoder, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
+    if model.fit is not None:
+        return model.fit.skin[None]
     chosen = model.collider.vertices
     rest = model.body.template[chosen][None]
     if shape is not None:

@@ -7,7 +7,8 @@ import platform
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from scale_backend.decoding.batches import BATCH, decode_batches, failure_senten
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_body, find_garment
 from scale_backend.formats.garment_header import garment_summary
+from scale_backend.formats.wearer import Wearer
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.inference.precision import candidates
 from scale_backend.machine.cores import shared_cores
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from scale_backend.reconstruction.poisson import FrameMesh
 
 MAX_BATCH = 4096  # frames
+MAX_FITS = 64  # to wearers, that are kept; about a megabyte each
 
 Reply = tuple[dict, dict[str, np.ndarray]]
 
@@ -83,6 +86,26 @@ class Service:
                 garment, body = load_garment(garment_file), self._body(body_file)
                 self.decoders[key] = Decoder(garment, body, self.device.kind, self.precision, self.cores)
             return {**summary, "id": key, "precision": self.decoders[key].precision}
+
+    def fit(self, key: object, arrays: dict[str, np.ndarray], tell: Callable[[float], None]) -> dict:
+        """Fit a garment to a wearer, unless it is fitted already. tell: hears which share is done."""
+        from scale_backend.wearer.fit import fit
+
+        decoder, wearer = self.decoder(key), Wearer.of_arrays(arrays)
+        worn = f"{key}-{wearer.digest}"
+        if worn not in self.decoders:
+            # not one at a time: fitting leaves the decoders alone
+            fitted = fit(decoder.plain.body.to("cpu"), decoder.host_carrier, wearer, tell)
+            with self.lock:
+                self.decoders[worn] = decoder.plain.worn(fitted)
+                self._forget_fits()
+        return {"id": worn, "report": asdict(self.decoders[worn].fit.report)}
+
+    def _forget_fits(self) -> None:
+        """Those fitted first, where a user has changed a character again and again."""
+        fits = [key for key, decoder in self.decoders.items() if decoder.fit is not None]
+        for key in fits[:-MAX_FITS]:
+            del self.decoders[key]
 
     def _body(self, path: Path) -> Body:
         stamp = _stamp(path)
@@ -219,6 +242,9 @@ class Session:
                 body = header.get("body")
                 path = None if body is None else _text(header, "body")
                 return {"garment": self.service.open_garment(_text(header, "path"), path)}, {}
+            case "fit":
+                garment = header.get("garment")
+                return {"fitted": self.service.fit(garment, arrays, lambda share: self._tell(header, share))}, {}
             case "topology":
                 asked = _text(header, "surface"), _text(header, "part")
                 topology = self.service.topology(header.get("garment"), *asked)
@@ -264,6 +290,9 @@ class Session:
             send_message(self.connection, {"id": header.get("id"), "first": mesh.frame}, frame)
             self._heed_cancellation(header)
         return {}, {}
+
+    def _tell(self, header: dict, share: float) -> None:
+        self._progress(header, round(100 * share), 100)
 
     def _progress(self, header: dict, done: int, total: int) -> None:
         send_message(self.connection, {"id": header.get("id"), "done": done, "total": total})

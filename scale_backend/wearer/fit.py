@@ -23,7 +23,7 @@ SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
 TOUCHED = 0.05  # a garment touches the skin of joints that one of its vertices follows by this weight
 MATCHED = 0.3  # how sure a match must be to count
 
-Tell = Callable[[str, float], None]
+Tell = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Fit:
         return replace(self, **moved)
 
 
-def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda step, share: None) -> Fit:
-    """Lay the body onto the wearer's mesh and carry the carrier over. tell: hears what goes on, and how far it is."""
+def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share: None) -> Fit:
+    """Lay the body onto the wearer's mesh and carry the carrier over. tell: hears which share is done."""
     started = time.perf_counter()
     template = template_of(body)
     joints = np.asarray(wearer.joints, np.float64)
@@ -67,16 +67,16 @@ def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda step, 
         LONGEST * size,
     )
     surface = Surface(vertices, triangles, registration.FACING * size)
-    tell("laying the garment's body onto the character's", 0.1)
+    tell(0.1)
     laid = registration.register(template, joints, surface, size)
-    tell("carrying the garment over", 0.6)
+    tell(0.6)
     cloth = carrying.Cloth(*(_array(value) for value in (carrier.template, carrier.triangles, carrier.blend_weights)))
     ours = Surface(template.vertices, template.triangles, carrying.FACING)
     contact = ours.closest(cloth.vertices, vertex_normals(cloth.vertices, cloth.triangles), 24)
     carried, inside = carrying.carry(cloth, template, laid, surface, contact)
     skin_weights = _padded(laid.contact.carry(weights), len(template.joints))
     blend = carrying.carried_weights(cloth, template, skin_weights, contact)
-    tell("thinning the skin out", 0.85)
+    tell(0.85)
     collider, chosen = _collider(vertices, triangles, weights, cloth, size)
     whole = placing.place(template.joints, joints, template.parents).places
     whole[:JOINT_COUNT] = joints[: len(whole)]
