@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -24,6 +25,8 @@ MODELS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 NAMED_MISSING = 6
 NEAR = 5  # bones of NEEDED that a rig must have for a family to be named
 
+
+NUMBER = re.compile(r"_\d+$")
 
 Said = tuple[tuple[str, str], ...]
 
@@ -193,23 +196,31 @@ def _model(bones: Mapping[str, str]) -> tuple[str, ...]:  # J
 @lru_cache(maxsize=64)
 def _guess(names: tuple[str, ...], said: Said, stamp: bone_tables.Stamp) -> Guess:
     """The family that fits best, one of the user's own first; the user's corrections put in."""
-    present: dict[str, str] = {}
-    for name in names:
-        present.setdefault(plain(name), name)
-    best: tuple[tuple[bool, bool, int, int, int], Family, dict[str, str]] | None = None
-    for family in bone_tables.families().families:
-        for prefix in _prefixes(family, present):
-            bones = _bones_of(family, prefix, present)
-            known = sum(1 if prefix + plain(name) in present else -1 for name in family.known)
-            score = not _missing(bones), family.is_own, known, len(bones), -len(prefix)
-            if best is None or score > best[0]:
-                best = score, family, bones
-    assert best is not None  # tables ship
-    _, family, bones = best
+    fits = [fit for present in _spellings(names) for fit in _fits(present)]
+    _, family, bones = max(fits, key=lambda fit: fit[0])  # of like ones the first
     bones = {joint: bone for joint, bone in (bones | dict(said)).items() if bone}
     missing = [family.bones.get(joint, (joint,))[0] for joint in _missing(bones)]
     name = MODELS[len(_model(bones))] if family.is_smpl else family.name
     return Guess(name, bones, tuple(missing), family.is_smpl)
+
+
+def _spellings(names: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """Bones by their plain names; and by these without the numbers that some programs append to all ("Hips_01")."""
+    present: dict[str, str] = {}
+    unnumbered: dict[str, str] = {}
+    for name in names:
+        present.setdefault(plain(name), name)
+        unnumbered.setdefault(NUMBER.sub("", plain(name)), name)
+    return present, unnumbered
+
+
+def _fits(present: dict[str, str]) -> Iterator[tuple[tuple[bool, bool, int, int, int], Family, dict[str, str]]]:
+    """How well each family fits, and its bones that are there."""
+    for family in bone_tables.families().families:
+        for prefix in _prefixes(family, present):
+            bones = _bones_of(family, prefix, present)
+            known = sum(1 if prefix + plain(name) in present else -1 for name in family.known)
+            yield (not _missing(bones), family.is_own, known, len(bones), -len(prefix)), family, bones
 
 
 def _prefixes(family: Family, present: dict[str, str]) -> set[str]:

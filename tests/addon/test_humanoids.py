@@ -183,6 +183,14 @@ def test_missing_collars_and_toes_follow(scene):
     np.testing.assert_allclose(rotations[[10, 11, 13, 14]], np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-5)
 
 
+def test_numbers_that_a_program_appended_mean_nothing(scene):
+    rig = build(FAMILIES["Unreal (UE5)"])
+    for number, bone in enumerate(rig.data.bones):
+        bone.name = f"{bone.name}_{number:02d}"
+    found = recognition.recognise(rig)
+    assert found.family == "Unreal (UE5)" and found.bone("spine3").startswith("spine_05_")
+
+
 def test_what_is_missing_is_named_with_the_nearest_family(scene):
     rig = build(FAMILIES["Mixamo"], prefix="mixamorig:")
     rig.data.bones["mixamorig:LeftUpLeg"].name = "thigh"
