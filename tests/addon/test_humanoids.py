@@ -146,6 +146,29 @@ def test_smpl_characters_are_lopsided_and_stand_in_a_t_pose(scene, arms, lowered
         assert angle(turns[16], np.eye(3)) == pytest.approx(lowered, abs=0.1)
 
 
+@pytest.mark.parametrize("names", [joints.SMPL, joints.SMPL_H, joints.SMPL_X], ids=["SMPL", "SMPL-H", "SMPL-X"])
+@pytest.mark.parametrize("options", [
+    {}, {"offset": (0.0, -1.4, 0.0)}, {"unit": 100.0, "to_armature": np.eye(3), "offset": (0.1, -1.6, 0.1)},
+], ids=["origin as the body's", "origin in the chest", "centimetres, origin in the head"])  # fmt: skip
+def test_motions_arrive_on_rigs_as_official_characters_have_them(scene, names, options):
+    """Spine and hips in other places of the same body, lopsided arms; the origin and units of other files."""
+    places = dict(zip(joints.SMPL_X, a_pose(17.0, (17,)), strict=True))
+    places |= {"left_hand": places["left_wrist"] + 0.05, "right_hand": places["right_wrist"] - 0.05}
+    rest = np.array([places[name] for name in names])
+    rest[[1, 2, 3, 6, 9]] += np.random.default_rng(7).uniform(-0.03, 0.03, (5, 3))
+    rig, made = build_rig(names=names, rest=rest, seed=5, root_bone=True, **options), some_motion()
+    known = put_on(rig, made)
+    frame = options.get("to_armature", BLENDER)
+    np.testing.assert_allclose(known.frame.rotation, frame, atol=1e-9)
+    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    for name in names:
+        if name in joints.SMPL_X:
+            turn = frame.T @ turned(rig.pose.bones[name]) @ frame
+            assert angle(turn, expected[joints.SMPL_X.index(name)]) < EXACT
+    pelvis = read_pose(rig, bpy.context.evaluated_depsgraph_get(), known).pelvis
+    assert np.abs(pelvis - made.translation[1] - body_joints()[0]).max() < MILLIMETRE
+
+
 def test_a_missing_joint_of_the_spine_lies_between_its_neighbours(scene):
     family = FAMILIES["Mixamo"]
     rig = build(family)
@@ -215,20 +238,31 @@ def test_travel_is_as_long_as_the_legs(scene):
 @pytest.mark.parametrize("name", MPFB)
 @pytest.mark.parametrize("lift", [0.0, 0.7])  # of the armature object: the floor stays where it is
 def test_feet_stand_on_the_floor(scene, name, lift):
-    """Bones alone, without a mesh: the soles are where those of the body would be."""
     rig = build_mpfb(name)
     rig.location.z, rig.scale = lift, (1.2, 1.2, 1.2)
+    assert -0.01 < lowest_sole(rig, 1.2) < 0.03
+
+
+def test_feet_stand_on_the_floor_where_the_object_is_turned_and_scaled(scene):
+    """As an FBX file comes in: Y up and centimetres in the armature, put right by its object."""
+    rig = build(FAMILIES["Mixamo"], unit=100.0, to_armature=np.eye(3), offset=(0.0, 1.1, 0.0))
+    rig.rotation_euler.x, rig.scale, rig.location = np.pi / 2, (0.01, 0.01, 0.01), (1.0, 2.0, 0.4)
+    assert -0.01 < lowest_sole(rig, 1.0) < 0.03
+
+
+def lowest_sole(rig: bpy.types.Object, scale: float) -> float:
+    """Where the soles come at the lowest, of bones without a mesh: as far below the feet as those of the body."""
     bpy.context.view_layer.update()
     made = motion.read_motion_file(motion.shipped_motions()[-1], motion.MotionSettings())
-    motion.apply_motion(rig, rest_of(rig), made, motion.MotionSettings())
-    rest, lowest = rest_of(rig), []
-    body = read_body(body_file("neutral"))
-    sole = (body.joints[[10, 11], 1].mean() - body.template[:, 1].min()) * rest.size * 1.2
+    rest = rest_of(rig)
+    motion.apply_motion(rig, rest, made, motion.MotionSettings())
+    body, heights = read_body(body_file("neutral")), []
+    sole = (body.joints[[10, 11], 1].mean() - body.template[:, 1].min()) * rest.size * scale
     for frame in range(1, made.frame_count, 7):
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
         bones = [rig.pose.bones[rest.rig_joints.bones[joint]] for joint in (10, 11)]
-        lowest.append(min((rig.matrix_world @ bone.head).z for bone in bones) - sole)
-    assert -0.01 < min(lowest) < 0.03
+        heights.append(min((rig.matrix_world @ bone.head).z for bone in bones) - sole)
+    return min(heights)
 
 
 @pytest.fixture(scope="module")
