@@ -101,6 +101,40 @@ def test_client_side_runs_from_the_wheel_without_torch(wheel: Path) -> None:
     assert str(wheel) in ran.stdout
 
 
+def floors(package: str) -> dict[str, int]:
+    """The floor of each folder and top module of a package, as docs/architecture.md has them from the ground up."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.partition(f"### {package}, from the ground up")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    names = ((number, name) for number, row in enumerate(rows) for name in re.findall(r"`([\w.]+)/?`", row))
+    return {name.removesuffix(".py"): number for number, name in names}
+
+
+def own_imports(path: Path) -> set[str]:
+    """The folders and top modules of its own package that a module imports, also inside functions."""
+    inside = path.relative_to(ROOT).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = (*(inside[: -node.level] if node.level else ()), *(node.module.split(".") if node.module else ()))
+            found |= {(*base, alias.name) for alias in node.names}
+    return {parts[1] for parts in found if parts[0] == inside[0] and len(parts) > 1}
+
+
+@pytest.mark.parametrize("package", ["blender_addon", "scale_backend", "training"])
+def test_imports_run_downwards_by_the_floors_of_the_architecture_page(package: str) -> None:
+    levels = floors(package)
+    upwards = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        here = path.relative_to(ROOT / package).parts[0].removesuffix(".py")
+        assert here in levels or here == "__init__", f"docs/architecture.md does not name {package}/{here}"
+        above = {name for name in own_imports(path) if levels.get(name, -1) > levels.get(here, len(levels))}
+        upwards += [f"{path.relative_to(ROOT)} imports {name}" for name in sorted(above)]
+    assert upwards == []
+
+
 def test_wheel_requires_what_the_backend_imports() -> None:
     modules = {module.split(".")[0] for path in (ROOT / "scale_backend").rglob("*.py") for module in imports(path)}
     required = modules - set(sys.stdlib_module_names) - {"scale_backend"} - set(OPTIONAL)
