@@ -18,18 +18,19 @@ from training.frames.sequences import (
     write_sequence,
 )
 from training.simulate import record
-from training.simulate.cutting import upper_pins, with_carrier
-from training.simulate.mesh_tools import Surface
+from training.simulate.cutting import cut_garment, dress_pins, with_carrier
+from training.simulate.mesh_tools import Mesh, Surface, border_loops
 from training.simulate.motion import Motion
 from training.simulate.record import RecordSettings, find_fault, run
 from training.simulate.skinning import skin_body
+from training.simulate.skirt_blouse import WAIST
 from training.simulate.worn import graded, posed, shaped
 
 
 @pytest.fixture(scope="module")
 def dress(garments, skinned_body) -> ClothGarment:
     garment = garments["dress"]
-    return with_carrier(garment, upper_pins(garment.mesh), skinned_body, 0.02)
+    return with_carrier(garment, dress_pins(garment.mesh), skinned_body, 0.02)
 
 
 def test_files_read_back_as_they_were(tmp_path, dress):
@@ -69,6 +70,20 @@ def test_a_dress_hangs_from_neckline_and_armholes_alone(dress):
     assert dress.uv.max() <= 1
 
 
+def test_a_wide_skirt_hangs_from_a_waistband(skinned_body):
+    garment = cut_garment("skirt-blouse", skinned_body, 0.03)
+    waist = np.abs(garment.vertices[:, 1] - WAIST) < 0.02
+    assert garment.pins[waist].all()
+    assert 0.02 < garment.pins.mean() < 0.15  # coarse: at 16 mm it is 0.04
+    body = Surface(Mesh(skinned_body.vertices, skinned_body.triangles))
+    assert body.distance(garment.vertices.astype(float))[0].min() > 0.002
+    loops = border_loops(garment.triangles.astype(np.int64))
+    hem = garment.vertices[min(loops, key=lambda loop: garment.vertices[loop, 1].mean())]
+    assert np.linalg.norm(np.diff(hem, axis=0), axis=1).sum() > 2.8  # metres: it swings
+    with pytest.raises(SequenceError, match="no garment"):
+        cut_garment("cape", skinned_body, 0.03)
+
+
 @pytest.mark.parametrize("component", [0, 1])
 @pytest.mark.parametrize("amount", [-2.0, 2.0])
 def test_the_garment_is_graded_with_the_body(dress, skinned_body, component, amount):
@@ -76,7 +91,7 @@ def test_the_garment_is_graded_with_the_body(dress, skinned_body, component, amo
     betas[component] = amount
     wearer = shaped(skinned_body, betas)
     mesh = graded(dress, betas)
-    distance, _ = Surface(type(mesh)(wearer.body.vertices, wearer.body.triangles)).distance(mesh.vertices)
+    distance, _ = Surface(Mesh(wearer.body.vertices, wearer.body.triangles)).distance(mesh.vertices)
     assert np.percentile(distance, 1) > 0.004
     plain = shaped(skinned_body, np.zeros(10))
     assert np.ptp(wearer.body.vertices[:, 1]) != pytest.approx(np.ptp(plain.body.vertices[:, 1]), abs=0.005)

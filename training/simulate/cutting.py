@@ -12,11 +12,13 @@ from scipy.spatial import cKDTree
 from ..frames.sequences import ClothGarment, SequenceError
 from .dress import make_dress
 from .garment_parts import GarmentMesh
-from .mesh_tools import Mesh, border_vertices
+from .mesh_tools import Mesh, border_loops
 from .skinning import SkinnedBody
+from .skirt_blouse import WAIST, make_skirt_blouse
+from .tee_trousers import WAISTBAND, make_tee_trousers
 
-HELD = 0.02  # metres from a neckline or an armhole: as wide as a facing
-BELOW_TOP = 0.25  # metres: borders so far below the highest one are necklines and armholes, the others hems
+HELD = 0.02  # metres from a neckline, an armhole or a waistband's edge: as wide as a facing
+CHEST, COLLAR = 0.1, 0.25  # heights in the rest pose, metres: necklines and armholes are above, necklines alone
 MAP_SIZE = 64
 
 
@@ -28,15 +30,32 @@ class Cut:
     pins: Callable[[Mesh], NDArray[np.bool_]]  # [V]
 
 
-def upper_pins(mesh: Mesh) -> NDArray[np.bool_]:
-    """Which vertices [V] of a garment that hangs from the shoulders lie within 2 cm of neckline and armholes."""
-    border = np.flatnonzero(border_vertices(mesh.triangles, len(mesh.vertices)))
-    heights = mesh.vertices[border, 1]
-    upper = border[heights > heights.max() - BELOW_TOP]
-    return cKDTree(mesh.vertices[upper]).query(mesh.vertices)[0] < HELD
+def near_borders(mesh: Mesh, chosen: Callable[[float], bool]) -> NDArray[np.bool_]:
+    """Which vertices [V] lie within 2 cm of the borders whose mean height (metres) is chosen."""
+    loops = [loop for loop in border_loops(mesh.triangles) if chosen(float(mesh.vertices[loop, 1].mean()))]
+    return cKDTree(mesh.vertices[np.concatenate(loops)]).query(mesh.vertices)[0] < HELD
 
 
-CUTS = {"dress": Cut(make_dress, upper_pins)}
+def dress_pins(mesh: Mesh) -> NDArray[np.bool_]:
+    """Neckline and armholes."""
+    return near_borders(mesh, lambda height: height > CHEST)
+
+
+def skirt_blouse_pins(mesh: Mesh) -> NDArray[np.bool_]:
+    """Neckline and waistband."""
+    return near_borders(mesh, lambda height: height > COLLAR) | (np.abs(mesh.vertices[:, 1] - WAIST) < HELD)
+
+
+def tee_trousers_pins(mesh: Mesh) -> NDArray[np.bool_]:
+    """Neckline and waistband."""
+    return near_borders(mesh, lambda height: height > COLLAR or abs(height - WAISTBAND) < HELD)
+
+
+CUTS = {
+    "dress": Cut(make_dress, dress_pins),
+    "skirt-blouse": Cut(make_skirt_blouse, skirt_blouse_pins),
+    "tee-trousers": Cut(make_tee_trousers, tee_trousers_pins),
+}
 
 
 def cut_garment(name: str, body: SkinnedBody, edge_length: float) -> ClothGarment:

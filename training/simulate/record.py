@@ -45,7 +45,7 @@ class RecordSettings:
     folder: Path
     """Folder of the garment, its sequences and reports."""
     garment: str = "dress"
-    """What to cut where FOLDER has no garment.npz yet."""
+    """What to cut where FOLDER has no garment.npz yet: dress, skirt-blouse or tee-trousers."""
     part: str = "train"
     """train, held-out or two-pasts."""
     fabrics: tuple[str, ...] = ("cotton", "denim")
