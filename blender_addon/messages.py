@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from scale_backend.formats.errors import UserError
 
-class AddonError(RuntimeError):
+
+class AddonError(UserError):
     """Something the user can mend. The message is one sentence that says what is wrong and what to do."""
 
 

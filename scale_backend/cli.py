@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scale_backend.formats.errors import UserError
+from scale_backend.formats.whole_files import told
+
 if TYPE_CHECKING:
     from scale_backend.commands.decode import Decode
     from scale_backend.commands.import_released import ImportBody, ImportCheckpoint
@@ -16,7 +19,10 @@ DESCRIPTION = "Pose-driven clothes: decode motions, serve Blender, examine the i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Exit code 0; 2 for what the user can put right, told in one sentence; 130 and 143 for signals."""
+    """Run a command. Exit code 0; 2 for what the user can put right, told in one sentence; 130 and 143 for signals.
+
+    Anything else is a fault of the code: its traceback is shown, and Python ends with 1.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return parse(arguments).run()
@@ -29,12 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(sentence, file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError) as error:
-        if not is_for_user(error):
-            raise
-        from scale_backend.formats.whole_files import told
-
-        print(told(error) if isinstance(error, OSError) else error, file=sys.stderr)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:  # the system's, about a file
+        print(told(error), file=sys.stderr)
         return 2
 
 
@@ -55,18 +60,6 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
     choice = reduce(or_, (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()))
     options = (tyro.conf.OmitSubcommandPrefixes,)
     return tyro.cli(choice, prog="scale-backend", description=DESCRIPTION, args=arguments, config=options)
-
-
-def is_for_user(error: Exception) -> bool:
-    """Whether the error is written for the user, or the system's about a file; not a fault of the code."""
-    from scale_backend.commands.options import UsageError
-    from scale_backend.formats.foreign_file import ForeignFileError
-    from scale_backend.formats.garment_header import GarmentError
-    from scale_backend.machine.devices import DeviceError
-    from scale_backend.service.server import ServeError
-
-    ours = UsageError | DeviceError | ForeignFileError | GarmentError | ServeError
-    return isinstance(error, OSError | ours) or type(error) is ValueError
 
 
 def missing_packages() -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 from importlib import import_module
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import told
 
 # subcommand: (module, its settings class, what it does)
@@ -31,7 +32,10 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand. What the user can mend is told in one sentence, with exit status 1."""
+    """Run a subcommand. What the user can mend is told in one sentence, with exit code 2.
+
+    Anything else is a fault of the code: its traceback is shown, and Python ends with 1.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -59,12 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         sentence = told(error)
-    except (ValueError, RuntimeError) as error:
+    except UserError as error:
         sentence = " ".join(str(error).split())
     else:
         return 0
     print(f"scale-train {name}: {sentence}", file=sys.stderr)
-    return 1
+    return 2
 
 
 if __name__ == "__main__":

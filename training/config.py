@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.window import Window
 from scale_backend.model.network import NetworkSettings
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A recipe that cannot be used; the sentence says what to do."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import bpy
 
 from scale_backend.client.backend import Backend, BackendError
+from scale_backend.formats.errors import UserError
 
 from .. import messages, paths
 from . import environment
@@ -103,7 +104,7 @@ def get(launch: Launch | None = None) -> Backend:
             _backend = _others() or Backend.start(
                 launch.python, device=launch.device, threads=launch.threads, module_path=launch.module_path
             )
-        except (BackendError, messages.AddonError) as error:
+        except UserError as error:
             _failure = str(error)
             raise
         finally:
@@ -166,7 +167,7 @@ def start_beside() -> None:
     launch = Launch.read()
 
     def run() -> None:
-        with contextlib.suppress(BackendError, messages.AddonError):  # kept in _failure, which `status` shows
+        with contextlib.suppress(UserError):  # kept in _failure, which `status` shows
             get(launch)
 
     _starting = True

@@ -11,9 +11,10 @@ import bpy
 import numpy as np
 from bpy.types import Depsgraph, Object, Scene
 
-from ..backend import process
+from scale_backend.formats.poses import DecodeOptions, Poses
+
 from ..clothes import request, selection
-from ..garments import kinds, library, opened
+from ..garments import library, opened
 from ..messages import AddonError
 from ..rig import fitting
 from ..rig.pose import read_pose
@@ -61,7 +62,7 @@ class Take:
         """What a bake of the take depends on."""
         settings = self.obj.scale_clothing
         stat = self.garment.entry.path.stat()
-        info = process.get().info
+        info = self.garment.backend.info
         hasher = hashlib.sha256()
         parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
                  settings.push_out, request.shown_normals(self.obj), self.frame.unit,
@@ -76,28 +77,19 @@ class Take:
 
         What it needs of Blender is read at once; what it gives may be taken from any thread.
         """
-        settings = self.obj.scale_clothing
-        stream = process.get().decode_stream(
-            self.garment.id,
-            *self._poses(lambda values: sampling.filled(values, batches)),
-            surface=kinds.WIRE_NAMES[settings.surface],
-            part=kinds.WIRE_NAMES[settings.part],
-            push_out=settings.push_out,
-            batch=BATCH,
-            normals=kinds.WIRE_NAMES[request.shown_normals(self.obj)],
+        stream = self.garment.stream(
+            self._poses(lambda values: sampling.filled(values, batches)), self._options(), BATCH
         )
         return self._in_armature(stream, len(self.obj.data.vertices), self.obj.name)
 
     def decode_meshes(self, samples: range) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
         """Points, normals [M, 3] and faces of each sample, for clothes that have other faces in each. As `decode`."""
+        chosen = self._poses(lambda values: values[samples.start : samples.stop])
+        return self._meshes_in_armature(self.garment.meshes(chosen, self._options()))
+
+    def _options(self) -> DecodeOptions:
         settings = self.obj.scale_clothing
-        stream = process.get().decode_meshes(
-            self.garment.id,
-            *self._poses(lambda values: values[samples.start : samples.stop]),
-            part=kinds.WIRE_NAMES[settings.part],
-            push_out=settings.push_out,
-        )
-        return self._meshes_in_armature(stream)
+        return request.options_of(self.obj).on_wire(settings.surface, settings.part)
 
     def _meshes_in_armature(
         self, stream: Iterator[tuple[int, dict[str, np.ndarray]]]
@@ -108,14 +100,12 @@ class Take:
                 points, normals = self.frame.to_armature(mesh["points"]), self.frame.turn_to_armature(mesh["normals"])
                 yield points, normals, Topology(mesh["triangles"], mesh["patch"])
 
-    def _poses(
-        self, chosen: Callable[[np.ndarray], np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # rotations [F, J, 3, 3], translations [F, 3], shape
+    def _poses(self, chosen: Callable[[np.ndarray], np.ndarray]) -> Poses:
         """The chosen ones of the recorded poses; one shape for all where it stays, None where it is the mean."""
         shapes = np.stack(self.shapes)
         changing = (shapes != shapes[0]).any()
         shape = chosen(shapes) if changing else shapes[0] if shapes[0].any() else None
-        return chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape
+        return Poses(chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape)
 
     def _in_armature(
         self, stream: Iterator[tuple[int, np.ndarray, np.ndarray]], count: int, name: str

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from ..messages import AddonError
+
 if TYPE_CHECKING:
     from bpy.types import MeshCacheModifier
 
@@ -50,16 +52,16 @@ def play(modifier: MeshCacheModifier, path: str | Path, first: float, scale: flo
 
 
 def read_header(path: str | Path) -> Header:
-    """Raises ValueError for what is no PC2 file or is shorter than its header says."""
+    """Raises AddonError for what is no PC2 file or is shorter than its header says."""
     path = Path(path)
     with open(path, "rb") as file:
         head = file.read(HEADER.size)
     if len(head) < HEADER.size or not head.startswith(MAGIC[:11]):
-        raise ValueError(f"{path.name} is no PC2 file.")
+        raise AddonError(f"{path.name} is no PC2 file.")
     _, version, points, start, interval, frames = HEADER.unpack(head)
     header = Header(points, start, frames, interval)
     if version != VERSION or points < 0 or frames < 0 or path.stat().st_size < header.file_bytes:
-        raise ValueError(f"{path.name} is cut short or of another version; bake it again.")
+        raise AddonError(f"{path.name} is cut short or of another version; bake it again.")
     return header
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from bpy.types import Object, Scene
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import FINGERS
 from scale_backend.formats.motion import Motion, resample
 from scale_backend.formats.motions import load_motion
@@ -47,7 +48,7 @@ def read_motion_file(path: Path | Sequence[Path], settings: MotionSettings) -> M
         return load_motion(path, settings.up_axis, settings.frame_rate, settings.person, settings.scale)
     except FileNotFoundError as error:
         raise AddonError(f"There is no motion file {error.filename or path}; choose another.") from None
-    except ValueError as error:
+    except UserError as error:
         raise AddonError(str(error)) from error
 
 

@@ -6,7 +6,6 @@ import bpy
 from bpy.types import Collection, Context, Object
 
 from ..appearance import looks, modifiers
-from ..backend import process
 from ..blender import meshes
 from ..garments import kinds, library, opened
 from ..rig.pose import read_pose
@@ -29,7 +28,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     surface, part = garment.entry.choose(surface, part)
     topology = None
     if surface not in kinds.CHANGING:
-        topology = process.get().topology(garment.id, kinds.WIRE_NAMES[surface], kinds.WIRE_NAMES[part])
+        topology = garment.topology(Options().on_wire(surface, part))
     depsgraph = context.evaluated_depsgraph_get()
     pose = read_pose(target, depsgraph, rest)
     worn = clothes_of(target)

@@ -16,6 +16,8 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.types import Depsgraph, Object, Scene
 
+from scale_backend.formats.errors import UserError
+
 from .. import messages, paths
 from ..backend import process
 from ..tasks.background import DecodingThread
@@ -175,7 +177,7 @@ class _told:
         pass
 
     def __exit__(self, _kind, error, _traceback) -> bool:
-        if not isinstance(error, (messages.AddonError, process.BackendError)):
+        if not isinstance(error, UserError):
             return False
         self.obj.scale_clothing.live = False
         messages.show_error(f"{error} Live update of '{self.obj.name}' is off until you switch it on again.")

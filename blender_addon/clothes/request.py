@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from bpy.types import Depsgraph, Object
 
+from scale_backend.formats.poses import DecodeOptions, Poses
+
 from ..backend import process
 from ..garments import kinds, library, opened
 from ..rig import fitting
@@ -31,32 +33,23 @@ class Request:
     """A pose and what is to be decoded for it. Nothing in it is Blender's: any thread may decode it."""
 
     entry: library.Entry
-    rotations: np.ndarray  # [J, 3, 3] local
-    translation: np.ndarray  # [3] metres
-    shape: np.ndarray  # [S]
-    surface: str
-    part: str
-    push_out: bool
-    normals: str
+    poses: Poses  # of one frame
+    options: DecodeOptions
     frame: RigFrame
 
     def decode(self, launch: process.Launch | None = None) -> Decoded:
         """The clothes in the armature's space. Raises AddonError and BackendError."""
         garment = opened.open_garment(self.entry, launch)
-        pose = garment.id, self.rotations[None], self.translation[None], self.shape if self.shape.any() else None
-        options = {"part": kinds.WIRE_NAMES[self.part], "push_out": self.push_out}
         topology = colors = None
-        if self.surface in kinds.CHANGING:
-            with contextlib.closing(process.get(launch).decode_meshes(*pose, **options)) as frames:
+        if self.options.surface in kinds.CHANGING_ON_WIRE:
+            with contextlib.closing(garment.meshes(self.poses, self.options)) as frames:
                 _, topology = next(frames)
             points, normals = topology["points"], topology["normals"]
         else:
-            surface = kinds.WIRE_NAMES[self.surface]
-            options["normals"] = kinds.WIRE_NAMES[self.normals]
-            (points,), (normals,) = process.get(launch).decode(*pose, surface=surface, **options)
-            if self.entry.has_colors:
-                (colors,) = process.get(launch).decode_colors(*pose[:2], surface, options["part"])
-        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, colors)
+            (points,), (normals,) = garment.decode(self.poses, self.options)
+            colors = garment.colors(self.poses, self.options)
+        first = None if colors is None else colors[0]
+        return Decoded(self.frame.to_armature(points), self.frame.turn_to_armature(normals), topology, first)
 
 
 @dataclass(frozen=True)
@@ -66,6 +59,12 @@ class Options:
     push_out: bool = True
     fit_to_rig: bool = True
     normals: str = "FACES"  # where the surface leaves the choice
+
+    def on_wire(self, surface: str, part: str) -> DecodeOptions:
+        """Blender's names as the backend's."""
+        normals = self.normals if kinds.has_choice_of_normals(surface) else "FACES"
+        names = kinds.WIRE_NAMES
+        return DecodeOptions(names[surface], names[part], self.push_out, names[normals])
 
 
 def options_of(obj: Object) -> Options:
@@ -90,10 +89,9 @@ def request(
 ) -> Request:
     """What decoding a garment for a pose of a rig needs. Raises AddonError."""
     fitted = fitting.body_for(target, rest, entry.body(), options.fit_to_rig)
-    frame = fitted.frame(rest.frame)
-    translation = fitted.translation(pose)
-    normals = options.normals if kinds.has_choice_of_normals(surface) else "FACES"
-    return Request(entry, pose.rotations, translation, fitted.shape, surface, part, options.push_out, normals, frame)
+    shape = fitted.shape if fitted.shape.any() else None
+    poses = Poses(pose.rotations[None], fitted.translation(pose)[None], shape)
+    return Request(entry, poses, options.on_wire(surface, part), fitted.frame(rest.frame))
 
 
 def present_request(obj: Object, depsgraph: Depsgraph) -> Request:

@@ -9,10 +9,11 @@ import numpy as np
 from bpy.types import Context, Mesh, Object
 from mathutils.kdtree import KDTree
 
+from scale_backend.formats.errors import UserError
+
 from .. import messages
-from ..backend import process
 from ..blender import meshes
-from ..garments import kinds, library, opened
+from ..garments import library, opened
 from ..rig import pose, recognition, shape
 from ..rig.rest import Rest, rest_of
 from . import request, selection
@@ -60,8 +61,8 @@ def update(context: Context, obj: Object, garment: opened.OpenGarment, rest: Res
     surface, part = garment.entry.choose("MESH", settings.part)
     still = pose.pose_at_rest(rest)
     options = request.Options(push_out=True, fit_to_rig=settings.fit_to_rig)
-    cloth = request.request(target, rest, still, garment.entry, surface, part, options).decode().points
-    triangles = process.get().topology(garment.id, kinds.WIRE_NAMES[surface], kinds.WIRE_NAMES[part])["triangles"]
+    asked = request.request(target, rest, still, garment.entry, surface, part, options)
+    cloth, triangles = asked.decode().points, garment.topology(asked.options)["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
     cover = Cover(_tree(cloth), border, rest.frame.unit)
     for mesh in body_meshes(target, rest):
@@ -163,5 +164,5 @@ def show(obj: Object, hidden: bool) -> None:
         target = selection.wearer(obj)
         garment = opened.open_garment(library.entry(settings.garment))
         update(bpy.context, obj, garment, rest_of(target))
-    except (messages.AddonError, process.BackendError) as error:
+    except UserError as error:
         messages.show_error(str(error))

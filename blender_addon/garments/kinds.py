@@ -25,6 +25,7 @@ WIRE_NAMES = {
     "PATCHES": "patches", "POISSON": "poisson", "CLOTHES": "clothes", "WHOLE_BODY": "whole body",
     "FACES": "faces", "DECODED": "decoded",
 }  # fmt: skip
+CHANGING_ON_WIRE = tuple(WIRE_NAMES[name] for name in CHANGING)
 
 
 def has_choice_of_normals(surface: str) -> bool:

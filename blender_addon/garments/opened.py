@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from scale_backend.client.backend import Backend
+from scale_backend.formats.poses import DecodeOptions, Poses
 
 from .. import messages
 from ..backend.process import Launch, get
 from ..rig.body_data import BodyData
 from . import library
 
-# by backend: one that is gone takes its garments along
-_opened: WeakKeyDictionary[Backend, dict[tuple, OpenGarment]] = WeakKeyDictionary()
+# the ids of what is open, by backend: one that is gone takes its garments along
+_ids: WeakKeyDictionary[Backend, dict[tuple, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class OpenGarment:
-    """A garment that the backend has in memory."""
+    """A garment that the backend has in memory. Its methods may be called in any thread; they raise BackendError."""
 
+    backend: Backend
     id: str
     entry: library.Entry
     body: BodyData
 
+    def topology(self, options: DecodeOptions) -> dict[str, np.ndarray]:
+        """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
+        return self.backend.topology(self.id, options.surface, options.part)
+
+    def decode(self, poses: Poses, options: DecodeOptions) -> tuple[np.ndarray, np.ndarray]:  # 2 x [F, M, 3]
+        """Points in metres and unit normals, SMPL's axes."""
+        return self.backend.decode(self.id, poses, options)
+
+    def stream(
+        self, poses: Poses, options: DecodeOptions, batch: int
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points and normals [B, M, 3]
+        return self.backend.decode_stream(self.id, poses, options, batch)
+
+    def meshes(
+        self, poses: Poses, options: DecodeOptions
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
+        """For surfaces whose topology is another in every frame."""
+        return self.backend.decode_meshes(self.id, poses, options)
+
+    def colors(self, poses: Poses, options: DecodeOptions) -> np.ndarray | None:  # [F, M, 3] in 0..1, sRGB
+        """None for a garment without colours."""
+        return self.backend.decode_colors(self.id, poses, options) if self.entry.has_colors else None
+
 
 def open_garment(entry: library.Entry, launch: Launch | None = None) -> OpenGarment:
-    """A garment made ready in the backend; once for each file. Raises BackendError or AddonError."""
+    """A garment made ready in the backend, which is started if need be; once for each file.
+
+    launch: for other threads than the main one. Raises BackendError or AddonError.
+    """
     body = entry.body()
     backend = get(launch)
-    known = _opened.setdefault(backend, {})
-    key = _opening_key(entry)
-    if key not in known:
-        opened = backend.open_garment(str(entry.path), body_path=str(entry.body_path()))
-        known[key] = OpenGarment(opened["id"], entry, body)
-    return known[key]
+    ids, key = _ids.setdefault(backend, {}), _opening_key(entry)
+    if key not in ids:
+        ids[key] = backend.open_garment(str(entry.path), body_path=str(entry.body_path()))["id"]
+    return OpenGarment(backend, ids[key], entry, body)
 
 
 def _opening_key(entry: library.Entry) -> tuple:

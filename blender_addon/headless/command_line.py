@@ -20,6 +20,8 @@ from pathlib import Path
 import bpy
 from bpy.types import Object
 
+from scale_backend.formats.errors import UserError
+
 from ..backend import process
 from ..bake import formats, plan
 from ..bake.baking import bake as run_in_steps
@@ -106,10 +108,10 @@ def main(arguments: Sequence[str]) -> int:
             return interruption.exit_code
     except plan.DiskError as error:
         return fail(error, DISK)
-    except AddonError as error:
-        return fail(error, SCENE)
     except process.BackendError as error:
         return fail(error, BACKEND)
+    except UserError as error:
+        return fail(error, SCENE)
     except Exception:
         traceback.print_exc()
         return FAILED

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import bpy
 from bpy.types import Context, Event
 
+from scale_backend.formats.errors import UserError
+
 from .. import messages
-from ..backend import process
 from ..clothes import selection
 from ..tasks.background import DecodingThread
 
-SHOWN_ERRORS = (messages.AddonError, process.BackendError)
 TICK = 0.1  # seconds between two looks at what is waited for
 
 
@@ -27,7 +27,7 @@ class SentenceOperator:
     def tell(self, work: Callable[..., str | None], *arguments: object) -> set[str]:
         try:
             done = work(*arguments)
-        except SHOWN_ERRORS as error:
+        except UserError as error:
             return self.fail(error)
         messages.clear()
         messages.redraw_panels()  # Blender does so for operators with an undo step alone
@@ -131,7 +131,7 @@ class Beside(Awaiting):
             return self.execute(context)
         try:
             work = self.begin(context)
-        except SHOWN_ERRORS as error:
+        except UserError as error:
             return self.fail(error)
         self.thread: DecodingThread[object] = DecodingThread()
         self.thread.ask(0, work)
@@ -144,7 +144,7 @@ class Beside(Awaiting):
 
     def end(self, context: Context) -> set[str]:
         outcome = self.thread.collect()[0]
-        if isinstance(outcome.error, SHOWN_ERRORS):
+        if isinstance(outcome.error, UserError):
             return self.fail(outcome.error)
         if outcome.error is not None:
             raise outcome.error

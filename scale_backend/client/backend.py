@@ -24,6 +24,7 @@ from scale_backend.client.process import (
     examine_python,
 )
 from scale_backend.client.protocol import PROTOCOL, ProtocolError, greet_backend, receive_message, send_message
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer, WearerReport
 
 __all__ = ["Backend", "BackendCancelled", "BackendDied", "BackendError", "BackendStartError", "examine_python"]
@@ -207,64 +208,44 @@ class Backend:
     def decode(
         self,
         garment: str,
-        rotations: np.ndarray,  # [F, J, 3, 3] local
-        translation: np.ndarray | None = None,  # [F, 3] metres
-        shape: np.ndarray | None = None,  # [S] or [F, S]
-        surface: str = "mesh",
-        part: str = "clothes",
-        push_out: bool = True,
+        poses: Poses,
+        options: DecodeOptions | None = None,
         progress: Progress | None = None,
-        normals: str = "faces",  # or "decoded": the network's, at the vertices of a surface with faces
     ) -> tuple[np.ndarray, np.ndarray]:  # points [F, M, 3] metres, unit normals [F, M, 3]; read-only
         """All frames in one reply. `progress` hears of each batch and cancels by returning False."""
-        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "normals": normals}
-        _, arrays = self._ask("decode", _pose_arrays(rotations, translation, shape), progress, **fields)
+        fields = (options or DecodeOptions()).fields()
+        _, arrays = self._ask("decode", poses.arrays(), progress, garment=garment, **fields)
         return arrays["points"], arrays["normals"]
 
     def decode_stream(
         self,
         garment: str,
-        rotations: np.ndarray,  # [F, J, 3, 3] local
-        translation: np.ndarray | None = None,  # [F, 3] metres
-        shape: np.ndarray | None = None,  # [S] or [F, S]
-        surface: str = "mesh",
-        part: str = "clothes",
-        push_out: bool = True,
+        poses: Poses,
+        options: DecodeOptions | None = None,
         batch: int = 16,  # frames at most in one step
-        normals: str = "faces",
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
         """Batches of frames as they are decoded: the next one while the caller works on the last.
 
         Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
         """
-        fields = {"garment": garment, "surface": surface, "part": part, "push_out": push_out, "normals": normals,
-                  "batch": batch}  # fmt: skip
-        for first, arrays in self._stream("stream", _pose_arrays(rotations, translation, shape), **fields):
+        fields = (options or DecodeOptions()).fields()
+        for first, arrays in self._stream("stream", poses.arrays(), garment=garment, batch=batch, **fields):
             yield first, arrays["points"], arrays["normals"]
 
     def decode_colors(
-        self,
-        garment: str,
-        rotations: np.ndarray,  # [F, J, 3, 3] local
-        surface: str = "mesh",
-        part: str = "clothes",
+        self, garment: str, poses: Poses, options: DecodeOptions | None = None
     ) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB; read-only
         """The colours of a garment that was trained on coloured scans (in its summary: network, colors)."""
-        fields = {"garment": garment, "surface": surface, "part": part}
-        return self._ask("colors", _pose_arrays(rotations, None, None), **fields)[1]["colors"]
+        fields = (options or DecodeOptions()).fields()
+        rotations = {"rotations": poses.arrays()["rotations"]}  # they know the pose alone
+        return self._ask("colors", rotations, garment=garment, **fields)[1]["colors"]
 
     def decode_meshes(
-        self,
-        garment: str,
-        rotations: np.ndarray,  # [F, J, 3, 3] local
-        translation: np.ndarray | None = None,  # [F, 3] metres
-        shape: np.ndarray | None = None,  # [S] or [F, S]
-        part: str = "clothes",
-        push_out: bool = True,
+        self, garment: str, poses: Poses, options: DecodeOptions | None = None
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
         """The surface `poisson`, whose topology is another in every frame. Closing the iterator cancels."""
-        fields = {"garment": garment, "part": part, "push_out": push_out}
-        yield from self._stream("meshes", _pose_arrays(rotations, translation, shape), **fields)
+        fields = (options or DecodeOptions()).fields()
+        yield from self._stream("meshes", poses.arrays(), garment=garment, **fields)
 
     def _stream(self, request: str, arrays: dict[str, np.ndarray], **fields) -> Iterator[tuple[int, dict]]:
         """First frame and arrays of message after message, on a connection of its own."""
@@ -304,13 +285,6 @@ class Backend:
             if not goes_on:
                 self._channel.cancel(number)
         return goes_on
-
-
-def _pose_arrays(
-    rotations: np.ndarray, translation: np.ndarray | None, shape: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    named = {"rotations": rotations, "translation": translation, "shape": shape}
-    return {name: np.asarray(array, np.float32) for name, array in named.items() if array is not None}
 
 
 def _remove_socket(address: str) -> None:

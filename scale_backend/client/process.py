@@ -15,11 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from scale_backend.formats.errors import UserError
+
 GOODBYE = 3.0  # seconds a backend has to leave before it is killed
 LAST_LINES = 12
 
 
-class BackendError(RuntimeError):
+class BackendError(UserError):
     """What went wrong in one sentence, and what to do."""
 
     kind = "user"  # or "device", "cancelled", "protocol", "internal", "died", "start": to choose what to offer

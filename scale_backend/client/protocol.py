@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
+
 PROTOCOL = 3
 MAX_HEADER = 1 << 20  # bytes
 MAX_GREETING = 1 << 12  # bytes, from a peer that has not yet shown that it knows the key
@@ -31,7 +33,7 @@ DTYPES = {
 Wait = Callable[[Connection], None]  # returns when there is something to read; raises when it gives up
 
 
-class ProtocolError(ValueError):
+class ProtocolError(UserError):
     """A message that cannot be understood. The connection may go on."""
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from scale_backend.decoding.decoder import Decoder
+    from scale_backend.formats.poses import DecodeOptions
 
     # number among the frames asked for, points, normals [M, 3], colours [M, 3] in 0..1 where the garment has them
     Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
@@ -98,6 +99,7 @@ class Decode:
             return 0
 
         from scale_backend.decoding.decoder import Decoder
+        from scale_backend.formats.poses import DecodeOptions
         from scale_backend.geometry.body import load_body
         from scale_backend.machine.devices import choose_device
         from scale_backend.model.garment import load_garment
@@ -108,8 +110,9 @@ class Decode:
         decoder = Decoder(load_garment(garment_file), load_body(body_file), device.kind, self.precision)
         topology = decoder.topology(surface, part)
         begin_folder(self.out, summary["name"], request, [files[number] for number in missing])
+        options = DecodeOptions(surface, part, self.push_out, self.normals)
         with tqdm(total=len(missing), unit="frame", file=sys.stderr) as bar:
-            for number, points, normals, colors in frames.decoded(decoder, missing, surface, part):
+            for number, points, normals, colors in frames.decoded(decoder, missing, options):
                 frames.write(files[number], points, normals, colors, topology)
                 bar.update()
         kind = "vertices" if len(topology["triangles"]) else "points"
@@ -166,25 +169,23 @@ class MotionFrames:
 
         return [frame_path(folder, name, self.first + number, self.request.format)]
 
-    def decoded(self, decoder: Decoder, chosen: list[int], surface: str, part: str) -> Iterator[Decoded]:
+    def decoded(self, decoder: Decoder, chosen: list[int], options: DecodeOptions) -> Iterator[Decoded]:
         import numpy as np
         import torch
 
         from scale_backend.decoding.batches import decode_batches
         from scale_backend.decoding.colors import decode_colors
         from scale_backend.formats.motion import matrices_from_axis_angle
+        from scale_backend.formats.poses import Poses
 
         rotations = matrices_from_axis_angle(self.rotations[chosen]).astype(np.float32)
-        settings = surface, part, self.request.push_out, self.request.batch, self.request.normals
-        colors = None
-        for start, points, normals in decode_batches(
-            decoder, rotations, self.translation[chosen], self.shape, *settings
-        ):
+        poses, colors = Poses(rotations, self.translation[chosen], self.shape), None
+        for start, points, normals in decode_batches(decoder, poses, options, self.request.batch):
             for index in range(len(points)):
                 frame = start + index
-                if decoder.network.settings.colors:
-                    poses = torch.from_numpy(rotations[frame : frame + 1])
-                    colors = decode_colors(decoder, poses, surface, part)[0].numpy()
+                if decoder.model.network.settings.colors:
+                    alone = torch.from_numpy(rotations[frame : frame + 1])
+                    colors = decode_colors(decoder, alone, options)[0].numpy()
                 yield chosen[frame], points[index], normals[index], colors
 
     def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:
@@ -230,12 +231,12 @@ class PackedFrames:
         suffixes = (NORMAL_SUFFIX, PATCH_SUFFIX, *([TEXTURE_SUFFIX] if self.colored else []))
         return [folder / f"{stem}{suffix}" for suffix in suffixes]
 
-    def decoded(self, decoder: Decoder, chosen: list[int], surface: str, part: str) -> Iterator[Decoded]:
+    def decoded(self, decoder: Decoder, chosen: list[int], options: DecodeOptions) -> Iterator[Decoded]:
         from scale_backend.decoding.packed_poses import decode_packed, read_packed_pose
 
         for number in chosen:
             pose = read_packed_pose(self.paths[number], self.map_size)
-            points, normals, colors = decode_packed(decoder, pose, surface, part, self.request.normals)
+            points, normals, colors = decode_packed(decoder, pose, options)
             yield number, *pose.in_place(points, normals), colors
 
     def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:

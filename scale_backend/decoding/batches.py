@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from scale_backend.decoding.decoder import Decoder
-from scale_backend.formats.poses import check_pose
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.machine.devices import DeviceError, label
-
-if TYPE_CHECKING:
-    from scale_backend.decoding.decoder import Decoder
 
 BATCH = 16  # frames
 GPU_LIBRARIES = ("CUDA error", "CUDNN", "cuDNN", "cuBLAS", "CUBLAS", "MPS")  # as errors name them
@@ -22,41 +19,23 @@ MEMORY_WORDS = ("can't allocate memory", "bad_alloc", ONEDNN_MEMORY)  # in plain
 
 
 def decode_batches(
-    decoder: Decoder,
-    rotations: np.ndarray,  # [F, J, 3, 3] local
-    translation: np.ndarray | None,  # [F, 3] metres
-    shape: np.ndarray | None,  # [S] or [F, S]
-    surface: str,
-    part: str,
-    push_out: bool = True,
-    batch: int = BATCH,
-    normals: str = "faces",
+    decoder: Decoder, poses: Poses, options: DecodeOptions, batch: int = BATCH
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
     """Decode batch after batch. A batch that does not fit in memory is halved, down to one frame.
 
-    Raises ValueError for a pose that is none, DeviceError when one frame does not fit or the device fails.
+    Raises PoseError for poses that are none, DeviceError when one frame does not fit or the device fails.
     """
-    import torch
-
-    check_pose(rotations, translation, shape)
-
-    def tensor(array: np.ndarray | None) -> torch.Tensor | None:
-        return None if array is None else torch.from_numpy(np.array(array, np.float32))
-
-    rotations, translation, shape = tensor(rotations), tensor(translation), tensor(shape)
-    first, total = 0, len(rotations)
+    poses.check()
+    first, total = 0, len(poses)
 
     def attempt(last: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """None when memory is short and fewer frames can be tried."""
-        poses = rotations[first:last]
-        places = None if translation is None else translation[first:last]
-        shapes = shape if shape is None or shape.dim() == 1 else shape[first:last]
         try:
-            return decoder.decode(poses, places, shapes, surface, part, push_out, normals)
+            return decoder.decode(poses[first:last], options)
         except (RuntimeError, MemoryError) as error:
             if last - first > 1 and failure(error) == "memory":
                 return None
-            sentence = failure_sentence(error, decoder.device.type)
+            sentence = failure_sentence(error, decoder.model.device.type)
             if not sentence:
                 raise
             raise DeviceError(sentence) from error
@@ -74,8 +53,6 @@ def decode_batches(
 
 def failure(error: BaseException) -> str | None:
     """What kind of failure an exception of torch is: "memory", "device", or None for anything else."""
-    import torch
-
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text:
         return "memory"
@@ -88,8 +65,6 @@ def failure(error: BaseException) -> str | None:
 
 def release_memory() -> None:
     """Give cached memory back to the device, so that a smaller batch finds room."""
-    import torch
-
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""From poses to points and normals: what a Decoder does for each frame.
+"""From poses to points and normals: what is done for each frame.
 
 On a CPU the cores share a frame's pieces: the U-Net beside the articulation and the body's skin, then the queries a
 cache-sized tile at a time. On a GPU a batch goes as a whole.
@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from scale_backend.decoding.model import Model
+from scale_backend.decoding.prepared import Prepared
+from scale_backend.geometry import collision
 from scale_backend.geometry.articulation import articulate, pixel_frames, turned_normals, vertex_frames, vertex_normals
-from scale_backend.geometry.body import joint_transforms, skin
+from scale_backend.geometry.body import joint_transforms
+from scale_backend.geometry.body import skin as skinned
 from scale_backend.geometry.carrier import pose_carrier
-from scale_backend.geometry.collision import Skin, posed_skin, push_out
+from scale_backend.geometry.collision import Skin, posed_skin
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import surface_points
-
-if TYPE_CHECKING:
-    from scale_backend.decoding.decoder import Decoder
-    from scale_backend.decoding.prepared import Prepared
 
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
 
@@ -40,7 +39,7 @@ class Posed:
 
 
 def pose_frames(
-    model: Decoder,
+    model: Model,
     rotations: Tensor,  # [F, J, 3, 3], the root's identity
     translation: Tensor,  # [F, 3]
     shape: Tensor | None,  # [F, S]; None: the mean shape
@@ -51,7 +50,7 @@ def pose_frames(
     mean = pose_carrier(model.carrier, body, rotations, transforms=plain)
     if model.fit is not None:
         transforms = model.fit.joint_transforms(rotations, -model.fit.joints[:1].expand_as(translation))
-        return Posed(transforms, skin(model.fit.template[None], model.fit.blend_weights, transforms), mean, None)
+        return Posed(transforms, skinned(model.fit.template[None], model.fit.blend_weights, transforms), mean, None)
     if shape is None:
         return Posed(plain, mean, mean, None)
     transforms = joint_transforms(body, rotations, translation, shape)
@@ -59,19 +58,19 @@ def pose_frames(
     return Posed(transforms, vertices, mean, shape)
 
 
-def positional_map(model: Decoder, pose: Posed) -> Tensor:  # [F, H W, 3]
+def positional_map(model: Model, pose: Posed) -> Tensor:  # [F, H W, 3]
     """What the network sees of a pose."""
     return surface_points(pose.mean, model.pixel_corners, model.pixel_weights)
 
 
 def decode_frames(
-    model: Decoder,
+    model: Model,
     prepared: Prepared,
     pose: Posed,
-    push: bool,
+    push_out: bool,
     pixels: Tensor | None = None,  # [F, H W, C] features, where they are known already
 ) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
-    """Decode poses. On a CPU a Decoder asks for one at a time."""
+    """Decode poses. On a CPU the decoder asks for one at a time."""
     queries, posed = prepared.queries, pose.vertices
 
     def features() -> Tensor:  # [F, H W, C]
@@ -84,20 +83,20 @@ def decode_frames(
         return base, vertex_frames(posed, model.rest).flatten(2)
 
     def obstacle() -> Skin | None:
-        if not push:
+        if not push_out:
             return None
         rest = _collider_rest(model, pose.shape)
-        return posed_skin(skin(rest, model.collider_weights, pose.transforms), model.collider.rings, model.tiled)
+        return posed_skin(skinned(rest, model.collider_weights, pose.transforms), model.collider.rings, model.tiled)
 
-    found, (base, frames), hurdle = model.cores.map(_call, [features, ground, obstacle])
-    points, normals = _bound(prepared, *_decode_queries(model, prepared, found, base, frames))
-    if hurdle is not None:
-        points = _push_out(model, points, hurdle)
+    seen, (base, frames), skin = model.cores.map(_call, [features, ground, obstacle])
+    points, normals = _bound(prepared, *_decode_queries(model, prepared, seen, base, frames))
+    if skin is not None:
+        points = _pushed_out(model, points, skin)
     return points, vertex_normals(points, prepared.rings) if normals is None else normals
 
 
 def decode_pixels(
-    model: Decoder,
+    model: Model,
     prepared: Prepared,
     pixels: Tensor,  # [F, H W, C] features
     places: Tensor,  # [F, H W, 3] the positional map
@@ -117,7 +116,7 @@ def decode_pixels(
 
 
 def _decode_queries(
-    model: Decoder,
+    model: Model,
     prepared: Prepared,
     pixels: Tensor,  # [F, H W, C] features
     base: Tensor,  # [F, M, 3]
@@ -160,18 +159,18 @@ def _bound(prepared: Prepared, points: Tensor, normals: Tensor | None) -> tuple[
     return prepared.binding.vertices(points), normals
 
 
-def _push_out(model: Decoder, points: Tensor, hurdle: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]
+def _pushed_out(model: Model, points: Tensor, skin: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]
     pushed = torch.empty_like(points)
 
     def piece(which: tuple[slice, slice]) -> None:
         chosen, rows = which
-        pushed[chosen, rows] = push_out(points[chosen, rows], hurdle[chosen])
+        pushed[chosen, rows] = collision.push_out(points[chosen, rows], skin[chosen])
 
     model.cores.map(piece, _pieces(model, len(points), points.shape[1]))
     return pushed
 
 
-def _pieces(model: Decoder, frames: int, rows: int) -> list[tuple[slice, slice]]:
+def _pieces(model: Model, frames: int, rows: int) -> list[tuple[slice, slice]]:
     """Frames and rows that are worked on together."""
     if model.tiled:
         return [(slice(f, f + 1), tile) for f in range(frames) for tile in model.cores.tiles(rows, model.mlp.tile)]
@@ -183,7 +182,7 @@ def _call(function: Callable):
     return function()
 
 
-def _collider_rest(model: Decoder, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
+def _collider_rest(model: Model, shape: Tensor | None) -> Tensor:  # [F or 1, C, 3]
     if model.fit is not None:
         return model.fit.skin[None]
     chosen = model.collider.vertices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from scale_backend.formats.arrays_file import ArraysFile
 from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.poses import DecodeOptions, Poses
 
 if TYPE_CHECKING:
     from scale_backend.decoding.decoder import Decoder
@@ -81,7 +82,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def decode_packed(
-    decoder: Decoder, pose: PackedPose, surface: str, part: str, normals: str = "faces"
+    decoder: Decoder, pose: PackedPose, options: DecodeOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # points, normals, colours [M, 3]; None without colours
     """A garment on a packed frame, in normalised space. On the body's carrier everything comes from the file; a
     garment's own surface is posed by the frame's pose. Raises ForeignFileError."""
@@ -90,8 +91,9 @@ def decode_packed(
     from scale_backend.decoding.colors import decode_colors, pixel_colors
     from scale_backend.decoding.frames import decode_pixels
 
-    colored = decoder.network.settings.colors
-    if decoder.carrier.kind == "garment":
+    model = decoder.model
+    colored = model.network.settings.colors
+    if model.carrier.kind == "garment":
         if pose.pose is None:
             raise ForeignFileError(
                 f"The frame {pose.name} does not say its pose, which a garment on its own surface needs; pack it "
@@ -99,20 +101,20 @@ def decode_packed(
             )
         rotations = torch.from_numpy(matrices_from_axis_angle(pose.pose).astype(np.float32))[None].clone()
         rotations[:, 0] = torch.eye(3)
-        pelvis = -decoder.body.mean_joints[:1].cpu()
-        points, directions = decoder.decode(rotations, pelvis, None, surface, part, push=False, normals=normals)
-        colors = decode_colors(decoder, rotations, surface, part) if colored else None
+        pelvis = -model.body.mean_joints[:1].cpu()
+        points, directions = decoder.decode(Poses(rotations, pelvis), replace(options, push_out=False))
+        colors = decode_colors(decoder, rotations, options) if colored else None
         return points[0].numpy(), directions[0].numpy(), None if colors is None else colors[0].numpy()
-    if len(pose.body_vertices) != len(decoder.body.template):
+    if len(pose.body_vertices) != len(model.body.template):
         raise ForeignFileError(
-            f"The frame {pose.name} has a body of {len(pose.body_vertices)} vertices, '{decoder.body.name}' has "
-            f"{len(decoder.body.template)}; name the right body with --body."
+            f"The frame {pose.name} has a body of {len(pose.body_vertices)} vertices, '{model.body.name}' has "
+            f"{len(model.body.template)}; name the right body with --body."
         )
     with torch.inference_mode():
-        prepared = decoder.prepare(surface, part, normals)
-        body = torch.from_numpy(pose.body_vertices)[None].to(decoder.device)
-        places = torch.from_numpy(pose.positional_map).flatten(0, 1)[None].to(decoder.device)
-        pixels = decoder.pixel_features(places)
-        points, directions = decode_pixels(decoder, prepared, pixels, places, body)
-        colors = pixel_colors(decoder, prepared, pixels) if colored else None
+        prepared = decoder.prepare(options.surface, options.part, options.normals)
+        body = torch.from_numpy(pose.body_vertices)[None].to(model.device)
+        places = torch.from_numpy(pose.positional_map).flatten(0, 1)[None].to(model.device)
+        pixels = model.pixel_features(places)
+        points, directions = decode_pixels(model, prepared, pixels, places, body)
+        colors = pixel_colors(model, prepared, pixels) if colored else None
     return points[0].cpu().numpy(), directions[0].cpu().numpy(), None if colors is None else colors[0].cpu().numpy()

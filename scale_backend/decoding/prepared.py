@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from scale_backend.geometry.articulation import VertexRings
+from scale_backend.decoding.model import Model
+from scale_backend.geometry.articulation import VertexRings, vertex_rings
 from scale_backend.inference.folded_mlp import Place
-from scale_backend.surfaces import Binding
+from scale_backend.surfaces import Binding, Seams, Surface
 from scale_backend.surfaces.queries import Queries
 
 
@@ -18,7 +20,18 @@ class Prepared:
     """A surface kind made ready: its queries, what they add to the network's layers, its topology."""
 
     queries: Queries
-    place: Place | Tensor  # as the decoder's MLP has it
+    place: Place | Tensor  # as the model's MLP has it
     topology: dict[str, np.ndarray]
     rings: VertexRings | None  # of a mesh whose normals are those of its faces; None: the network's normals
-    binding: Binding | None  # of vertices to decoded points; None: the points are the vertices
+    binding: Binding | Seams | None  # of vertices to decoded points; None: the points are the vertices
+
+
+def ready(model: Model, surface: Surface) -> Prepared:
+    """A surface kind on the model's device."""
+    queries = surface.queries.to(model.device)
+    rings = None
+    if len(surface.topology.get("triangles", ())):
+        triangles = torch.from_numpy(surface.topology["triangles"]).long()
+        rings = vertex_rings(triangles, len(surface.topology["patch"])).to(model.device)
+    binding = None if surface.binding is None else surface.binding.to(model.device)
+    return Prepared(queries, model.mlp.place(queries.uv, queries.pq), surface.topology, rings, binding)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scale_backend.formats.errors import UserError
 
-class ForeignFileError(ValueError):
+
+class ForeignFileError(UserError):
     """A file of another program that cannot be used. The sentence names it and says what to do."""
 
 

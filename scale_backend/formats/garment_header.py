@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.window import Window
 
 METADATA_KEY = "scale_clothing"
@@ -16,7 +17,7 @@ REFINEMENTS = ("mesh", "mesh-x4", "mesh-x16")  # the rest mesh, and with four an
 NORMALS = ("faces", "decoded")  # of a surface with faces: its own, or what the network gives at its vertices
 
 
-class GarmentError(ValueError):
+class GarmentError(UserError):
     """A garment file that cannot be used. The sentence names the file, what is wrong and what to do."""
 
 

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import BODY, JOINT_NAMES
 from scale_backend.formats.whole_files import written_whole
 
 MOST_FRAMES = 1_000_000  # of a resampled motion; Blender's time line ends soon after
+
+
+class MotionError(UserError):
+    """A motion file that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,11 @@ def resample(motion: Motion, frame_rate: float) -> Motion:
     would make more poses than anybody can use.
     """
     if frame_rate <= 0:
-        raise ValueError(f"The frame rate must be positive, not {frame_rate}.")
+        raise MotionError(f"The frame rate must be positive, not {frame_rate}.")
     last = motion.frame_count - 1
     count = int(np.floor(last * frame_rate / motion.frame_rate + 1e-6)) + 1
     if count > MOST_FRAMES:
-        raise ValueError(
+        raise MotionError(
             f"The {motion.frame_count} poses of '{motion.name}' at {motion.frame_rate:g} a second would be {count:,} "
             "frames; check the frame rate."
         )

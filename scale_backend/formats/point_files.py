@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.frame_files import color_bytes, ply_bytes, write_whole
 
 NORMAL_SUFFIX, PATCH_SUFFIX, TEXTURE_SUFFIX = "_pred.ply", "_pred_patchcolor.ply", "_pred_texture.ply"
@@ -21,7 +22,7 @@ TYPES = {
 LARGEST_HEADER = 1 << 16  # bytes
 
 
-class PointFileError(ValueError):
+class PointFileError(UserError):
     """A .ply file that cannot be used; the sentence says what to do."""
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from scale_backend.formats.assets import find_body
 from scale_backend.formats.body_arrays import checked_body_arrays, read_body_arrays
 from scale_backend.formats.body_digest import body_digest
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import JOINT_NAMES
 
 SHAPE_COUNT = 10
@@ -207,7 +208,7 @@ def fit_joint_count(rotations: Tensor, joint_count: int) -> Tensor:  # [F, K, 3,
     if rotations.shape[1] == joint_count:
         return rotations
     if rotations.shape[1] < 22:
-        raise ValueError(f"A pose of {rotations.shape[1]} joints; SMPL's family has 24, 52 or 55.")
+        raise UserError(f"A pose of {rotations.shape[1]} joints; SMPL's family has 24, 52 or 55.")
     fitted = torch.eye(3, dtype=rotations.dtype, device=rotations.device).repeat(len(rotations), joint_count, 1, 1)
     fitted[:, :22] = rotations[:, :22]
     if {rotations.shape[1], joint_count} == {52, 55}:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
 from scale_backend.geometry.body import Body, joint_transforms, pose_vertices, shaped_vertices, skin
 
 KINDS = ("body", "garment")
@@ -28,7 +29,7 @@ class Carrier:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"A carrier is one of {KINDS}, not '{self.kind}'.")
+            raise UserError(f"A carrier is one of {KINDS}, not '{self.kind}'.")
         if len(self.triangles) != len(self.uv_triangles):
             raise ValueError(f"{len(self.triangles)} triangles but {len(self.uv_triangles)} UV triangles.")
 
@@ -37,9 +38,9 @@ class Carrier:
 
 
 def body_carrier(body: Body) -> Carrier:
-    """The body as its own carrier: the paper's case. Raises ValueError for a body without UVs."""
+    """The body as its own carrier: the paper's case. Raises UserError for a body without UVs."""
     if body.uv is None or body.uv_triangles is None:
-        raise ValueError(f"The body '{body.name}' has no UV layout; import it with its UV template.")
+        raise UserError(f"The body '{body.name}' has no UV layout; import it with its UV template.")
     return Carrier("body", body.template, body.triangles, body.blend_weights, body.shape_components, body.uv,
                    body.uv_triangles)  # fmt: skip
 

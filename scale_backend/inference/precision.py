@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.cpu import amx
+from scale_backend.formats.errors import UserError
 from scale_backend.geometry.rotations import matrix_from_axis_angle
 from scale_backend.machine.devices import matrix_units
 
@@ -44,11 +45,11 @@ PRECISIONS = {
 
 
 def candidates(asked: str, device: torch.device) -> list[Precision]:
-    """The precisions to try, fastest first; the last is taken unseen. Raises ValueError for an unknown one."""
+    """The precisions to try, fastest first; the last is taken unseen. Raises UserError for an unknown one."""
     if asked in PRECISIONS:
         return [PRECISIONS[asked]]
     if asked != "auto":
-        raise ValueError(f"The precision must be auto, {', '.join(PRECISIONS)}, not '{asked}'.")
+        raise UserError(f"The precision must be auto, {', '.join(PRECISIONS)}, not '{asked}'.")
     return [PRECISIONS[name] for name in fast_precisions(device.type)]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
+from scale_backend.formats.errors import UserError
+
 KINDS = ("cuda", "mps", "cpu")
 
 
-class DeviceError(RuntimeError):
+class DeviceError(UserError):
     """A device that is missing, failed or is too small. The sentence says what to do."""
 
 

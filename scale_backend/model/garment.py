@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.garment_header import (
     FORMAT_VERSION,
     METADATA_KEY,
@@ -135,7 +136,7 @@ def load_garment(path: str | Path) -> Garment:
         # read, not mapped: a garment copied over this file must not change under a decoder, nor be locked by it
         tensors = load(path.read_bytes())
         return _assemble(metadata, tensors)
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError, UserError) as error:
         reason = " ".join(str(error).split())[:200]
         raise GarmentError(f"{path.name} does not hold a usable garment ({reason}); train or copy it again.") from error
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from scale_backend.decoding.batches import decode_batches
-
-if TYPE_CHECKING:
-    from scale_backend.decoding.decoder import Decoder
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.poses import DecodeOptions, Poses
 
 BATCH = 4  # frames decoded at once; reconstruction takes far longer
 
@@ -27,11 +27,8 @@ class FrameMesh(NamedTuple):
 
 def decode_meshes(
     decoder: Decoder,
-    rotations: np.ndarray,  # [F, J, 3, 3] local
-    translation: np.ndarray | None,  # [F, 3] metres
-    shape: np.ndarray | None,  # [S] or [F, S]
-    part: str,
-    push_out: bool = True,
+    poses: Poses,
+    options: DecodeOptions,  # its surface does not count
 ) -> Iterator[FrameMesh]:
     """Screened Poisson through each frame's points. Raises GarmentError where pymeshlab is missing."""
     from scipy.spatial import cKDTree
@@ -39,8 +36,9 @@ def decode_meshes(
     from scale_backend.reconstruction.meshlab import pymeshlab, reconstruct
 
     pymeshlab()
-    patch = decoder.topology("points", part)["patch"]
-    decoded = decode_batches(decoder, rotations, translation, shape, "points", part, push_out, BATCH)
+    of_points = replace(options, surface="points", normals="faces")
+    patch = decoder.topology("points", options.part)["patch"]
+    decoded = decode_batches(decoder, poses, of_points, BATCH)
     for first, points, normals in decoded:
         for step in range(len(points)):
             vertices, triangles = reconstruct(points[step], normals[step])

@@ -14,6 +14,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from scale_backend.formats.garment_header import GarmentError
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import vertex_normals, vertex_rings
 from scale_backend.geometry.body import Body
 from scale_backend.inference.precision import TRIAL_POSES, trial_poses
@@ -150,7 +151,7 @@ def with_tracked_surfaces(garment: Garment, body: Body) -> Garment:
     tracked = {}
     for part in garment.metadata()["parts"]:
         numbers = part_of_points(garment, part).nonzero()[:, 0].numpy()
-        points, normals = decoder.decode(poses, surface="points", part=part, push=False)
+        points, normals = decoder.decode(Poses(poses), DecodeOptions("points", part, push_out=False))
         bound = every_second(numbers, garment.network.settings.points_per_patch)
         tracked[part] = track(points.numpy(), normals[0].numpy(), numbers, bound)
     return replace(garment, tracked=tracked)

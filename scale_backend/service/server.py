@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scale_backend.client.protocol import PROTOCOL, OutOfStepError, ProtocolError, greet_client
+from scale_backend.formats.errors import UserError
 
 if TYPE_CHECKING:
     from scale_backend.service.session import Service
@@ -26,7 +27,7 @@ KEY = re.compile(r"[0-9a-f]{64}")
 LONGEST_SOCKET_PATH = 100  # bytes; macOS allows 103, Linux 107
 
 
-class ServeError(RuntimeError):
+class ServeError(UserError):
     """The backend cannot start. The sentence says what to do."""
 
 
@@ -74,9 +75,10 @@ def start_service(device: str, threads: int, precision: str) -> Service:
     from scale_backend.machine.devices import choose_device
     from scale_backend.service.session import Service
 
+    chosen = choose_device(device)
     try:
-        return Service(choose_device(device), precision, threads or torch.get_num_threads())
-    except ValueError as error:
+        return Service(chosen, precision, threads or torch.get_num_threads())
+    except UserError as error:
         raise ServeError(f"The environment variable SCALE_BACKEND_PRECISION: {error}") from error
 
 

@@ -28,7 +28,9 @@ from scale_backend.client.protocol import (
 from scale_backend.decoding.batches import BATCH, decode_batches, failure_sentence
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_body, find_garment
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.garment_header import garment_summary
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.inference.precision import candidates
@@ -53,7 +55,7 @@ class Service:
     """The garments that are open, and the device they decode on. Shared by all connections."""
 
     def __init__(self, device: Choice, precision: str = "auto", threads: int = 1):
-        candidates(precision, torch.device(device.kind))  # raises ValueError for one that is none
+        candidates(precision, torch.device(device.kind))  # raises UserError for one that is none
         self.device, self.precision = device, precision
         self.cores = shared_cores(threads if device.kind == "cpu" else 1)
         self.lock = threading.Lock()  # one decode at a time: two would only take memory and cores from each other
@@ -95,15 +97,15 @@ class Service:
         worn = f"{key}-{wearer.digest}"
         if worn not in self.decoders:
             # not one at a time: fitting leaves the decoders alone
-            fitted = fit(decoder.plain.body.to("cpu"), decoder.host_carrier, wearer, tell)
+            fitted = fit(decoder.plain.body.to("cpu"), decoder.plain.host_carrier, wearer, tell)
             with self.lock:
-                self.decoders[worn] = decoder.plain.worn(fitted)
+                self.decoders[worn] = decoder.worn(fitted)
                 self._forget_fits()
-        return {"id": worn, "report": asdict(self.decoders[worn].fit.report)}
+        return {"id": worn, "report": asdict(self.decoders[worn].model.fit.report)}
 
     def _forget_fits(self) -> None:
         """Those fitted first, where a user has changed a character again and again."""
-        fits = [key for key, decoder in self.decoders.items() if decoder.fit is not None]
+        fits = [key for key, decoder in self.decoders.items() if decoder.model.fit is not None]
         for key in fits[:-MAX_FITS]:
             del self.decoders[key]
 
@@ -115,7 +117,7 @@ class Service:
 
     def decoder(self, key: object) -> Decoder:
         if not isinstance(key, str) or key not in self.decoders:
-            raise ValueError(f"No garment with the id {key!r} is open in this backend; open its file first.")
+            raise UserError(f"No garment with the id {key!r} is open in this backend; open its file first.")
         return self.decoders[key]
 
     def topology(self, key: object, surface: str, part: str) -> dict[str, np.ndarray]:
@@ -127,41 +129,26 @@ class Service:
         """Batches of frames; other connections get their turn between two of them."""
         batch = header.get("batch", BATCH)
         if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
-            raise ValueError(f"A batch of {batch!r} frames; it must be from 1 to {MAX_BATCH}.")
-        if "rotations" not in arrays:
-            raise ValueError("A decode request needs the array 'rotations'.")
-        batches = decode_batches(
-            self.decoder(header.get("garment")),
-            arrays["rotations"],
-            arrays.get("translation"),
-            arrays.get("shape"),
-            _text(header, "surface"),
-            _text(header, "part"),
-            bool(header.get("push_out", True)),
-            batch,
-            header.get("normals", "faces"),
-        )
-        yield from self._in_turn(batches)
+            raise UserError(f"A batch of {batch!r} frames; it must be from 1 to {MAX_BATCH}.")
+        decoder = self.decoder(header.get("garment"))
+        yield from self._in_turn(decode_batches(decoder, Poses.of(arrays), _options(header), batch))
 
     def colors(self, header: dict, arrays: dict[str, np.ndarray]) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB
         from scale_backend.decoding.colors import decode_colors
 
-        rotations = arrays.get("rotations")
-        if rotations is None or rotations.ndim != 4 or rotations.shape[2:] != (3, 3) or len(rotations) > MAX_BATCH:
-            raise ValueError(f"A request for colours needs 'rotations' [F, J, 3, 3] of at most {MAX_BATCH} frames.")
-        decoder, asked = self.decoder(header.get("garment")), (_text(header, "surface"), _text(header, "part"))
+        poses = Poses.of(arrays)
+        if len(poses) > MAX_BATCH:
+            raise UserError(f"A request for the colours of {len(poses)} frames; ask for {MAX_BATCH} at most.")
+        decoder, options = self.decoder(header.get("garment")), _options(header)
         with self.lock:
-            return decode_colors(decoder, torch.from_numpy(np.array(rotations, np.float32)), *asked).numpy()
+            return decode_colors(decoder, torch.from_numpy(poses.rotations), options).numpy()
 
     def meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[FrameMesh]:
         """Frames whose topology changes, reconstructed one by one."""
         from scale_backend.reconstruction.poisson import decode_meshes
 
-        if "rotations" not in arrays:
-            raise ValueError("A request for meshes needs the array 'rotations'.")
-        poses = arrays["rotations"], arrays.get("translation"), arrays.get("shape")
-        decoder, part = self.decoder(header.get("garment")), _text(header, "part")
-        yield from self._in_turn(decode_meshes(decoder, *poses, part, bool(header.get("push_out", True))))
+        decoder = self.decoder(header.get("garment"))
+        yield from self._in_turn(decode_meshes(decoder, Poses.of(arrays), _options(header)))
 
     def _in_turn(self, steps: Iterator) -> Iterator:
         while True:
@@ -178,9 +165,19 @@ def _stamp(path: Path) -> tuple:
     return str(path.resolve()), status.st_mtime_ns, status.st_size
 
 
+def _options(header: dict) -> DecodeOptions:
+    """Raises UserError."""
+    push_out = header.get("push_out", True)
+    if not isinstance(push_out, bool):
+        raise UserError(f"'push_out' must be true or false, not {push_out!r:.80}.")
+    return DecodeOptions(
+        _text(header, "surface"), _text(header, "part"), push_out, _text({"normals": "faces", **header}, "normals")
+    )
+
+
 def _text(header: dict, key: str) -> str:
     if not isinstance(header.get(key), str):
-        raise ValueError(f"The request needs the text '{key}'.")
+        raise UserError(f"The request needs the text '{key}'.")
     return header[key]
 
 
@@ -214,7 +211,7 @@ class Session:
                 return
             except DeviceError as error:
                 self._fail(request, "device", error)
-            except (ValueError, OSError) as error:
+            except (UserError, OSError) as error:
                 self._fail(request, "user", error)
             except Exception as error:
                 # one connection's request must not end the backend: the client and the log hear of it
@@ -270,7 +267,7 @@ class Session:
                 break
             total += points.nbytes + normals.nbytes
             if total > MAX_ARRAY_BYTES:
-                raise ValueError(f"{frames} frames are too many for one reply; ask for fewer, or decode as a stream.")
+                raise UserError(f"{frames} frames are too many for one reply; ask for fewer, or decode as a stream.")
             self._progress(header, first + len(points), frames)
         points, normals = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return {}, {"points": points, "normals": normals}

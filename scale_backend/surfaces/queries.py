@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import UVLayout, rasterise
@@ -153,7 +154,7 @@ def vertex_queries(carrier: Carrier, layout: UVLayout) -> Queries:
     flat = triangles.flatten()
     first = torch.full((count,), len(flat)).scatter_reduce(0, flat, torch.arange(len(flat)), "amin")
     if (first == len(flat)).any():
-        raise ValueError("The carrier has vertices that no triangle holds.")
+        raise UserError("The carrier has vertices that no triangle holds.")
     triangle, corner = first // 3, first % 3
     weights = torch.nn.functional.one_hot(corner, 3).float()
     return surface_queries(carrier, layout, triangle, weights)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.gathering import gather_sum, incidence
 from scale_backend.geometry.positional_map import UVLayout
@@ -36,7 +37,7 @@ class ChartVertices:
 
 
 def cut_at_seams(mesh: Subdivided, uv_triangles: Tensor) -> ChartVertices:  # [T, 3] of the carrier
-    """Raises ValueError where a vertex is in no triangle."""
+    """Raises UserError where a vertex is in no triangle."""
     corner_vertex = mesh.triangles.flatten()
     count = int(corner_vertex.max()) + 1
     island_of = islands(uv_triangles, int(uv_triangles.max()) + 1)
@@ -47,7 +48,7 @@ def cut_at_seams(mesh: Subdivided, uv_triangles: Tensor) -> ChartVertices:  # [T
     first = torch.full((len(pairs),), len(corners)).scatter_reduce(0, corner_pair, corners, "amin")
     own_corner = torch.full((count,), len(corners)).scatter_reduce(0, corner_vertex, corners, "amin")
     if (own_corner == len(corners)).any():
-        raise ValueError("The carrier has vertices that no triangle holds.")
+        raise UserError("The carrier has vertices that no triangle holds.")
     own = corner_pair[own_corner]  # [V]
     copy = torch.ones(len(pairs), dtype=torch.bool)
     copy[own] = False

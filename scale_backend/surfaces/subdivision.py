@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
+
 
 @dataclass(frozen=True)
 class Subdivided:
@@ -22,7 +24,7 @@ class Subdivided:
         flat = self.triangles.flatten()
         first = torch.full((count,), len(flat)).scatter_reduce(0, flat, torch.arange(len(flat)), "amin")
         if (first == len(flat)).any():
-            raise ValueError("The carrier has vertices that no triangle holds.")
+            raise UserError("The carrier has vertices that no triangle holds.")
         return self.origin[first // 3], self.weights[first // 3, first % 3]
 
 

@@ -19,6 +19,7 @@ from blender_addon.bake import baking, plan, sampling
 from blender_addon.blender import meshes, pc2
 from blender_addon.clothes import live, playback
 from scale_backend.client.backend import BackendError
+from scale_backend.formats.errors import UserError
 
 FRAMES = 24
 
@@ -279,8 +280,8 @@ def test_pc2_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(pc2.read_frames(path), points)
     assert path.read_bytes()[:12] == b"POINTCACHE2\0" and path.stat().st_size == 32 + points.nbytes
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(UserError, match="cut short"):
         pc2.read_frames(path)
     path.write_bytes(b"something else that is long enough to hold a header")
-    with pytest.raises(ValueError, match="no PC2 file"):
+    with pytest.raises(UserError, match="no PC2 file"):
         pc2.read_frames(path)

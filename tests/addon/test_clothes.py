@@ -14,6 +14,7 @@ from blender_addon.clothes.mesh import follow
 from blender_addon.rig import recognition
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats import joints
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.addon.rigs import BLENDER, put_pose, random_pose
@@ -26,7 +27,7 @@ def expected(file: str, rotations: np.ndarray, moved: np.ndarray, surface: str =
     decoder = Decoder(load_garment(file), load_body(), "cpu", "auto")
     tensors = [torch.as_tensor(np.asarray(array, np.float32)) for array in (rotations[None], moved[None])]
     shape = None if shape is None else torch.as_tensor(shape, dtype=torch.float32)
-    return decoder.decode(*tensors, shape, surface, part)[0][0].numpy() @ BLENDER.T
+    return decoder.decode(Poses(*tensors, shape), DecodeOptions(surface, part))[0][0].numpy() @ BLENDER.T
 
 
 def lift() -> np.ndarray:

@@ -6,7 +6,6 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon.backend import process
 from blender_addon.blender import meshes
 from blender_addon.clothes import dressing, proportions, selection
 from blender_addon.garments import library, opened
@@ -17,6 +16,7 @@ from blender_addon.rig.body_data import read_body
 from blender_addon.rig.pose import read_pose
 from blender_addon.rig.rest import rest_of
 from scale_backend.formats import joints
+from scale_backend.formats.poses import DecodeOptions, Poses
 from tests.addon.rigs import build_rig, put_pose, random_pose
 
 SHAPES = np.random.default_rng(5).uniform(-2, 2, (4, 10))
@@ -71,10 +71,8 @@ def test_clothes_fit_a_rig_without_shape_keys(scene, body, shape):
     found = dressed(target, "tee-trousers")
     pose = read_pose(target, bpy.context.evaluated_depsgraph_get(), rest_of(target))
     garment = opened.open_garment(library.entry("tee-trousers"))
-    expected, _ = process.get().decode(
-        garment.id, pose.rotations[None], pose.translation(body.rest_joints(shape)[0])[None],
-        shape.astype(np.float32), surface="mesh",
-    )  # fmt: skip
+    translation = pose.translation(body.rest_joints(shape)[0])
+    expected, _ = garment.decode(Poses(pose.rotations[None], translation[None], shape), DecodeOptions("mesh"))
     error = np.linalg.norm(found - expected[0] @ BLENDER.T, axis=1)
     assert error.mean() < 0.003 and error.max() < 0.012
     worn = selection.clothes_of(target)[0]

@@ -20,6 +20,7 @@ from blender_addon.clothes.mesh import follow
 from blender_addon.garments import kinds
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats import joints
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.addon.rigs import BLENDER, put_pose, random_pose
@@ -83,7 +84,7 @@ def test_they_are_the_engines_and_follow_the_pose(dressed, character, garment_fi
         follow(dressed, bpy.context.evaluated_depsgraph_get())
         bpy.context.view_layer.update()
         pose = torch.as_tensor(rotations[None], dtype=torch.float32)
-        expected = decoder.decode(pose, normals="decoded")[1][0].numpy() @ BLENDER.T
+        expected = decoder.decode(Poses(pose), DecodeOptions(normals="decoded"))[1][0].numpy() @ BLENDER.T
         np.testing.assert_allclose(shown(dressed), expected, atol=5e-3)
     assert dressed.data.attributes[meshes.CUSTOM_NORMAL].domain == "POINT"
     assert not dressed.data.validate()

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as f
 
+from scale_backend.geometry.articulation import patch_frames, vertex_frames
+from scale_backend.geometry.positional_map import surface_points
+from scale_backend.surfaces.queries import Queries
+
 
 def batch_norm(x: Tensor, state: dict, name: str) -> Tensor:
     weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
@@ -112,3 +116,12 @@ def decode_patches(
             outputs.append([base + moved[0], f.normalize(moved[1], dim=-1), *colors])
     chosen = (triangle_index >= 0 if valid is None else valid).flatten()
     return [torch.stack(values, 2)[:, chosen] for values in zip(*outputs, strict=True)]
+
+
+def query_frames(posed: Tensor, queries: Queries, model) -> tuple[Tensor, Tensor]:  # [F, M, 3], [F, M, 3, 3]
+    """Base points and local frames of the queries; `model` offers mode, rest, carrier and layout."""
+    base = surface_points(posed, queries.corners, queries.weights)
+    if model.mode == "patch":
+        return base, patch_frames(posed, model.carrier.triangles, model.layout)[:, queries.patch]
+    frames = vertex_frames(posed, model.rest).flatten(2)
+    return base, surface_points(frames, queries.corners, queries.weights).unflatten(-1, (3, 3))

@@ -17,6 +17,7 @@ import torch
 from scale_backend.client.backend import Backend, BackendDied, BackendError, BackendStartError, examine_python
 from scale_backend.client.process import Process
 from scale_backend.client.protocol import PROTOCOL
+from scale_backend.formats.poses import DecodeOptions, Poses
 from tests.backend.serving import PACKAGES, gone, poses, posix_only, start
 from tests.making import write_garment
 
@@ -85,14 +86,14 @@ def test_signals_end_it_cleanly(number, code):
 def test_a_backend_killed_in_the_middle_says_so(garment_file):
     with start() as backend:
         garment = backend.open_garment(garment_file)["id"]
-        stream = backend.decode_stream(garment, poses(500)[0], batch=1)
+        stream = backend.decode_stream(garment, Poses(poses(500)[0]), batch=1)
         next(stream)
         os.kill(backend.pid, signal.SIGKILL)
         with pytest.raises(BackendDied, match=r"The backend stopped \(signal 9\); start it again"):
             list(stream)
         assert not backend.alive
         with pytest.raises(BackendDied, match="signal 9"):
-            backend.decode(garment, poses(1)[0])
+            backend.decode(garment, Poses(poses(1)[0]))
         folder = Path(backend._address).parent
     assert not folder.exists()
 
@@ -121,9 +122,9 @@ def test_short_memory_halves_the_batch(garment_file):
     with start() as backend:
         garment = backend.open_garment(garment_file)["id"]
         rotations, _ = poses(400)
-        expected, _ = backend.decode(garment, rotations[:1], surface="points")
+        expected, _ = backend.decode(garment, Poses(rotations[:1]), DecodeOptions("points"))
         limit_memory(backend, 250 << 20)
-        stream = backend.decode_stream(garment, rotations, surface="points", batch=400)
+        stream = backend.decode_stream(garment, Poses(rotations), DecodeOptions("points"), batch=400)
         first, points, _ = next(stream)
         assert first == 0 and 1 <= len(points) < 400
         assert np.abs(points[0] - expected[0]).max() < 1e-5
@@ -137,10 +138,10 @@ def test_memory_too_short_for_one_frame_is_reported(tmp_path):
         garment = backend.open_garment(large)["id"]
         limit_memory(backend, 20 << 20)
         with pytest.raises(BackendError, match="The CPU has too little memory left for one frame") as caught:
-            backend.decode(garment, poses(1)[0], surface="points")
+            backend.decode(garment, Poses(poses(1)[0]), DecodeOptions("points"))
         assert caught.value.kind == "device" and backend.alive
         limit_memory(backend, 4 << 30)
-        assert len(backend.decode(garment, poses(1)[0], surface="points")[0]) == 1
+        assert len(backend.decode(garment, Poses(poses(1)[0]), DecodeOptions("points"))[0]) == 1
 
 
 def test_a_device_that_is_missing_is_not_replaced():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.joints import SMPL_PARENTS
 from scale_backend.geometry.body import body_from_arrays, fit_joint_count, load_body, pose_vertices
@@ -89,23 +90,23 @@ def test_joints_of_other_members_of_the_family():
     assert torch.equal(smpl[:, :22], rotations[:, :22])
     assert torch.equal(smpl[:, 22:], torch.eye(3).expand(2, 2, 3, 3))
     assert torch.equal(fit_joint_count(rotations, 52)[:, 22:], rotations[:, 25:])
-    with pytest.raises(ValueError, match="24, 52 or 55"):
+    with pytest.raises(UserError, match="24, 52 or 55"):
         fit_joint_count(rotations[:, :10], 24)
 
 
 def test_joints_must_hang_together():
     arrays = random_arrays(24) | {"kintree_table": np.stack([np.arange(24), np.arange(24)])}
-    with pytest.raises(ValueError, match="each joint's parent before the joint"):
+    with pytest.raises(UserError, match="each joint's parent before the joint"):
         body_from_arrays(arrays, "loop")
 
 
 def test_a_file_that_is_no_body_says_what_it_lacks(tmp_path):
     path = tmp_path / "half.npz"
     np.savez(path, v_template=np.zeros((3, 3)), f=np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="lacks weights, J_regressor"):
+    with pytest.raises(UserError, match="lacks weights, J_regressor"):
         load_body(path)
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(ValueError, match=r"half\.npz could not be read"):
+    with pytest.raises(UserError, match=r"half\.npz could not be read"):
         load_body(path)
     with pytest.raises(FileNotFoundError, match="or a name: neutral"):
         load_body("nobody")

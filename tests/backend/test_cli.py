@@ -20,6 +20,7 @@ from scale_backend.commands.options import UsageError
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.frame_files import ply_bytes
 from scale_backend.formats.motion import Motion, matrices_from_axis_angle, save_motion
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.making import write_garment
@@ -69,7 +70,9 @@ def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
 
     decoder = Decoder(load_garment(garment), load_body(), precision="auto")
     rotations = torch.from_numpy(matrices_from_axis_angle(poses["poses"].reshape(6, 24, 3))).float()
-    points, normals = decoder.decode(rotations, torch.from_numpy(poses["trans"]), torch.ones(10), normals="decoded")
+    points, normals = decoder.decode(
+        Poses(rotations, torch.from_numpy(poses["trans"]), torch.ones(10)), DecodeOptions(normals="decoded")
+    )
     for frame, file in enumerate(files, 1):
         mesh = trimesh.load(file, process=False)
         assert np.abs(mesh.vertices - points[frame].numpy()).max() < 5e-5

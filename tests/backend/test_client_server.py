@@ -15,6 +15,7 @@ from scale_backend.client.backend import BackendCancelled, BackendError, Backend
 from scale_backend.client.protocol import MAX_HEADER, ProtocolError, greet_backend, receive_message, send_message
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.backend.serving import open_channel, poses, start
@@ -58,9 +59,9 @@ def test_decoding_is_the_engines(backend, garment, garment_file):
         topology, expected = backend.topology(garment, surface), decoder.topology(surface, "clothes")
         assert topology.keys() == expected.keys()
         assert all(np.array_equal(topology[k], expected[k]) for k in expected)
-        points, normals = backend.decode(garment, rotations, translation, shape, surface)
+        points, normals = backend.decode(garment, Poses(rotations, translation, shape), DecodeOptions(surface))
         tensors = [torch.from_numpy(a).float() for a in (rotations, translation, shape)]
-        there, there_normals = decoder.decode(*tensors, surface)
+        there, there_normals = decoder.decode(Poses(*tensors), DecodeOptions(surface))
         assert points.dtype == np.float32 and points.shape == (3, len(topology["patch"]), 3)
         assert np.abs(points - there.numpy()).max() < 5e-5  # tiles of other sizes are rounded otherwise in bfloat16
         assert np.abs(normals - there_normals.numpy()).max() < 5e-3
@@ -69,15 +70,15 @@ def test_decoding_is_the_engines(backend, garment, garment_file):
 @pytest.mark.parametrize("joints", [52, 55])
 def test_poses_of_other_bodies_are_taken(backend, garment, joints):
     rotations, _ = poses(2, joints)
-    points, _ = backend.decode(garment, rotations)
+    points, _ = backend.decode(garment, Poses(rotations))
     assert np.isfinite(points).all()
 
 
 def test_pushing_out_can_be_switched_off(backend, garment):
     rotations = np.broadcast_to(np.eye(3, dtype=np.float32), (1, 24, 3, 3)).copy()
     rotations[0, 1] = matrices_from_axis_angle(np.array([-1.5, 0, 0]))  # a thigh lifted through the skirt
-    pushed, _ = backend.decode(garment, rotations)
-    plain, _ = backend.decode(garment, rotations, push_out=False)
+    pushed, _ = backend.decode(garment, Poses(rotations))
+    plain, _ = backend.decode(garment, Poses(rotations), DecodeOptions(push_out=False))
     assert np.abs(pushed - plain).max() > 1e-3
 
 
@@ -95,7 +96,7 @@ def test_a_garment_trained_again_is_read_again(backend, tmp_path):
     second = backend.open_garment(path)["id"]
     rotations, _ = poses(1)
     assert first != second
-    assert np.abs(backend.decode(first, rotations)[0] - backend.decode(second, rotations)[0]).max() > 1e-4
+    assert np.abs(backend.decode(first, Poses(rotations))[0] - backend.decode(second, Poses(rotations))[0]).max() > 1e-4
 
 
 # long requests
@@ -103,9 +104,9 @@ def test_a_garment_trained_again_is_read_again(backend, tmp_path):
 
 def test_a_stream_gives_the_same_in_batches(backend, garment):
     rotations, translation = poses(20)
-    whole = backend.decode(garment, rotations, translation)
+    whole = backend.decode(garment, Poses(rotations, translation))
     shape = np.zeros((20, 10), np.float32)
-    parts = list(backend.decode_stream(garment, rotations, translation, shape, batch=8))
+    parts = list(backend.decode_stream(garment, Poses(rotations, translation, shape), batch=8))
     assert [first for first, _, _ in parts] == [0, 8, 16]
     assert [len(points) for _, points, _ in parts] == [8, 8, 4]
     assert np.abs(np.concatenate([p for _, p, _ in parts]) - whole[0]).max() < 1e-5
@@ -120,7 +121,7 @@ def test_progress_counts_up_and_the_result_is_whole(backend, garment):
         return True
 
     rotations, _ = poses(40)
-    points, _ = backend.decode(garment, rotations, progress=progress)
+    points, _ = backend.decode(garment, Poses(rotations), progress=progress)
     assert heard == [(16, 40), (32, 40), (40, 40)] and len(points) == 40
 
 
@@ -128,9 +129,9 @@ def test_progress_can_cancel(backend, garment):
     rotations, _ = poses(400)
     heard = []
     with pytest.raises(BackendCancelled):
-        backend.decode(garment, rotations, progress=lambda done, total: heard.append(done))  # None: do not go on
+        backend.decode(garment, Poses(rotations), progress=lambda done, total: heard.append(done))  # None: do not go on
     assert len(heard) <= 3
-    assert len(backend.decode(garment, rotations[:1])[0]) == 1
+    assert len(backend.decode(garment, Poses(rotations[:1]))[0]) == 1
 
 
 def test_a_progress_that_fails_leaves_the_backend_usable(backend, garment):
@@ -139,8 +140,8 @@ def test_a_progress_that_fails_leaves_the_backend_usable(backend, garment):
 
     rotations, _ = poses(64)
     with pytest.raises(KeyboardInterrupt):
-        backend.decode(garment, rotations, progress=progress)
-    assert len(backend.decode(garment, rotations[:1])[0]) == 1
+        backend.decode(garment, Poses(rotations), progress=progress)
+    assert len(backend.decode(garment, Poses(rotations[:1]))[0]) == 1
 
 
 def test_cancelling_stops_the_backend_between_batches(backend, garment):
@@ -162,30 +163,30 @@ def test_cancelling_stops_the_backend_between_batches(backend, garment):
 
 def test_closing_a_stream_frees_the_backend(backend, garment):
     rotations, _ = poses(3000)
-    stream = backend.decode_stream(garment, rotations, batch=4)
+    stream = backend.decode_stream(garment, Poses(rotations), batch=4)
     assert next(stream)[0] == 0
     stream.close()
     began = time.monotonic()
-    backend.decode(garment, rotations[:1])
+    backend.decode(garment, Poses(rotations[:1]))
     assert time.monotonic() - began < 2
 
 
 def test_live_decoding_goes_on_beside_a_stream(backend, garment):
     rotations, _ = poses(48)
-    stream = backend.decode_stream(garment, rotations, batch=8)
+    stream = backend.decode_stream(garment, Poses(rotations), batch=8)
     for first, points, _ in stream:
-        live, _ = backend.decode(garment, rotations[first : first + 1])
+        live, _ = backend.decode(garment, Poses(rotations[first : first + 1]))
         assert np.abs(live[0] - points[0]).max() < 1e-5
 
 
 def test_requests_from_several_threads(backend, garment):
     rotations, _ = poses(8)
-    expected, _ = backend.decode(garment, rotations)
+    expected, _ = backend.decode(garment, Poses(rotations))
     wrong = []
 
     def ask(index: int) -> None:
         for _ in range(5):
-            points, _ = backend.decode(garment, rotations[index : index + 1])
+            points, _ = backend.decode(garment, Poses(rotations[index : index + 1]))
             if np.abs(points[0] - expected[index]).max() > 1e-5:
                 wrong.append(index)
 
@@ -222,8 +223,8 @@ def with_nan(rotations: np.ndarray) -> np.ndarray:
 )
 def test_poses_that_are_none(backend, garment, change, sentence):
     with pytest.raises(BackendError, match=sentence):
-        backend.decode(garment, bad_rotations(change))
-    assert backend.alive and len(backend.decode(garment, poses(1)[0])[0]) == 1
+        backend.decode(garment, Poses(bad_rotations(change)))
+    assert backend.alive and len(backend.decode(garment, Poses(poses(1)[0]))[0]) == 1
 
 
 def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
@@ -233,28 +234,30 @@ def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
     text = tmp_path / "text.safetensors"
     text.write_text("no garment")
     cases = {
-        "No garment with the id": lambda: backend.decode("nothing", rotations),
-        "offers the surfaces": lambda: backend.decode(garment, rotations, surface="smoke"),
-        "has no colours": lambda: backend.decode_colors(garment, poses(1)[0]),
+        "No garment with the id": lambda: backend.decode("nothing", Poses(rotations)),
+        "offers the surfaces": lambda: backend.decode(garment, Poses(rotations), DecodeOptions("smoke")),
+        "has no colours": lambda: backend.decode_colors(garment, Poses(poses(1)[0])),
         "offers the parts": lambda: backend.topology(garment, "mesh", "shoes"),
-        r"\[2, 3\] is needed": lambda: backend.decode(garment, rotations, translation[:1]),
-        r"\[2, S\] is needed": lambda: backend.decode(garment, rotations, translation, np.zeros((3, 10))),
+        r"\[2, 3\] is needed": lambda: backend.decode(garment, Poses(rotations, translation[:1])),
+        r"\[2, S\] is needed": lambda: backend.decode(garment, Poses(rotations, translation, np.zeros((3, 10)))),
         "There is no file": lambda: backend.open_garment(tmp_path / "absent.safetensors"),
         "There is no garment 'absent'; give the path": lambda: backend.open_garment("absent"),
         "cut.safetensors is cut short": lambda: backend.open_garment(cut),
         "text.safetensors is cut short or no garment": lambda: backend.open_garment(text),
         "absent.npz": lambda: backend.open_garment(garment_file, tmp_path / "absent.npz"),
         "skirt.safetensors could not be read as a body": lambda: backend.open_garment(garment_file, garment_file),
-        "it must be from 1 to": lambda: next(backend.decode_stream(garment, rotations, batch=0)),
-        "needs the text 'surface'": lambda: backend.decode(garment, rotations, surface=3),
-        "normals must be faces or decoded, not 'up'": lambda: backend.decode(garment, rotations, normals="up"),
-        r"normals must be faces or decoded, not \[1\]": lambda: backend.decode(garment, rotations, normals=[1]),
+        "it must be from 1 to": lambda: next(backend.decode_stream(garment, Poses(rotations), batch=0)),
+        "needs the text 'surface'": lambda: backend.decode(garment, Poses(rotations), DecodeOptions(3)),
+        "normals must be faces or decoded, not 'up'": lambda: backend.decode(
+            garment, Poses(rotations), DecodeOptions(normals="up")
+        ),
+        "needs the text 'normals'": lambda: backend.decode(garment, Poses(rotations), DecodeOptions(normals=[1])),
     }
     for sentence, request in cases.items():
         with pytest.raises(BackendError, match=sentence) as caught:
             request()
         assert caught.value.kind == "user" and "\n" not in str(caught.value)
-    assert len(backend.decode(garment, rotations)[0]) == 2
+    assert len(backend.decode(garment, Poses(rotations))[0]) == 2
 
 
 def test_a_garment_for_another_body(backend, garment_file, tmp_path):
@@ -297,7 +300,7 @@ def test_a_message_that_is_too_long_ends_only_its_connection(backend, garment):
             reply, _ = receive_message(channel.connection, channel._wait)
             assert reply["kind"] == "protocol"
     channel.close()
-    assert len(backend.decode(garment, poses(1)[0])[0]) == 1
+    assert len(backend.decode(garment, Poses(poses(1)[0]))[0]) == 1
 
 
 def test_a_client_without_the_key_is_turned_away(backend):

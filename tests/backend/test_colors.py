@@ -6,6 +6,7 @@ import torch
 from scale_backend.decoding.colors import decode_colors
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.carrier import pose_carrier
 from scale_backend.geometry.positional_map import positional_map
@@ -27,7 +28,7 @@ def body():
 def test_colors_equal_the_reference(body):
     garment = make_garment("body", colors=True)
     rotations = random_pose(2)
-    colors = decode_colors(Decoder(garment, body), rotations, "points", "whole body")
+    colors = decode_colors(Decoder(garment, body), rotations, DecodeOptions("points", "whole body"))
     rotations[:, 0] = torch.eye(3)
     posed = pose_vertices(body, rotations, -body.mean_joints[:1].expand(2, 3))
     expected = reference.decode_patches(
@@ -35,21 +36,21 @@ def test_colors_equal_the_reference(body):
     )
     assert (colors - expected[2].flatten(1, 2)).abs().max() < 1e-4
     assert 0 <= colors.min() < 0.4 and 0.6 < colors.max() <= 1  # of many colours
-    points, _ = Decoder(garment, body).decode(rotations, surface="points", part="whole body", push=False)
+    points, _ = Decoder(garment, body).decode(Poses(rotations), DecodeOptions("points", "whole body", push_out=False))
     assert (points - expected[0].flatten(1, 2) - body.mean_joints[0]).abs().max() < 1e-5  # the branch changes no point
 
 
 def test_the_cloths_colors_are_those_of_its_points(body):
     garment = make_garment("body", colors=True)
     decoder, rotations = Decoder(garment, body), random_pose(1)
-    whole = decode_colors(decoder, rotations, "points", "whole body")
+    whole = decode_colors(decoder, rotations, DecodeOptions("points", "whole body"))
     assert torch.allclose(decode_colors(decoder, rotations), whole[:, garment.cloth], atol=1e-5)
 
 
 def test_a_mesh_has_a_color_for_each_vertex(body):
     garment = make_garment("garment", colors=True)
     rotations = random_pose(1)
-    colors = decode_colors(Decoder(garment, body), rotations, "mesh")
+    colors = decode_colors(Decoder(garment, body), rotations, DecodeOptions("mesh"))
     rotations[:, 0] = torch.eye(3)
     posed = pose_carrier(garment.carrier, body, rotations, -body.mean_joints[:1])
     features = garment.network.pose_features(positional_map(posed, garment.carrier.triangles, garment.layout))

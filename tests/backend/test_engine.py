@@ -7,6 +7,7 @@ import torch
 
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.garment_header import GarmentError
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import rest_frames, vertex_frames
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.rotations import matrix_from_axis_angle
@@ -31,7 +32,9 @@ def test_patches_equal_the_reference(body):
     garment = make_garment("body")
     rotations = random_pose()
     rotations[:, 0] = torch.eye(3)
-    points, normals = Decoder(garment, body).decode(rotations, surface="points", part="whole body", push=False)
+    points, normals = Decoder(garment, body).decode(
+        Poses(rotations), DecodeOptions("points", "whole body", push_out=False)
+    )
     posed = pose_vertices(body, rotations, -body.mean_joints[:1].expand(3, 3))
     layout = garment.layout
     expected = reference.decode_patches(
@@ -65,11 +68,11 @@ def test_root_moves_the_clothes_rigidly(body, kind, surface):
     decoder = Decoder(make_garment(kind), body)
     rotations = random_pose(2)
     rotations[:, 0] = torch.eye(3)
-    still, still_normals = decoder.decode(rotations, surface=surface)
+    still, still_normals = decoder.decode(Poses(rotations), DecodeOptions(surface))
     turned = rotations.clone()
     turned[:, 0] = matrix_from_axis_angle(torch.tensor([0.3, -2.0, 0.5]))
     translation = torch.tensor([[1.0, 2.0, 3.0]]).expand(2, 3)
-    moved, moved_normals = decoder.decode(turned, translation, surface=surface)
+    moved, moved_normals = decoder.decode(Poses(turned, translation), DecodeOptions(surface))
     pelvis = body.mean_joints[0]
     expected = (still - pelvis) @ turned[0, 0].T + pelvis + translation[0]
     assert (moved - expected).abs().max() < 1e-5
@@ -79,9 +82,9 @@ def test_root_moves_the_clothes_rigidly(body, kind, surface):
 def test_clothes_follow_the_bodys_shape(body):
     decoder = Decoder(make_garment("garment"), body)
     pose = random_pose(1)
-    plain, _ = decoder.decode(pose)
-    zero, _ = decoder.decode(pose, shape=torch.zeros(10))
-    wide, _ = decoder.decode(pose, shape=torch.full((16,), 0.8))
+    plain, _ = decoder.decode(Poses(pose))
+    zero, _ = decoder.decode(Poses(pose, shape=torch.zeros(10)))
+    wide, _ = decoder.decode(Poses(pose, shape=torch.full((16,), 0.8)))
     assert torch.equal(plain, zero)
     assert 0.002 < (wide - plain).norm(dim=-1).mean() < 0.2
 
@@ -90,9 +93,9 @@ def test_clothes_follow_the_bodys_shape(body):
 def test_frames_are_the_same_to_the_bit_alone_and_in_a_batch(body, precision):
     decoder = Decoder(make_garment("garment"), body, precision=precision)
     rotations, translation, shape = random_pose(4), torch.randn(4, 3), torch.randn(4, 10)
-    together = decoder.decode(rotations, translation, shape)
+    together = decoder.decode(Poses(rotations, translation, shape))
     for i in range(4):
-        alone = decoder.decode(*(x[i : i + 1] for x in (rotations, translation, shape)))
+        alone = decoder.decode(Poses(*(x[i : i + 1] for x in (rotations, translation, shape))))
         assert torch.equal(alone[0][0], together[0][i]) and torch.equal(alone[1][0], together[1][i])
 
 
@@ -100,7 +103,7 @@ def test_topology_fits_the_points(body):
     decoder = Decoder(make_garment("garment"), body)
     for surface in ("mesh", "points"):
         topology = decoder.topology(surface)
-        points, normals = decoder.decode(random_pose(1), surface=surface)
+        points, normals = decoder.decode(Poses(random_pose(1)), DecodeOptions(surface))
         assert points.shape == normals.shape == (1, len(topology["patch"]), 3)
         assert len(topology["region"]) == points.shape[1]
         assert torch.allclose(normals.norm(dim=-1), torch.ones(1), atol=1e-5)
@@ -119,7 +122,7 @@ def test_zero_residual_is_the_skinned_carrier(body):
         torch.nn.init.zeros_(branch[-1].conv.weight)
         torch.nn.init.zeros_(branch[-1].conv.bias)
     decoder = Decoder(garment, body)
-    points, _ = decoder.decode(torch.eye(3).expand(1, 24, 3, 3), push=False)
+    points, _ = decoder.decode(Poses(torch.eye(3).expand(1, 24, 3, 3)), DecodeOptions(push_out=False))
     assert (points[0] - garment.carrier.template).abs().max() < 1e-5
 
 

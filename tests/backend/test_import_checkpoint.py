@@ -11,6 +11,7 @@ from scale_backend.cli import main
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_body
 from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.positional_map import place_pixels, rasterise
 from scale_backend.model.garment import load_garment
@@ -55,7 +56,7 @@ def assert_equal_to_reference(garment, state, body, frames=2, **options):
     rotations = random_pose(frames)
     rotations[:, 0] = torch.eye(3)
     decoder = Decoder(garment, body)
-    points, normals = decoder.decode(rotations, surface="points", push=False)
+    points, normals = decoder.decode(Poses(rotations), DecodeOptions("points", push_out=False))
     posed = pose_vertices(body, rotations, -body.mean_joints[:1].expand(frames, 3))
     layout = garment.layout
     expected = reference.decode_patches(

@@ -6,6 +6,7 @@ import pytest
 from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.motion import (
     Motion,
+    MotionError,
     axis_angle_from_matrices,
     matrices_from_axis_angle,
     resample,
@@ -119,7 +120,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("sentence", BAD_FILES)
 def test_bad_files(tmp_path, sentence):
     np.savez(tmp_path / "bad.npz", **BAD_FILES[sentence])
-    with pytest.raises(ValueError, match=rf"^bad\.npz .*{sentence}"):
+    with pytest.raises(ForeignFileError, match=rf"^bad\.npz .*{sentence}"):
         load_motion(tmp_path / "bad.npz")
 
 
@@ -135,5 +136,5 @@ def test_files_that_are_no_archives(tmp_path):
 
 
 def test_a_rate_that_would_make_millions_of_frames_is_refused():
-    with pytest.raises(ValueError, match="6,000,001 frames; check the frame rate"):
+    with pytest.raises(MotionError, match="6,000,001 frames; check the frame rate"):
         resample(swing(frames=2, rate=1e-5), 60)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from scale_backend.decoding.decoder import Decoder, query_frames
+from scale_backend.decoding.decoder import Decoder
 from scale_backend.decoding.frames import pose_frames, positional_map
 from scale_backend.formats.assets import find_garment, find_motion
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.motions import load_motion
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import vertex_normals, vertex_rings
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.positional_map import surface_points
@@ -21,6 +22,7 @@ from scale_backend.surfaces.queries import Queries
 from scale_backend.surfaces.seams import cut_at_seams
 from scale_backend.surfaces.subdivision import subdivide
 from tests.backend import reference
+from tests.backend.reference import query_frames
 from tests.backend.serving import poses
 from tests.making import make_garment
 
@@ -44,29 +46,29 @@ def of_faces(points: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:  # 
 
 def network_normals(decoder: Decoder, rotations: torch.Tensor, queries: Queries) -> torch.Tensor:  # [F, M, 3]
     """By the plain network: a query's features are mixed from the pixels round it, its normal leaves the rest one."""
-    state, size = decoder.garment.network.state_dict(), decoder.layout.size
-    pose = pose_frames(decoder, rotations, -decoder.body.mean_joints[:1].expand(len(rotations), 3), None)
-    seen = positional_map(decoder, pose).mT.unflatten(2, (size, size))
+    state, size = decoder.model.garment.network.state_dict(), decoder.model.layout.size
+    pose = pose_frames(decoder.model, rotations, -decoder.model.body.mean_joints[:1].expand(len(rotations), 3), None)
+    seen = positional_map(decoder.model, pose).mT.unflatten(2, (size, size))
     code = state["latent"] / max(1.0, float(state["latent"].norm()))
     pixels = reference.unet(seen, state, code).flatten(2)  # [F, C, H W]
     features = (pixels[:, :, queries.taps] * queries.tap_weights).sum(-1)
     uv, pq = (x.T.expand(len(rotations), -1, -1) for x in (queries.uv, queries.pq))
     local = reference.mlp(torch.cat([features, uv, pq], 1), state)[1].mT
-    local = local + surface_points(decoder.rest.normals[None], queries.corners, queries.weights)
-    frames = query_frames(pose.vertices, queries, decoder)[1]
+    local = local + surface_points(decoder.model.rest.normals[None], queries.corners, queries.weights)
+    frames = query_frames(pose.vertices, queries, decoder.model)[1]
     return normalize(torch.einsum("fmij,fmj->fmi", frames, local), dim=-1)
 
 
 def test_a_mesh_has_the_networks_normals(body):
     """On a seam the mean of what the charts give."""
     decoder, rotations = Decoder(make_garment("garment"), body), some_pose()
-    points, normals = decoder.decode(rotations, normals="decoded")
+    points, normals = decoder.decode(Poses(rotations), DecodeOptions(normals="decoded"))
     expected = network_normals(decoder, rotations, decoder.prepare("mesh", "clothes").queries)
-    cut = cut_at_seams(subdivide(decoder.host_carrier.triangles, 0), decoder.host_carrier.uv_triangles)
+    cut = cut_at_seams(subdivide(decoder.model.host_carrier.triangles, 0), decoder.model.host_carrier.uv_triangles)
     summed = torch.zeros_like(points).index_add(1, cut.vertex, expected)
     assert cut.vertex[points.shape[1] :].numel() > 10
     assert (normals - normalize(summed, dim=-1)).abs().max() < 1e-3
-    plain_points, plain = decoder.decode(rotations)
+    plain_points, plain = decoder.decode(Poses(rotations))
     assert torch.equal(points, plain_points)
     assert (plain - of_faces(plain_points, torch.from_numpy(decoder.topology()["triangles"]))).abs().max() < 1e-5
     assert (plain - normals).abs().max() > 0.01
@@ -74,9 +76,9 @@ def test_a_mesh_has_the_networks_normals(body):
 
 def test_finer_meshes_have_them_too(body):
     decoder, rotations = Decoder(make_garment("garment"), body), some_pose()
-    coarse = decoder.decode(rotations, surface="mesh", normals="decoded")[1]
+    coarse = decoder.decode(Poses(rotations), DecodeOptions("mesh", normals="decoded"))[1]
     for surface in ("mesh-x4", "mesh-x16"):
-        normals = decoder.decode(rotations, surface=surface, normals="decoded")[1]
+        normals = decoder.decode(Poses(rotations), DecodeOptions(surface, normals="decoded"))[1]
         assert (normals[:, : coarse.shape[1]] - coarse).abs().max() < 1e-4
         assert (normals.norm(dim=-1) - 1).abs().max() < 1e-5
 
@@ -101,7 +103,7 @@ def test_surfaces_of_patches_have_those_of_their_points(body, tracked_garment, s
     everything = reference.decode_patches(
         tracked_garment.network.state_dict(), posed, body.triangles, layout.triangle_index, layout.barycentrics
     )[1].flatten(1, 2)
-    normals = decoder.decode(rotations, None, None, surface, part, push=False, normals="decoded")[1]
+    normals = decoder.decode(Poses(rotations), DecodeOptions(surface, part, push_out=False, normals="decoded"))[1]
     if surface == "tracked":
         bound = tracked_garment.tracked["clothes"]
         blended = (everything[:, bound.index.long()] * bound.weights[..., None]).sum(2)
@@ -118,26 +120,33 @@ def test_they_face_as_the_faces_do(body, name, surface, share):
     decoder = Decoder(load_garment(find_garment(name)), body, precision="auto")
     motion = load_motion(find_motion("dance"))
     rotations = torch.from_numpy(matrices_from_axis_angle(motion.rotations[20:200:60])).float()
-    points, normals = decoder.decode(rotations, surface=surface, normals="decoded")
+    points, normals = decoder.decode(Poses(rotations), DecodeOptions(surface, normals="decoded"))
     plain = of_faces(points, torch.from_numpy(decoder.topology(surface)["triangles"]))
     assert ((plain * normals).sum(-1) > 0).float().mean() > share
-    assert (decoder.decode(rotations, surface=surface)[1] - plain).abs().mean() < 1e-3
+    assert (decoder.decode(Poses(rotations), DecodeOptions(surface))[1] - plain).abs().mean() < 1e-3
 
 
 def test_the_root_turns_them(body):
     decoder, rotations = Decoder(make_garment("garment"), body), some_pose(1)
-    still = decoder.decode(rotations, normals="decoded")[1]
+    still = decoder.decode(Poses(rotations), DecodeOptions(normals="decoded"))[1]
     rotations[:, 0] = matrix_from_axis_angle(torch.tensor([0.3, -2.0, 0.5]))
-    turned = decoder.decode(rotations, normals="decoded")[1]
+    turned = decoder.decode(Poses(rotations), DecodeOptions(normals="decoded"))[1]
     assert (turned - still @ rotations[0, 0].T).abs().max() < 1e-5
 
 
 def test_through_a_backend_process(backend, garment, garment_file):
     rotations, translation = poses(3)
     decoder = Decoder(load_garment(garment_file), load_body(), precision="auto")
-    expected = decoder.decode(torch.from_numpy(rotations), torch.from_numpy(translation), normals="decoded")[1].numpy()
-    normals = backend.decode(garment, rotations, translation, normals="decoded")[1]
-    streamed = [n for _, _, n in backend.decode_stream(garment, rotations, translation, batch=2, normals="decoded")]
+    expected = decoder.decode(
+        Poses(torch.from_numpy(rotations), torch.from_numpy(translation)), DecodeOptions(normals="decoded")
+    )[1].numpy()
+    normals = backend.decode(garment, Poses(rotations, translation), DecodeOptions(normals="decoded"))[1]
+    streamed = [
+        n
+        for _, _, n in backend.decode_stream(
+            garment, Poses(rotations, translation), DecodeOptions(normals="decoded"), batch=2
+        )
+    ]
     assert abs(normals - expected).max() < 5e-3
     assert [len(n) for n in streamed] == [2, 1] and abs(streamed[1][0] - normals[2]).max() < 1e-3
-    assert abs(backend.decode(garment, rotations, translation)[1] - normals).max() > 0.01
+    assert abs(backend.decode(garment, Poses(rotations, translation))[1] - normals).max() > 0.01

@@ -6,6 +6,7 @@ import torch
 
 from scale_backend.cli import main
 from scale_backend.formats.point_files import read_points
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.positional_map import positional_map
 from scale_backend.model.garment import load_garment
@@ -107,7 +108,9 @@ def test_a_garment_on_its_own_surface_takes_the_frames_pose(tmp_path, body, caps
     assert decode(skirt, "--packed", tmp_path / "posed", "--out", tmp_path / "out", "--surface", "mesh") == 0
     rotations = matrix_from_axis_angle(pose)
     rotations[:, 0] = torch.eye(3)
-    points, _ = Decoder(load_garment(skirt), body).decode(rotations, -body.mean_joints[:1].expand(2, 3), push=False)
+    points, _ = Decoder(load_garment(skirt), body).decode(
+        Poses(rotations, -body.mean_joints[:1].expand(2, 3)), DecodeOptions(push_out=False)
+    )
     for frame, file in enumerate(sorted((tmp_path / "out").glob("*.ply"))):
         assert np.abs(read_points(file).points - points[frame].numpy()).max() < 1e-5
     write_frames(tmp_path / "release", body, layout, 1)

@@ -10,8 +10,10 @@ from torch.nn import functional
 from scale_backend.cpu import amx, llvm_jit
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import asset_folder, find_motion
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.motions import load_motion
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.inference import layers
 from scale_backend.inference.convolutions import MatrixUNet
@@ -123,8 +125,8 @@ def test_tiles_cover_all_rows_evenly(count):
 def test_any_number_of_cores_gives_the_same():
     garment, body = make_garment("garment"), load_body("neutral")
     rotations = poses(7)
-    alone, alone_normals = Decoder(garment, body, cores=Cores(1)).decode(rotations, shape=torch.ones(7, 10))
-    three, three_normals = Decoder(garment, body, cores=Cores(3)).decode(rotations, shape=torch.ones(7, 10))
+    alone, alone_normals = Decoder(garment, body, cores=Cores(1)).decode(Poses(rotations, shape=torch.ones(7, 10)))
+    three, three_normals = Decoder(garment, body, cores=Cores(3)).decode(Poses(rotations, shape=torch.ones(7, 10)))
     assert (alone - three).abs().max() < 1e-5 and (alone_normals - three_normals).abs().max() < 1e-3
 
 
@@ -142,8 +144,8 @@ def test_garments_that_ship_keep_their_shape(file):
     exact, fast = Decoder(garment, body), Decoder(garment, body, precision="auto")
     assert fast.precision in fast_precisions("cpu")
     rotations = poses(10)
-    expected, expected_normals = exact.decode(rotations, surface=surface)
-    points, normals = fast.decode(rotations, surface=surface)
+    expected, expected_normals = exact.decode(Poses(rotations), DecodeOptions(surface))
+    points, normals = fast.decode(Poses(rotations), DecodeOptions(surface))
     distance = (points - expected).norm(dim=-1).flatten()
     assert distance.kthvalue(int(0.999 * len(distance))).values < 0.0002
     assert distance.max() < 0.001
@@ -162,7 +164,7 @@ def test_a_garment_that_suffers_is_decoded_exactly(monkeypatch, tiles):
     assert decoder.precision == ("split" if amx.available() else "float32")
     assert candidates("auto", torch.device("cpu"))[-1].name == "float32"
     rotations = poses(4)
-    points, exact = decoder.decode(rotations)[0], Decoder(wild, load_body("neutral")).decode(rotations)[0]
+    points, exact = decoder.decode(Poses(rotations))[0], Decoder(wild, load_body("neutral")).decode(Poses(rotations))[0]
     assert (points - exact).abs().max() < 0.0001  # the bar of float32
 
 
@@ -178,5 +180,5 @@ def test_equality_is_judged_by_the_bars():
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="auto, float32, mixed"):
+    with pytest.raises(UserError, match="auto, float32, mixed"):
         candidates("float8", torch.device("cpu"))

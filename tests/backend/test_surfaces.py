@@ -9,6 +9,7 @@ import torch
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_garment
 from scale_backend.formats.garment_header import GarmentError
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import vertex_normals, vertex_rings
 from scale_backend.geometry.body import load_body
 from scale_backend.geometry.positional_map import rasterise
@@ -60,10 +61,10 @@ def test_subdivision_keeps_the_surface(body, rounds):
 
 def test_finer_meshes_hold_the_coarse_one(body):
     decoder = Decoder(make_garment("garment"), body)
-    coarse = decoder.decode(some_pose(), surface="mesh", push=False)[0]
+    coarse = decoder.decode(Poses(some_pose()), DecodeOptions("mesh", push_out=False))[0]
     for surface, factor in (("mesh-x4", 4), ("mesh-x16", 16)):
         topology = decoder.topology(surface)
-        points, normals = decoder.decode(some_pose(), surface=surface, push=False)
+        points, normals = decoder.decode(Poses(some_pose()), DecodeOptions(surface, push_out=False))
         assert len(topology["triangles"]) == factor * len(decoder.topology("mesh")["triangles"])
         assert (points[:, : coarse.shape[1]] - coarse).abs().max() < 1e-5
         assert topology["uv"].shape == (3 * len(topology["triangles"]), 2)
@@ -73,9 +74,9 @@ def test_finer_meshes_hold_the_coarse_one(body):
 def test_new_vertices_are_decoded_and_not_only_placed_between(body):
     """The network is asked at the new vertices: they leave the straight line between the old ones."""
     decoder = Decoder(load_garment(find_garment("dress")), body)
-    points = decoder.decode(some_pose(1), surface="mesh-x4", push=False)[0][0]
-    fine = subdivide(decoder.carrier.triangles, 1)
-    old = len(decoder.carrier.template)
+    points = decoder.decode(Poses(some_pose(1)), DecodeOptions("mesh-x4", push_out=False))[0][0]
+    fine = subdivide(decoder.model.carrier.triangles, 1)
+    old = len(decoder.model.carrier.template)
     middle = fine.triangles[1::4, 0], fine.triangles[0::4, 0], fine.triangles[1::4, 1]  # ab, a, b
     between = (points[middle[1]] + points[middle[2]]) / 2
     assert (middle[0] >= old).all()
@@ -88,7 +89,9 @@ def test_patches_of_a_body_face_outwards_and_keep_to_themselves(body):
     topology = decoder.topology("patches", "whole body")
     triangles, patch = topology["triangles"], topology["patch"]
     still = torch.eye(3).expand(1, 24, 3, 3)
-    points, normals = decoder.decode(still, None, None, "patches", "whole body", push=False, normals="decoded")
+    points, normals = decoder.decode(
+        Poses(still), DecodeOptions("patches", "whole body", push_out=False, normals="decoded")
+    )
     within = (patch[triangles] == patch[triangles[:, :1]]).all(1)
     assert within.sum() == garment.layout.mask.sum() * 18  # of 3 x 3 cells, each two triangles
     agreement = (area_normals(points[0].numpy(), triangles) * normals[0].numpy()[triangles].mean(1)).sum(1)
@@ -105,7 +108,7 @@ def test_only_cloth_is_meshed(body):
     decoder = Decoder(replace(garment, cloth=cloth.flatten()), body)
     topology = decoder.topology("patches", "clothes")
     assert set(np.unique(topology["patch"])) == set(range(100, 120))
-    assert decoder.decode(some_pose(), surface="patches")[0].shape == (2, 20 * 16, 3)
+    assert decoder.decode(Poses(some_pose()), DecodeOptions("patches"))[0].shape == (2, 20 * 16, 3)
 
 
 def test_continuous_patches_are_one_sheet_an_island(body):
@@ -208,13 +211,15 @@ def test_charts_meet_at_their_seams(body, surface):
     """Along seams the dress turns little more than elsewhere; the rest mesh's vertices stay."""
     decoder = Decoder(load_garment(find_garment("dress")), body)
     pose = some_pose(1)
-    coarse, joined = (decoder.decode(pose, surface=kind, push=False)[0][0] for kind in ("mesh", surface))
+    coarse, joined = (
+        decoder.decode(Poses(pose), DecodeOptions(kind, push_out=False))[0][0] for kind in ("mesh", surface)
+    )
     assert (joined[: len(coarse)] - coarse).abs().max() < 1e-5
     prepared = decoder.prepare(surface, "clothes")
     decoder.prepared[surface, "clothes", "faces"] = replace(prepared, binding=None, rings=None)
-    torn = decoder.decode(pose, surface=surface, push=False)[0][0][: len(joined)]
-    fine = subdivide(decoder.host_carrier.triangles, 1 if surface == "mesh-x4" else 2)
-    cut = cut_at_seams(fine, decoder.host_carrier.uv_triangles)
+    torn = decoder.decode(Poses(pose), DecodeOptions(surface, push_out=False))[0][0][: len(joined)]
+    fine = subdivide(decoder.model.host_carrier.triangles, 1 if surface == "mesh-x4" else 2)
+    cut = cut_at_seams(fine, decoder.model.host_carrier.uv_triangles)
     on_seam = cut.vertex[len(joined) :].unique()
     assert len(on_seam) > 40
     (torn_seam, _), (seam, elsewhere) = (turns(points, fine.triangles, on_seam) for points in (torn, joined))
@@ -223,12 +228,12 @@ def test_charts_meet_at_their_seams(body, surface):
 
 def test_a_vertex_on_a_seam_is_the_mean_of_its_charts(body):
     decoder = Decoder(make_garment("garment"), body)
-    pose, carrier = some_pose(1), decoder.host_carrier
-    points = decoder.decode(pose, push=False)[0][0]
+    pose, carrier = some_pose(1), decoder.model.host_carrier
+    points = decoder.decode(Poses(pose), DecodeOptions(push_out=False))[0][0]
     cut = cut_at_seams(subdivide(carrier.triangles, 0), carrier.uv_triangles)
     prepared = decoder.prepare("mesh", "clothes")
     decoder.prepared["mesh", "clothes", "faces"] = replace(prepared, binding=None, rings=None)
-    torn = decoder.decode(pose, push=False)[0][0]
+    torn = decoder.decode(Poses(pose), DecodeOptions(push_out=False))[0][0]
     copies = torch.arange(len(points), len(torn))
     own = cut.vertex[copies]
     assert len(copies) == 2 * 12 and (torn[copies] - torn[own]).norm(dim=1).min() > 0

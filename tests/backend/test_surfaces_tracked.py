@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from scale_backend.client.backend import Backend, BackendError
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.geometry.rotations import matrix_from_axis_angle
 from scale_backend.model.garment import load_garment, save_garment
@@ -150,12 +151,14 @@ def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
     decoder = Decoder(tracked_garment, body)
     torch.manual_seed(1)
     pose = matrix_from_axis_angle(torch.randn(2, 24, 3) * 0.2)
-    everything = decoder.decode(pose, surface="points", part="whole body", push=False)[0]
+    everything = decoder.decode(Poses(pose), DecodeOptions("points", "whole body", push_out=False))[0]
     surface = tracked_garment.tracked["clothes"]
-    still = decoder.decode(torch.eye(3).expand(1, 24, 3, 3), surface="points", part="whole body", push=False)[0]
+    still = decoder.decode(
+        Poses(torch.eye(3).expand(1, 24, 3, 3)), DecodeOptions("points", "whole body", push_out=False)
+    )[0]
     bound, rest = ((p[:, surface.index.long()] * surface.weights[..., None]).sum(2) for p in (everything, still))
     expected = smoothed(bound, rest[0], surface.triangles)
-    points, normals = decoder.decode(pose, surface="tracked", push=False)
+    points, normals = decoder.decode(Poses(pose), DecodeOptions("tracked", push_out=False))
     assert (points - expected).abs().max() < 1e-4
     assert points.shape == normals.shape == (2, 12, 3)
     assert decoder.topology("tracked")["uv"].shape == (30, 2)
@@ -168,7 +171,7 @@ def test_poisson_frames_of_the_shipped_dress():
 
     decoder = Decoder(load_garment(find_garment("dress-body")), load_body("neutral"))
     pose = torch.eye(3).expand(1, 24, 3, 3).numpy()
-    [mesh] = decode_meshes(decoder, pose, None, None, "clothes")
+    [mesh] = decode_meshes(decoder, Poses(pose), DecodeOptions(part="clothes"))
     assert mesh.frame == 0
     assert mesh.points.shape == mesh.normals.shape == (len(mesh.patch), 3)
     assert mesh.triangles.max() == len(mesh.points) - 1
@@ -178,9 +181,9 @@ def test_poisson_frames_of_the_shipped_dress():
 
     with Backend.start(sys.executable, device="cpu", threads=1) as backend:  # the same through a backend process
         garment = backend.open_garment("dress-body")["id"]
-        streamed = list(backend.decode_meshes(garment, pose.repeat(2, 0)))
+        streamed = list(backend.decode_meshes(garment, Poses(pose.repeat(2, 0))))
         with pytest.raises(BackendError, match="parts"):
-            next(backend.decode_meshes(garment, pose, part="sleeves"))
+            next(backend.decode_meshes(garment, Poses(pose), DecodeOptions(part="sleeves")))
     assert [frame for frame, _ in streamed] == [0, 1]
     for _, arrays in streamed:
         assert arrays["points"].shape == arrays["normals"].shape == (len(arrays["patch"]), 3)

@@ -8,6 +8,7 @@ from scale_backend.client.backend import BackendCancelled, BackendError
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_garment, find_motion
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body, skin
 from scale_backend.model.garment import load_garment
 from scale_backend.wearer.fit import fit
@@ -33,8 +34,8 @@ def dance(*frames: int) -> torch.Tensor:  # [F, 24, 3, 3]
 def test_on_the_garments_own_body_nothing_changes(decoder):
     worn = decoder.worn(fitted_tee("own"))
     rotations, translation = dance(40, 160), torch.tensor([[0.1, 0.2, 0.3], [1.0, 0.0, 0.0]])
-    plain, _ = decoder.decode(rotations, translation)
-    points, normals = worn.decode(rotations, translation)
+    plain, _ = decoder.decode(Poses(rotations, translation))
+    points, normals = worn.decode(Poses(rotations, translation))
     away = (points - 0.5 - plain).norm(dim=-1)
     assert away.mean() < 0.002
     assert away.flatten().sort().values[-10] < 0.01  # the skin itself is a little coarser
@@ -48,25 +49,25 @@ def test_a_stranger_is_dressed(body, decoder, who):
     worn = decoder.worn(fitted_tee(who))
     rotations = dance(30, 120, 250)
     translation = torch.zeros(3, 3)
-    points, _ = worn.decode(rotations, translation)
-    transforms = worn.fit.joint_transforms(rotations, translation)[:, :22]
+    points, _ = worn.decode(Poses(rotations, translation))
+    transforms = worn.model.fit.joint_transforms(rotations, translation)[:, :22]
     bodies = skin(torch.from_numpy(wearer.vertices)[None], torch.from_numpy(wearer.weights), transforms)
     for points_now, skin_now in zip(points.numpy(), bodies.numpy(), strict=True):
         assert (depths(points_now, skin_now, wearer.triangles) > 0.002).mean() < 0.01
     triangles = worn.topology()["triangles"]
-    rest = np.linalg.norm(triangle_normals(decoder.host_carrier.template.numpy(), triangles), axis=1)
+    rest = np.linalg.norm(triangle_normals(decoder.model.host_carrier.template.numpy(), triangles), axis=1)
     for points_now in points.numpy():
-        stretch = np.linalg.norm(triangle_normals(points_now, triangles), axis=1) / rest / worn.fit.report.size**2
+        stretch = np.linalg.norm(triangle_normals(points_now, triangles), axis=1) / rest / worn.model.fit.report.size**2
         assert (stretch > 1.6).mean() < 0.005
-    unpushed, _ = worn.decode(rotations, translation, push=False)
+    unpushed, _ = worn.decode(Poses(rotations, translation), DecodeOptions(push_out=False))
     assert (unpushed - points).abs().max() > 1e-4  # the wearer's skin did something
 
 
 def test_frames_do_not_depend_on_each_other(decoder):
     worn = decoder.worn(fitted_tee("base"))
     rotations = dance(0, 50, 100)
-    together, _ = worn.decode(rotations)
-    alone, _ = worn.decode(rotations[1:2])
+    together, _ = worn.decode(Poses(rotations))
+    alone, _ = worn.decode(Poses(rotations[1:2]))
     assert torch.equal(together[1:2], alone)
     assert worn.topology() is decoder.topology()
 
@@ -75,9 +76,9 @@ def test_a_giant_wears_the_same_folds(body, decoder):
     """Twice as large in everything: the same clothes, twice as large."""
     plain = someone(body, "base")
     giant = plain.of_arrays(plain.arrays() | {"joints": 2 * plain.joints, "vertices": 2 * plain.vertices})
-    small, large = (decoder.worn(f) for f in (fitted_tee("base"), fit(body, decoder.host_carrier, giant)))
+    small, large = (decoder.worn(f) for f in (fitted_tee("base"), fit(body, decoder.model.host_carrier, giant)))
     rotations = dance(70)
-    points = [worn.decode(rotations, push=False)[0] for worn in (small, large)]
+    points = [worn.decode(Poses(rotations), DecodeOptions(push_out=False))[0] for worn in (small, large)]
     assert (points[1] - 2 * points[0]).abs().max() < 0.01
 
 
@@ -92,10 +93,10 @@ def test_over_the_wire(backend, body, decoder):
     assert backend.fit(garment, wearer, lambda *_: heard.append(1) or True) == (worn, report)
     assert not heard  # it was known
     rotations = dance(60).numpy()
-    points, _ = backend.decode(worn, rotations)
-    expected = decoder.worn(fitted_tee("heavy")).decode(torch.from_numpy(rotations))[0]
+    points, _ = backend.decode(worn, Poses(rotations))
+    expected = decoder.worn(fitted_tee("heavy")).decode(Poses(rotations))[0]
     assert np.abs(points - expected.numpy()).max() < 2e-3
-    plain, _ = backend.decode(garment, rotations)
+    plain, _ = backend.decode(garment, Poses(rotations))
     assert np.abs(plain - points).max() > 0.05
     assert backend.topology(worn)["triangles"].shape == backend.topology(garment)["triangles"].shape
 

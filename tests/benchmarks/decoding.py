@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.rotations import matrix_from_axis_angle
 from scale_backend.inference.precision import fast_precisions
@@ -59,7 +60,7 @@ def plain(garment: Garment) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 def engine(garment: Garment, precision: str, device: str = "cpu") -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     decoder = Decoder(garment, load_body("neutral"), device, precision)
-    return lambda rotations: decoder.decode(rotations, surface="points", part="whole body", push=False)
+    return lambda rotations: decoder.decode(Poses(rotations), DecodeOptions("points", "whole body", push_out=False))
 
 
 def rows(repeats: int) -> list[Row]:

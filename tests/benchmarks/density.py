@@ -20,6 +20,7 @@ from torch import Tensor
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_garment
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import vertex_normals, vertex_rings
 from scale_backend.geometry.body import load_body
 from scale_backend.geometry.gathering import gather_sum
@@ -119,7 +120,7 @@ def measure(name: str, settings: Settings) -> list[dict]:
     raw, truth, rotations = frames_of(garment, settings.frames)
     decoder = Decoder(garment, body, precision="auto")
     translation = -body.mean_joints[:1].expand(len(rotations), 3)
-    decoded = {kind: decoder.decode(rotations, translation, surface=kind)[0] for kind in NAMES[1:]}
+    decoded = {kind: decoder.decode(Poses(rotations, translation), DecodeOptions(kind))[0] for kind in NAMES[1:]}
     smooth = butterfly(carrier.triangles, len(carrier.template), ROUNDS)
     finest = gather_sum(truth, smooth.index, smooth.weights)
     table = densities(garment)

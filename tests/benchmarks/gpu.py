@@ -8,6 +8,7 @@ import torch
 
 from scale_backend.decoding.batches import decode_batches
 from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.network import NetworkSettings
 from tests.benchmarks.decoding import STANDARD, differences, engine, plain, random_poses, standard_garment
@@ -35,7 +36,9 @@ def rows(repeats: int) -> list[Row]:
     poses = batch.repeat(40, 1, 1, 1).numpy()
 
     def bake() -> None:
-        for _ in decode_batches(decoder, poses, None, None, "points", "whole body", push_out=False, batch=BATCH):
+        for _ in decode_batches(
+            decoder, Poses(poses), DecodeOptions("points", "whole body", push_out=False), batch=BATCH
+        ):
             pass
 
     rate = len(poses) / seconds(bake, 3, 1)

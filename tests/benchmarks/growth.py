@@ -14,6 +14,7 @@ from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import asset_folder, find_motion
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.motions import load_motion
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.benchmarks.decoding import STANDARD, engine, random_poses
@@ -33,7 +34,7 @@ def of_frames() -> list[Row]:
         poses = random_poses(32).repeat(frames // 32, 1, 1, 1).numpy()
 
         def bake(poses=poses) -> None:
-            for _ in decode_batches(decoder, poses, None, None, "mesh", "clothes"):
+            for _ in decode_batches(decoder, Poses(poses), DecodeOptions("mesh", "clothes")):
                 pass
 
         time = seconds(bake, 2, 1) / frames
@@ -76,7 +77,9 @@ def of_networks(repeats: int) -> list[Row]:
             for width in (16, 32):
                 settings = replace(dress.network.settings, unet_width=width, hidden=hidden, activation=activation)
                 decoder = Decoder(replace(dress, network=random_network(settings)), load_body("neutral"), "cpu", "auto")
-                time = seconds(lambda decoder=decoder: decoder.decode(pose, push=False), repeats)
+                time = seconds(
+                    lambda decoder=decoder: decoder.decode(Poses(pose), DecodeOptions(push_out=False)), repeats
+                )
                 name = f"dress, {activation}, hidden {hidden}, nf {width}"
                 found.append(Row(name, 1e3 * time, "ms", "", decoder.precision))
     return found
@@ -93,9 +96,9 @@ def of_garments(repeats: int) -> list[Row]:
         part = garment.metadata()["parts"][0]
         for surface in [s for s in garment.metadata()["surfaces"] if s != "poisson"]:  # another topology in every frame
             count = len(decoder.topology(surface, part)["patch"])
-            options = {"surface": surface, "part": part}
-            one = seconds(lambda o=options, d=decoder: d.decode(poses[:1], **o), repeats)
-            many = seconds(lambda o=options, d=decoder: d.decode(poses[:16], **o), max(2, repeats // 4), 1) / 16
+            options = DecodeOptions(surface, part)
+            one = seconds(lambda o=options, d=decoder: d.decode(Poses(poses[:1]), o), repeats)
+            many = seconds(lambda o=options, d=decoder: d.decode(Poses(poses[:16]), o), max(2, repeats // 4), 1) / 16
             name = f"{file.stem}, {surface} ({count} points, {decoder.precision})"
             found.append(Row(f"{name}, one frame", 1e3 * one, "ms", "10" if surface == "mesh" else ""))
             found.append(Row(f"{name}, a frame of a batch of 16", 1e3 * many, "ms"))

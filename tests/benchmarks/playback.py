@@ -13,6 +13,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from scale_backend.formats.poses import DecodeOptions, Poses
 from tests.benchmarks.report import ROOT, Row, seconds
 
 
@@ -42,16 +43,20 @@ def decoding(repeats: int, motion_name: str, device: str) -> list[Row]:
                 garment = backend.open_garment(path)
                 surface = garment["surfaces"][0]
                 part = garment["parts"][0]
-                backend.decode(garment["id"], rotations[:1], translation[:1], surface=surface, part=part)
+                backend.decode(garment["id"], Poses(rotations[:1], translation[:1]), DecodeOptions(surface, part))
                 starts.append(time.perf_counter() - begin)
                 opens.append(len(backend.topology(garment["id"], surface, part)["patch"]))
                 for frame in range(1, 41):
                     begin = time.perf_counter()
                     place = slice(frame, frame + 1)
-                    backend.decode(garment["id"], rotations[place], translation[place], surface=surface, part=part)
+                    backend.decode(
+                        garment["id"], Poses(rotations[place], translation[place]), DecodeOptions(surface, part)
+                    )
                     single.append(time.perf_counter() - begin)
                 begin = time.perf_counter()
-                for _ in backend.decode_stream(garment["id"], rotations, translation, surface=surface, part=part):
+                for _ in backend.decode_stream(
+                    garment["id"], Poses(rotations, translation), DecodeOptions(surface, part)
+                ):
                     pass
                 stream.append((time.perf_counter() - begin) / len(rotations))
         name = f"{path.stem} ({opens[0]} {'vertices' if surface == 'mesh' else 'points'})"
@@ -79,7 +84,7 @@ def second_garment(repeats: int, device: str) -> list[Row]:
                 garment = backend.open_garment(path)
                 surface, part = garment["surfaces"][0], garment["parts"][0]
                 backend.topology(garment["id"], surface, part)
-                backend.decode(garment["id"], pose, surface=surface, part=part)
+                backend.decode(garment["id"], Poses(pose), DecodeOptions(surface, part))
                 took = time.perf_counter() - begin
             times.append(took)
     return [Row(f"second garment ({second.stem}): open to first frame", statistics.median(times), "s", "0.3")]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from scale_backend.formats.poses import DecodeOptions, Poses
 from tests.benchmarks.report import draw, show_columns
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def measure(name: str, settings: Settings) -> Iterator[dict]:
             continue
         frames, milliseconds = decode(decoder, kind, rotations, translation)
         if len(frames[0].triangles) and kind != "poisson":
-            decoded = decoder.decode(rotations, translation, surface=kind, normals="decoded")[1].numpy()
+            decoded = decoder.decode(Poses(rotations, translation), DecodeOptions(kind, normals="decoded"))[1].numpy()
             frames = [replace(frame, decoded=normals) for frame, normals in zip(frames, decoded, strict=True)]
         tally = Tally()
         for frame, vertices in zip(frames, truth.vertices, strict=True):
@@ -148,10 +149,10 @@ def decode(decoder, kind: str, rotations, translation) -> tuple[list[Frame], flo
         pose, at = rotations[place : place + 1], translation[place : place + 1]
         begin = time.perf_counter()
         if kind == "poisson":
-            [mesh] = decode_meshes(decoder, pose.numpy(), at.numpy(), None, "clothes")
+            [mesh] = decode_meshes(decoder, Poses(pose.numpy(), at.numpy()), DecodeOptions(part="clothes"))
             frame = Frame(mesh.points, mesh.normals, mesh.triangles)
         else:
-            points, normals = decoder.decode(pose, at, surface=kind)
+            points, normals = decoder.decode(Poses(pose, at), DecodeOptions(kind))
             frame = Frame(points[0].numpy(), normals[0].numpy(), decoder.topology(kind)["triangles"])
         times.append(time.perf_counter() - begin)
         frames.append(frame)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from scale_backend.formats.assets import find_body
+from scale_backend.formats.errors import UserError
 from scale_backend.geometry.body import load_body
 from training.body_builder.build import BuildBodySettings, body_topology, run, skinned_arrays
 from training.body_builder.decimation import decimate, flip_edges, quality
@@ -149,7 +150,7 @@ def test_traits_interpolate_between_targets(human, phenotypes):
 def test_topology_needs_the_known_mesh(human, phenotypes):
     moved = human.vertices.copy()
     moved[5000, 0] += 0.01
-    with pytest.raises(ValueError, match="hm08"):
+    with pytest.raises(UserError, match="hm08"):
         body_topology(replace(human, vertices=moved), phenotypes)
 
 
@@ -169,9 +170,9 @@ def test_a_wrong_wheel_says_how_to_get_the_right_one(tmp_path, content):
 
 
 def test_settings_out_of_range_are_named(tmp_path):
-    with pytest.raises(ValueError, match="gender"):
+    with pytest.raises(UserError, match="gender"):
         run(BuildBodySettings(tmp_path / "x.whl", gender=1.5))
-    with pytest.raises(ValueError, match="shape components"):
+    with pytest.raises(UserError, match="shape components"):
         run(BuildBodySettings(tmp_path / "x.whl", shapes=5))
 
 

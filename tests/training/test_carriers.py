@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.geometry.body import joint_transforms, load_body, pose_vertices
 from scale_backend.geometry.carrier import pose_carrier
@@ -142,9 +143,9 @@ def test_triangles_that_hang_on_the_border_get_area():
 
 def test_a_tube_is_refused():
     vertices, triangles, _ = cone_skirt()
-    with pytest.raises(ValueError, match="disk"):
+    with pytest.raises(UserError, match="disk"):
         border_loop(triangles)
-    with pytest.raises(ValueError, match="disk"):
+    with pytest.raises(UserError, match="disk"):
         pack_panels(vertices, triangles, np.zeros(len(triangles), np.uint8))
 
 

@@ -32,7 +32,7 @@ def test_every_command_has_settings_and_run(name):
 
 
 def test_a_mistake_is_one_sentence_and_a_failing_exit(capsys, tmp_path):
-    assert main(["train", str(tmp_path / "none.yaml")]) == 1
+    assert main(["train", str(tmp_path / "none.yaml")]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("scale-train train: There is no recipe") and "\n" not in error
 
@@ -43,7 +43,7 @@ def test_recipes_that_ship_are_listed_and_printed(capsys):
     assert all(name in listed for name in shipped())
     assert main(["recipe", "dress"]) == 0
     assert capsys.readouterr().out == find_recipe("dress").read_text()
-    assert main(["recipe", "dres"]) == 1
+    assert main(["recipe", "dres"]) == 2
     assert "There is no recipe dres; name a YAML file, or one that ships (dress" in capsys.readouterr().err
 
 

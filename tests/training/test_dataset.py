@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.decoding.decoder import query_frames
+from scale_backend.formats.errors import UserError
 from scale_backend.surfaces.queries import patch_queries, vertex_queries
+from tests.backend.reference import query_frames
 from tests.training.synthetic import clothed, random_poses, skirt_frames, skirt_groundwork, write_raw_folder
 from training.config import recipe_from_dict
 from training.frames.raw_frames import RawFramesError
@@ -51,7 +52,7 @@ def test_poses_are_normalised(groundwork):
 
 def test_frames_of_another_garment_are_refused(groundwork):
     poses = random_poses(2, 0)
-    with pytest.raises(ValueError, match="different garments"):
+    with pytest.raises(UserError, match="different garments"):
         cloth_frames(groundwork, poses, clothed(groundwork, poses)[:, 1:], groundwork.carrier.triangles.numpy(), ())
 
 

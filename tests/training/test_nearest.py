@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from scale_backend.formats.errors import UserError
 from training.geometry.nearest import CHUNK_ELEMENTS, _brute_force, nearest, nearest_index
 
 
@@ -32,5 +33,5 @@ def test_gradients_reach_both_sides():
 
 
 def test_no_target_is_told():
-    with pytest.raises(ValueError, match="no points"):
+    with pytest.raises(UserError, match="no points"):
         nearest_index(torch.rand(2, 3), torch.rand(0, 3))

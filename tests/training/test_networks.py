@@ -9,6 +9,7 @@ import torch
 
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.point_files import read_points
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.training.synthetic import write_raw_folder
@@ -60,7 +61,7 @@ def test_from_pack_to_decoded_frames(raw, tmp_path, monkeypatch, size, more, exp
     patches, count = int(garment.layout.mask.sum()), settings.points_per_patch
     assert 0.9 * size**2 < patches <= size**2
     rest = torch.eye(3).expand(1, body.joint_count, 3, 3)
-    points, normals = Decoder(garment, body).decode(rest, surface="points", part="whole body", push=False)
+    points, normals = Decoder(garment, body).decode(Poses(rest), DecodeOptions("points", "whole body", push_out=False))
     assert points.shape == normals.shape == (1, patches * count, 3)
     assert torch.allclose(normals.norm(dim=-1), torch.ones(1, patches * count), atol=1e-3)
     assert torch.cdist(points[0, ::31], body.template).amin(1).mean() < 0.05  # two steps lead nowhere far

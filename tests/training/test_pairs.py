@@ -9,6 +9,7 @@ import pytest
 import torch
 import trimesh
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.point_files import read_points
 from scale_backend.geometry.body import load_body, pose_vertices
@@ -54,7 +55,7 @@ def test_the_pose_of_a_body_is_found_again():
     assert fit.error < 2e-3
     assert np.abs(fit.root[:3, :3] - orientation).max() < 0.02
     assert np.linalg.norm(fit.root[:3, 3] - pelvis) < 5e-3
-    with pytest.raises(ValueError, match="100 vertices, the body 'neutral' has 6890"):
+    with pytest.raises(UserError, match="100 vertices, the body 'neutral' has 6890"):
         fit_body(load_body(), vertices[:100])
 
 
@@ -110,7 +111,7 @@ def test_frames_are_normalised_and_results_are_put_back(packed, tmp_path):
 
 def test_packed_pairs_pass_the_check_but_for_a_missing_split(packed, capsys):
     folder, _ = packed
-    assert main(["check", str(folder / "packed")]) == 1
+    assert main(["check", str(folder / "packed")]) == 2
     assert capsys.readouterr().out.count("fault:") == 1
 
 
@@ -126,9 +127,9 @@ def test_a_limit_is_one_for_each_split(tmp_path):
 
 
 def test_mistakes_are_one_sentence(tmp_path, capsys):
-    assert main(["pack", str(tmp_path / "none"), "--out", str(tmp_path)]) == 1
+    assert main(["pack", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
     assert "There is no" in capsys.readouterr().err
-    assert main(["pack", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert main(["pack", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "neither frames of scale-train simulate nor pairs" in capsys.readouterr().err
 
 

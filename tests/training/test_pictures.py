@@ -84,10 +84,10 @@ def test_pictures_are_1024_pixels_wide_and_kept(tmp_path):
 
 
 def test_nothing_to_draw_is_told(tmp_path, capsys):
-    assert main(["render", str(tmp_path)]) == 1
+    assert main(["render", str(tmp_path)]) == 2
     assert "holds no .ply files" in capsys.readouterr().err
     (tmp_path / "a.ply").write_text("ply\n")
-    assert main(["render", str(tmp_path)]) == 1
+    assert main(["render", str(tmp_path)]) == 2
     assert "a.ply cannot be read" in capsys.readouterr().err
 
 
@@ -113,7 +113,7 @@ def test_posmap_of_a_template(tmp_path, capsys):
     with np.load(tmp_path / "posmap8.npz") as file:
         assert np.allclose(file["posmap"][7, 0], [1 / 16, 1 / 16, 0], atol=1e-6)  # u, v of the lowest, leftmost pixel
     (tmp_path / "uv.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "has no UVs" in capsys.readouterr().err
 
 
@@ -132,7 +132,7 @@ def test_check_finds_what_was_done_to_a_folder(tmp_path, capsys):
     change(0, normals=2 * frames[0].normals, name=frames[1].name)
     change(1, body_vertices=frames[1].body_vertices + 3)
     change(2, positional_map=np.zeros((64, 64, 3), np.float32))
-    assert main(["check", str(tmp_path / "packed")]) == 1
+    assert main(["check", str(tmp_path / "packed")]) == 2
     said = capsys.readouterr().out
     faults = (
         "normals of length 2.00", "is not at the origin", "does not lie on the body", "empty positional map",

@@ -12,6 +12,7 @@ import trimesh
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.point_files import PointFileError, patch_colors, read_points, write_points
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from tests.making import write_garment
@@ -46,9 +47,8 @@ def test_points_are_what_the_fast_engine_decodes(packed, tmp_path, kind, monkeyp
     frame = read_packed(packed / "test" / "skirt_test.00001.npz")
     rotations = torch.from_numpy(matrices_from_axis_angle(frame.pose[None])).float()
     part = "whole body" if kind == "body" else "clothes"
-    points, normals = Decoder(garment, body).decode(
-        rotations, -body.mean_joints[:1], None, "points", part, False
-    )  # fmt: skip
+    asked = Poses(rotations, -body.mean_joints[:1]), DecodeOptions("points", part, push_out=False)
+    points, normals = Decoder(garment, body).decode(*asked)
     found = read_points(tmp_path / "results" / f"test-{kind}" / f"test-{kind}_skirt_test.00001_pred.ply")
     assert np.abs(found.points - points[0].numpy()).max() < 1e-4
     assert np.abs(found.normals - normals[0].numpy()).max() < 2e-3
@@ -131,6 +131,6 @@ def test_mistakes_are_one_sentence(packed, tmp_path, monkeypatch, capsys, argume
     (tmp_path / "packed").symlink_to(packed)
     (tmp_path / "raw").symlink_to(packed.parent / "raw")
     (tmp_path / "c.yaml").write_text("name: skirt\ndata_root: raw\nmode: test\n")
-    assert run(*arguments) == 1
+    assert run(*arguments) == 2
     error = capsys.readouterr().err
     assert said in error.splitlines()[-1]

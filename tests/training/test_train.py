@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
 from scale_backend.model.network import NetworkSettings
@@ -197,7 +198,7 @@ def test_from_recipe_to_garment(project):
     assert garment.training["held_out"]["all"]["to_truth_mean"] > 0
     body = load_body("neutral")
     rest = torch.eye(3).expand(1, 24, 3, 3)
-    points, _ = Decoder(garment, body).decode(rest, surface="mesh", push=False)
+    points, _ = Decoder(garment, body).decode(Poses(rest), DecodeOptions("mesh", push_out=False))
     assert (points[0] - garment.carrier.template).norm(dim=-1).mean() < 0.05
     curves = list((project / "out" / "curves").glob("events*"))
     assert curves and json.loads((project / "out" / "recipe.json").read_text())["batch"] == 4
@@ -271,7 +272,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(project):
             "from training.cli import main; sys.exit(main(sys.argv[1:]))"  # fmt: skip
     arguments = command(project, "--resume", "--steps", "10")[3:]
     done = subprocess.run([sys.executable, "-c", limit, *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if line.startswith("scale-train train: ")]
     assert len(said) == 1 and "could not be written to" in said[0] and "Traceback" not in done.stderr
     assert newest_state(project / "out")["step"] == 5

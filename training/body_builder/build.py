@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import SMPL, SMPL_PARENTS
 from scale_backend.formats.whole_files import written_whole
 from training.body_builder.decimation import decimate
@@ -44,11 +45,11 @@ class BuildBodySettings:
 
 
 def run(settings: BuildBodySettings) -> None:
-    """Build the body and write it. Raises ValueError for a wheel or a setting that does not do."""
+    """Build the body and write it. Raises UserError for a wheel or a setting that does not do."""
     if settings.shapes <= COMPONENTS:
         raise ValueError(f"{settings.shapes} random bodies do not span {COMPONENTS} shape components; take 100.")
     if not 0 <= settings.gender <= 1:
-        raise ValueError(f"The gender runs from 0 (male) to 1 (female); {settings.gender} is out of that.")
+        raise UserError(f"The gender runs from 0 (male) to 1 (female); {settings.gender} is out of that.")
     arrays = build_body(settings)
     with written_whole(settings.out) as beside, open(beside, "wb") as file:
         np.savez_compressed(file, **arrays)

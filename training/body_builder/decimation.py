@@ -12,6 +12,7 @@ from math import sqrt
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from training.body_builder.makehuman import Index
 from training.body_builder.topology import Skin, is_closed_sphere
 
@@ -32,10 +33,10 @@ def decimate(skin: Skin, kept: Collection[int], half_triangles: int = HALF_TRIAN
     half.collapse_to(half_triangles)
     triangles = flip_edges(skin, list(half.triangles.values()))
     if len(triangles) != half_triangles:
-        raise ValueError(f"The skin could not be brought down to {2 * half_triangles} triangles.")
+        raise UserError(f"The skin could not be brought down to {2 * half_triangles} triangles.")
     whole = np.concatenate([triangles, skin.mirror[triangles][:, [0, 2, 1]]])
     if not is_closed_sphere(whole):
-        raise ValueError("The skin did not stay closed when triangles were taken out.")
+        raise UserError("The skin did not stay closed when triangles were taken out.")
     return whole
 
 

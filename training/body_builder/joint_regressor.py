@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import SMPL
 from training.body_builder.makehuman import Array, Index
 from training.body_builder.skeleton import MIRRORED, PARENTS
@@ -23,7 +24,7 @@ WIDEST = 0.3  # metres: half the width of a ring when it is given up
 def joint_regressor(skin: Array, joints: Array, weights: Array, mirror: Index) -> Array:  # [J, V]
     """Rows of weights that are not negative, sum to 1, are as even as may be and mirror each other.
 
-    Raises ValueError if a joint lies outside of all rings around it.
+    Raises UserError if a joint lies outside of all rings around it.
     """
     rows = np.zeros((len(SMPL), len(skin)))
     for joint, name in enumerate(SMPL):
@@ -56,7 +57,7 @@ def _ring(joint: int, skin: Array, joints: Array, weights: Array) -> tuple[Index
             if np.linalg.norm(shares @ (skin[ring] - here)) < EXACT:
                 return ring, shares
         width *= 1.3
-    raise ValueError(f"No ring of skin encloses the joint {name}: the body is not shaped as this builder expects.")
+    raise UserError(f"No ring of skin encloses the joint {name}: the body is not shaped as this builder expects.")
 
 
 def _children(joint: int) -> list[int]:

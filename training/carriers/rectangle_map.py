@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu, spsolve
 
+from scale_backend.formats.errors import UserError
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
@@ -31,7 +33,7 @@ DISTORTION = Distortion()
 
 
 def border_loop(triangles: Index) -> list[int]:
-    """The border of a disk in the order its triangles walk it. Raises ValueError for anything but one loop."""
+    """The border of a disk in the order its triangles walk it. Raises UserError for anything but one loop."""
     directed = {(int(t[k]), int(t[(k + 1) % 3])) for t in triangles for k in range(3)}
     border = [(a, b) for a, b in directed if (b, a) not in directed]
     following = dict(border)
@@ -40,7 +42,7 @@ def border_loop(triangles: Index) -> list[int]:
         loop.append(here)
         here = following.pop(here)
     if following or len(loop) < 4 or len(loop) != len(border):
-        raise ValueError("A surface to be flattened must be a disk with one border; cut it into such pieces.")
+        raise UserError("A surface to be flattened must be a disk with one border; cut it into such pieces.")
     return loop
 
 
@@ -56,7 +58,7 @@ def map_to_rectangle(
     """Flatten a disk. Width and height are taken as a ratio: sizes are scaled so that the mean area is kept.
 
     Where a triangle has its three corners on one side of the rectangle, the two next to its tip move in by `dent`
-    (in the unit of width), else it would have no area. Raises ValueError if no start without flips is found.
+    (in the unit of width), else it would have no area. Raises UserError if no start without flips is found.
     """
     area = _areas(vertices, triangles)
     scale = np.sqrt(area.sum() / (width * height))
@@ -66,7 +68,7 @@ def map_to_rectangle(
     loop = loop[first:] + loop[:first]
     starts = [loop.index(corner) for corner in corners]
     if starts != sorted(set(starts)):
-        raise ValueError("The corners of a rectangle must follow each other around the border.")
+        raise UserError("The corners of a rectangle must follow each other around the border.")
     sides = [loop[a : b + 1] for a, b in zip(starts, [*starts[1:], len(loop)], strict=True)]
     sides[3].append(loop[0])
     laplacian = _graph_laplacian(triangles, len(vertices))
@@ -79,7 +81,7 @@ def map_to_rectangle(
         energy = _Energy(vertices, triangles, area, distortion)
         if np.isfinite(energy.value(uv)):
             return _minimise(energy, uv, free, laplacian, distortion.steps) / scale
-    raise ValueError("A panel cannot be flattened onto a rectangle: it has triangles that hang on its border.")
+    raise UserError("A panel cannot be flattened onto a rectangle: it has triangles that hang on its border.")
 
 
 def _areas(vertices: Array, triangles: Index) -> Array:  # [T]

@@ -16,7 +16,7 @@ def tile_square(areas: Sequence[float], aspects: Sequence[float], size: int) -> 
     """Cut a square of size x size cells into rectangles (u, v, width, height), one for each area.
 
     Guillotine cuts; among the trees over a few orders of the pieces the one with the least weighted error of area
-    and aspect (width / height) is taken. Raises ValueError if there are more pieces than fit.
+    and aspect (width / height) is taken. Raises UserError if there are more pieces than fit.
     """
     count, share = len(areas), np.asarray(areas, float) / np.sum(areas)
     if count > size:

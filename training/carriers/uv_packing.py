@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_backend.formats.errors import UserError
 from training.carriers.rectangle_map import Array, Distortion, Index, border_loop, map_to_rectangle
 from training.carriers.square_tiling import tile_square
 
@@ -37,7 +38,7 @@ def pack_panels(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:  # uv [U, 2], uv_triangles [T, 3]
     """Chart every panel and tile the unit square with the charts, their edges on the 1/size grid.
 
-    The garment's up is +v, and u runs to the right as seen from outside. Raises ValueError for a panel that is not
+    The garment's up is +v, and u runs to the right as seen from outside. Raises UserError for a panel that is not
     a disk.
     """
     vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles, np.int64)
@@ -73,7 +74,7 @@ def choose_corners(border: Array, outward: Array, turn: Array) -> list[int]:  # 
     """The places of a closed border that look most like a rectangle's corners: far out to a side and up or down,
     where the border turns. Counter-clockwise from the lower left, as seen from outside.
 
-    Raises ValueError if four such places do not follow each other.
+    Raises UserError if four such places do not follow each other.
     """
     outward = outward / np.linalg.norm(outward)
     right = np.cross(UP, outward)
@@ -87,7 +88,7 @@ def choose_corners(border: Array, outward: Array, turn: Array) -> list[int]:  # 
     corners = [int(score.argmax()) for score in scores]
     steps = np.diff([*corners, corners[0]]) % len(border)
     if steps.min() == 0 or steps.sum() != len(border):
-        raise ValueError("A panel has no four corners: its outline is too far from a rectangle. Cut it in two.")
+        raise UserError("A panel has no four corners: its outline is too far from a rectangle. Cut it in two.")
     return corners
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import axis_angle_from_matrices
 from scale_backend.geometry.body import Body, joint_transforms, pose_vertices
 
@@ -35,9 +36,9 @@ class BodyFit:
 
 
 def fit_body(body: Body, vertices: np.ndarray) -> BodyFit:  # [V, 3] metres
-    """Raises ValueError for another number of vertices."""
+    """Raises UserError for another number of vertices."""
     if vertices.shape != tuple(body.template.shape):
-        raise ValueError(f"{len(vertices)} vertices, the body '{body.name}' has {len(body.template)}")
+        raise UserError(f"{len(vertices)} vertices, the body '{body.name}' has {len(body.template)}")
     target = torch.from_numpy(np.ascontiguousarray(vertices, np.float32))
     base = _local(body, _turns(body, target))
     turn = torch.zeros(body.joint_count, 3, requires_grad=True)

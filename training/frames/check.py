@@ -28,7 +28,7 @@ class CheckSettings:
 
 
 def run(settings: CheckSettings) -> dict[str, int]:
-    """Frames by split. Raises ValueError that counts the faults; they are printed before."""
+    """Frames by split. Raises UserError that counts the faults; they are printed before."""
     folder = settings.folder
     if (folder / "garment.npz").is_file():
         frames, faults = check_raw(folder)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import tyro
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.frame_files import write_whole
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.geometry.body import Body, load_body, pose_vertices
@@ -67,7 +68,7 @@ class Packer:
 
 
 def run(settings: PackSettings) -> int:
-    """Pack; the number of frames written. Raises ValueError with one sentence for whatever the user can mend."""
+    """Pack; the number of frames written. Raises UserError with one sentence for whatever the user can mend."""
     from tqdm import tqdm
 
     unknown = set(settings.splits) - set(SPLITS)
@@ -99,7 +100,7 @@ def run(settings: PackSettings) -> int:
 
 
 def check_out(out: Path, map_size: int) -> None:
-    """Raises ValueError where frames with maps of another size lie, which would be left alone."""
+    """Raises UserError where frames with maps of another size lie, which would be left alone."""
     for split in SPLITS:
         there = next(iter((out / split).glob("*.npz")), None)
         if there is not None and (size := map_size_of(there)) != map_size:
@@ -136,7 +137,7 @@ def pack_pairs(settings: PackSettings) -> int:
         try:
             reasons = list(tqdm(pool.map(work, new), total=len(new), desc="pairs", unit="pair"))
         except BrokenProcessPool as error:
-            raise RuntimeError("A packing process was killed, perhaps because memory ran out; try again "
+            raise UserError("A packing process was killed, perhaps because memory ran out; try again "
                                "with fewer --processes: what is packed is kept.") from error  # fmt: skip
     rejected |= {pair.name: reason for pair, reason in zip(new, reasons, strict=True) if reason}
     written = len(new) - sum(map(bool, reasons))

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from scale_backend.formats.arrays_file import ArraysFile
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import ForeignFileError, quoted
 from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.formats.whole_files import write_npz
 
 
-class PackedFrameError(ValueError):
+class PackedFrameError(UserError):
     """A packed frame that cannot be used; the sentence says what to do."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale_backend.formats.arrays_file import read_arrays
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import ForeignFileError, quoted
 from scale_backend.formats.whole_files import write_npz
 
@@ -21,7 +22,7 @@ FINEST_STEP = 2e-5  # metres; the range of a chunk over 65,535 is less than this
 COARSEST_STEP = 5e-5
 
 
-class RawFramesError(ValueError):
+class RawFramesError(UserError):
     """A raw folder or file that cannot be used; the sentence says what to do."""
 
 

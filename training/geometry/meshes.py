@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import told
 from training.geometry.surface_distance import vertex_normals
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb")
 
 
-class MeshError(ValueError):
+class MeshError(UserError):
     """A file that cannot be used as a mesh; the sentence says what to do."""
 
 

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
+
 CHUNK_ELEMENTS = 2**27  # distances held at once on a GPU
 
 
@@ -22,7 +24,7 @@ def nearest(query: Tensor, target: Tensor, workers: int = 1) -> tuple[Tensor, Te
 
 def nearest_index(query: Tensor, target: Tensor, workers: int = 1) -> Tensor:  # [M, 3], [n, 3] -> [M] int64
     if not len(target):
-        raise ValueError("There are no points to look for neighbours among.")
+        raise UserError("There are no points to look for neighbours among.")
     if query.device.type == "cuda" and find_spec("pytorch3d"):
         from pytorch3d.ops import knn_points
 

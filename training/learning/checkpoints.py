@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.model.torch_file import load_torch
 
@@ -17,7 +18,7 @@ NAME = re.compile(r"checkpoint-(\d+)\.pt$")
 KEPT = 2
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be resumed from; the sentence says what to do."""
 
 

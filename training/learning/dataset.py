@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.geometry.articulation import (
     RestFrames,
@@ -60,7 +61,7 @@ def garment_groundwork(garment: Garment, body: Body) -> Groundwork:
 
 
 def read_groundwork(recipe: Recipe) -> Groundwork:
-    """Body and carrier of a recipe. Raises ValueError where the data belong to another body."""
+    """Body and carrier of a recipe. Raises UserError where the data belong to another body."""
     body = load_body(recipe.body)
     if recipe.carrier == "body":
         return lay_groundwork(body_carrier(body), body, recipe.network.map_size, recipe.mode)
@@ -144,11 +145,11 @@ class ClothFrames:
 def cloth_frames(
     groundwork: Groundwork, axis_angle: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, names: tuple[str, ...]
 ) -> ClothFrames:
-    """Raises ValueError where a garment carrier and the frames differ in topology."""
+    """Raises UserError where a garment carrier and the frames differ in topology."""
     device = groundwork.body.template.device
     expected = len(groundwork.carrier.template)
     if groundwork.carrier.kind == "garment" and vertices.shape[1] != expected:
-        raise ValueError(f"The frames have {vertices.shape[1]} vertices, the carrier {expected}: they belong to "
+        raise UserError(f"The frames have {vertices.shape[1]} vertices, the carrier {expected}: they belong to "
                          "different garments.")  # fmt: skip
     truth = torch.from_numpy(np.ascontiguousarray(vertices, np.float32)).to(device)
     faces = torch.from_numpy(np.asarray(triangles, np.int64)).to(device)

@@ -117,7 +117,7 @@ class ScanChamfer:
 
 
 def read_scans(groundwork: Groundwork, recipe: Recipe, out: Path, split: str = "train") -> ScanChamfer:
-    """A split of a raw or a packed folder. Raises ValueError where it is neither.
+    """A split of a raw or a packed folder. Raises UserError where it is neither.
 
     out: the training's folder, which keeps what takes long to find out: the skin that is visible in raw frames (a fifth
     of a second a frame), the points of packed frames.

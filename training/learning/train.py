@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import FULL
 from training.config import ConfigError, Recipe, read_recipe
 
@@ -40,7 +41,7 @@ class TrainSettings:
 
 
 def run(settings: TrainSettings) -> Path:
-    """Train; the path of the garment file. Raises ValueError with one sentence for whatever the user can mend."""
+    """Train; the path of the garment file. Raises UserError with one sentence for whatever the user can mend."""
     import torch
 
     from training.learning.checkpoints import checkpoints, newest_state
@@ -83,7 +84,7 @@ def run(settings: TrainSettings) -> Path:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            raise RuntimeError(f"{error.filename or out} could not be written ({error.strerror}); free some space and "
+            raise UserError(f"{error.filename or out} could not be written ({error.strerror}); free some space and "
                                "continue with --resume.") from error  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor, nn
 
+from scale_backend.formats.errors import UserError
 from scale_backend.model.network import ScaleNetwork
 from training.config import LossWeights, Recipe
 from training.learning.checkpoints import CheckpointError
@@ -90,7 +91,7 @@ class Trainer:
         self.team.average_gradients(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         if not torch.isfinite(norm):
-            raise RuntimeError(f"The loss is no longer finite at step {self.step}; lower learning_rate and resume.")
+            raise UserError(f"The loss is no longer finite at step {self.step}; lower learning_rate and resume.")
         self.optimiser.step()
         self.update_average()
         self.step += 1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import vertex_normals
 from scale_backend.geometry.body import pose_vertices
 from scale_backend.model.garment import Garment
@@ -155,7 +156,7 @@ def measure_frames(
     for first in range(0, len(rotations), DECODED_AT_ONCE):
         some = rotations[first : first + DECODED_AT_ONCE]
         translation = to_pelvis.expand(len(some), 3)
-        points, normals = decoder.decode(some, translation, None, surface, "clothes")
+        points, normals = decoder.decode(Poses(some, translation), DecodeOptions(surface, "clothes"))
         skin = pose_vertices(body, some, translation).numpy() if with_body else [None] * len(some)
         for k in range(len(some)):
             if surface == "mesh":

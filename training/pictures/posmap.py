@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scale_backend.formats.errors import UserError
 from training.geometry.meshes import MeshError, read_obj
 
 
@@ -40,7 +41,7 @@ class Template:
 
 
 def run(settings: PosmapSettings) -> Path:
-    """Draw; the folder. Raises ValueError with one sentence for whatever the user can mend."""
+    """Draw; the folder. Raises UserError with one sentence for whatever the user can mend."""
     from scale_backend.formats.point_files import write_points
     from scale_backend.formats.whole_files import write_npz, written_whole
     from scale_backend.geometry.positional_map import positional_map, rasterise
@@ -48,12 +49,12 @@ def run(settings: PosmapSettings) -> Path:
     from training.pictures.splatter import write_picture
 
     if not 1 <= settings.size <= 4096:
-        raise ValueError(f"A map of {settings.size} pixels; give 1 to 4096.")
+        raise UserError(f"A map of {settings.size} pixels; give 1 to 4096.")
     template = read_template(settings)
     layout = rasterise(template.uv, template.uv_triangles, settings.size)
     mask = layout.mask.numpy()
     if not mask.any():
-        raise ValueError(f"At {settings.size} pixels no pixel's middle is covered; choose a larger size.")
+        raise UserError(f"At {settings.size} pixels no pixel's middle is covered; choose a larger size.")
     drawn = positional_map(template.vertices[None], template.triangles, layout)[0].permute(1, 2, 0).numpy()
     out, size = settings.out, settings.size
     low, high = drawn[mask].min(0), drawn[mask].max(0)
@@ -95,5 +96,5 @@ def read_template(settings: PosmapSettings) -> Template:
     else:
         body = load_body(settings.body)
     if body.uv is None:
-        raise ValueError(f"The body '{body.name}' has no UVs; give them with --template.")
+        raise UserError(f"The body '{body.name}' has no UVs; give them with --template.")
     return Template(body.template, body.triangles, body.uv, body.uv_triangles)

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.point_files import NORMAL_SUFFIX, PATCH_SUFFIX, TEXTURE_SUFFIX, PointFileError, read_points
 from scale_backend.formats.whole_files import written_whole
 from training.pictures.splatter import Camera, write_picture
@@ -40,12 +41,12 @@ class RenderSettings:
 
 
 def run(settings: RenderSettings) -> dict[str, int]:
-    """Draw; how many pictures of each kind. Raises ValueError, among them PointFileError where there is nothing to
+    """Draw; how many pictures of each kind. Raises UserError, among them PointFileError where there is nothing to
     draw, and OSError."""
     from tqdm import tqdm
 
     if not 16 <= settings.size <= 8192 or not 0 < settings.frame_rate <= 1000:
-        raise ValueError(f"Pictures are 16 to 8192 pixels wide and up to 1000 a second, not {settings.size} and "
+        raise UserError(f"Pictures are 16 to 8192 pixels wide and up to 1000 a second, not {settings.size} and "
                          f"{settings.frame_rate:g}.")  # fmt: skip
     sets = picture_sets(settings.folder)
     out = settings.out or settings.folder / "pictures"

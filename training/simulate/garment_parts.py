@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
+
 from ..frames.raw_frames import RawGarment
 from .mesh_tools import (
     Array,
@@ -121,12 +123,12 @@ def finish(
 
     `diffusion` says where (0 to 1) the weights are spread over the cloth instead of following the nearest skin.
 
-    Raises ValueError if a panel is not a disk: panels become UV charts.
+    Raises UserError if a panel is not a disk: panels become UV charts.
     """
     mesh, panel = remesh(pieces.mesh, pieces.panel, edge_length)
     for number in np.unique(panel):
         if euler_characteristic(mesh.triangles[panel == number]) != 1:
-            raise ValueError(f"Panel {number} is not a topological disk: change the garment's cuts.")
+            raise UserError(f"Panel {number} is not a topological disk: change the garment's cuts.")
     surface = Surface(Mesh(body.vertices, body.triangles))
     vertices = mesh.vertices
     inner = ~border_vertices(mesh.triangles, len(vertices))

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
+
 from ..frames.raw_frames import SPLITS, RawFramesError, chunk_path, read_garment, write_garment
 from .garments import find_recipe, make_garment
 from .mesh_tools import Array
@@ -115,7 +117,7 @@ def simulate_poses(
 def check_blender() -> None:
     """Before anything is written. Raises RuntimeError."""
     if find_spec("bpy") is None:
-        raise RuntimeError("Cloth is simulated by Blender's Python module, which this Python lacks; with Python 3.11 "
+        raise UserError("Cloth is simulated by Blender's Python module, which this Python lacks; with Python 3.11 "
                            "install it by pip install 'bpy==4.5.15' 'numpy<2'.")  # fmt: skip
 
 

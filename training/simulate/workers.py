@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
+
 from ..frames.child_processes import follow_parent
 from ..frames.raw_frames import RawFrames, read_garment, write_chunk
 from .draping import Drape, drape
@@ -80,13 +82,13 @@ def _next(done: multiprocessing.Queue, workers: list) -> tuple[str, str]:
         except queue.Empty:
             dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
             if dead:
-                raise RuntimeError(
+                raise UserError(
                     f"A simulation process ended with code {dead[0].exitcode}: run the command again, "
                     "and it resumes where it stopped."
                 ) from None
             continue
         if isinstance(result, str):
-            raise RuntimeError(
+            raise UserError(
                 f"A simulation process failed ({result}): run the command again, and it resumes where it stopped."
             )
         return result

@@ -54,7 +54,7 @@ COLUMNS = {
 
 
 def run(settings: EvaluateSettings) -> dict:
-    """Measure, print and write. Raises ValueError with one sentence for whatever the user can mend."""
+    """Measure, print and write. Raises UserError with one sentence for whatever the user can mend."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     garment = load_garment(find_garment(settings.garment))

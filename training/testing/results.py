@@ -50,7 +50,7 @@ class ResultSettings:
 
 
 def run(settings: ResultSettings) -> dict[str, float]:
-    """Decode, write, measure. Raises ValueError with one sentence for whatever the user can mend."""
+    """Decode, write, measure. Raises UserError with one sentence for whatever the user can mend."""
     import torch
 
     from scale_backend.geometry.body import load_body
