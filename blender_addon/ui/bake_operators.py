@@ -7,11 +7,13 @@ from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 from bpy.types import Context, Event, Object, Operator
 
+from scale_backend.formats.errors import UserError
+
 from .. import messages
 from ..bake import baking, formats, plan
 from ..bake.run import Run
 from ..clothes import selection
-from .operator_kinds import SHOWN_ERRORS, ClothesOperator, clear_status, show_status
+from .operator_kinds import ClothesOperator, clear_status, show_status
 from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
@@ -137,7 +139,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         global _run
         try:
             asks = not self.overwrite and plan.in_the_way(self.worn(context), self.settings(context))
-        except SHOWN_ERRORS as error:
+        except UserError as error:
             return self.fail(error)
         if asks:
             bpy.ops.scale_clothing.replace_bake("INVOKE_DEFAULT", **self.as_keywords())
@@ -180,7 +182,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         try:
             if _run.advance():
                 return set()
-        except SHOWN_ERRORS as error:
+        except UserError as error:
             return self.fail(error)
         messages.clear()
         self.report({"INFO"}, _run.told())
