@@ -138,7 +138,7 @@ def wrong_requests(garment: Path, motion: Path, folder: Path) -> dict[str, list]
         "There is no file": ["decode", folder / "absent.safetensors", "--motion", motion, *out],
         "There is no garment 'absent'; give the path": ["decode", "absent", "--motion", motion, *out],
         "cut.safetensors is cut short": ["decode", cut, "--motion", motion, *out],
-        "could not be read as a motion": ["decode", garment, "--motion", garment, *out],
+        "could not be read": ["decode", garment, "--motion", garment, *out],
         "has no part 'whole body'": [*good, "--part", "whole-body"],
         "Say what to decode": ["decode", garment, *out],
         "or packed frames with --packed": [*good, "--packed", folder],

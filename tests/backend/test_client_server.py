@@ -245,7 +245,7 @@ def test_requests_that_do_not_fit(backend, garment, garment_file, tmp_path):
         "cut.safetensors is cut short": lambda: backend.open_garment(cut),
         "text.safetensors is cut short or no garment": lambda: backend.open_garment(text),
         "absent.npz": lambda: backend.open_garment(garment_file, tmp_path / "absent.npz"),
-        "skirt.safetensors could not be read as a body": lambda: backend.open_garment(garment_file, garment_file),
+        "skirt.safetensors could not be read": lambda: backend.open_garment(garment_file, garment_file),
         "it must be from 1 to": lambda: next(backend.decode_stream(garment, Poses(rotations), batch=0)),
         "needs the text 'surface'": lambda: backend.decode(garment, Poses(rotations), DecodeOptions(3)),
         "normals must be faces or decoded, not 'up'": lambda: backend.decode(
