@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scale_backend.formats.closed_output import end_quietly
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import told
 
@@ -19,13 +20,16 @@ DESCRIPTION = "Pose-driven clothes: decode motions, serve Blender, examine the i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Exit code 0; 2 for what the user can put right, told in one sentence; 130 and 143 for signals.
+    """Run a command. Exit code 0; 2 for what the user can put right, told in one sentence; 130 and 143 for signals,
+    141 when nobody reads the output any more.
 
     Anything else is a fault of the code: its traceback is shown, and Python ends with 1.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return parse(arguments).run()
+        code = parse(arguments).run()
+        sys.stdout.flush()  # while a reader who has gone can still be heeded
+        return code
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
@@ -38,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return end_quietly()
     except OSError as error:  # the system's, about a file
         print(told(error), file=sys.stderr)
         return 2

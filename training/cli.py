@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
+from scale_backend.formats.closed_output import end_quietly
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import told
 
@@ -58,9 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `| head` has seen enough; what Python still wants to write goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return end_quietly()
     except OSError as error:
         sentence = told(error)
     except UserError as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 import bpy
 from bpy.types import Object
 
+from scale_backend.formats.closed_output import end_quietly
 from scale_backend.formats.errors import UserError
 
 from ..backend import process
@@ -112,6 +113,8 @@ def main(arguments: Sequence[str]) -> int:
         return fail(error, BACKEND)
     except UserError as error:
         return fail(error, SCENE)
+    except BrokenPipeError:
+        return end_quietly()
     except Exception:
         traceback.print_exc()
         return FAILED

@@ -192,6 +192,14 @@ def test_info_prints_the_files_own_words(garment):
 
 
 @posix_only
+def test_a_reader_who_has_seen_enough_is_no_mistake(garment):
+    command = [sys.executable, "-m", "scale_backend", "info", str(garment)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 141
+
+
+@posix_only
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_leaves_whole_frames(garment, tmp_path, number, code):
     motion = tmp_path / "long.npz"
