@@ -1,18 +1,29 @@
 """A training's recipe: YAML on disk, a frozen dataclass in memory.
 
-The keys of the research release's configs are read too, where they apply (RELEASE_KEYS).
+The keys of the research release's configs are read too, where they apply (release_config.py).
 """
 
 from __future__ import annotations
 
 import difflib
+import math
+import re
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import ForeignFileError, check_size, quoted
 from scale_backend.formats.window import Window
 from scale_backend.model.network import NetworkSettings
+from training import release_config
+from training.release_config import RELEASE_DEFAULTS, RELEASE_KEYS
+
+LARGEST_FILE = 1 << 20  # bytes
+NAME = re.compile(r"[^/\\\x00-\x1f]{1,120}")  # of a folder and of files in it
+NEAR = 0.75  # likeness of two names
+SEE_KEYS = "; scale-train recipe NAME shows those that there are"
 
 
 class ConfigError(UserError):
@@ -152,8 +163,10 @@ class Recipe:
             raise ConfigError(f"subdivisions must be 0, 1 or 2, not {self.subdivisions}.")
         for key in ("steps", "batch", "points", "grid_points", "scan_points", "normal_every", "learning_rate",
                     "validate_every", "checkpoint_every", "data_spacing"):  # fmt: skip
-            if getattr(self, key) <= 0:
+            if not getattr(self, key) > 0:
                 raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
+        if not NAME.fullmatch(self.name) or self.name.strip(".") == "":
+            raise ConfigError(f"name must do for a file, without / and \\, not '{quoted(self.name, 40)}'.")
         if self.fabrics and (self.supervision_kind == "chamfer" or self.mirror or self.frames):
             raise ConfigError("fabrics: cloth in motion needs carrier: garment, its own frames and their own vertices; "
                               "leave supervision, mirror and frames away.")  # fmt: skip
@@ -180,23 +193,6 @@ class Recipe:
         return asdict(self)
 
 
-# The release's name of a key -> ours. `network.` and `loss.` lead into the nested settings; None: read and not needed.
-RELEASE_KEYS: dict[str, str | None] = {
-    "data_root": "data", "npoints": "network.points_per_patch", "hsize": "network.hidden", "nf": "network.unet_width",
-    "up_mode": "network.up_mode", "pix_feat_dim": "network.features", "num_emb_freqs": "network.uv_frequencies",
-    "posemb_incl_input": "network.uv_include_input", "pq_include_end": "network.pq_include_end",
-    "pqmin": "network.pq_min", "pqmax": "network.pq_max", "img_size": "network.map_size", "scan_npoints": "scan_points",
-    "w_rgl": "loss.residual", "w_normal": "loss.normal", "w_m2s": "loss.model_to_scan", "w_s2m": "loss.scan_to_model",
-    "batch_size": "batch", "lr": "learning_rate", "val_every": "validate_epochs", "mode": "task",
-    "pos_encoding": None,
-}  # fmt: skip
-# What a config in the release's keys leaves unsaid is as in the release: Adam at a constant rate, nothing averaged.
-RELEASE_DEFAULTS = {
-    "carrier": "body", "epochs": 500, "batch": 16, "learning_rate": 3e-4, "schedule": "constant", "warm_up": 1,
-    "average": 0.0, "clip": 1e9, "precision": "float32", "validate_epochs": 20, "checkpoint_epochs": 100,
-    "decay_start": 250, "rise_start": 250, "loss.normal": 1.0, "loss.residual": 2e3, "loss.latent": 1.0,
-}  # fmt: skip
-
 # what `preset` stands for; a key that is in the recipe itself wins
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -207,50 +203,67 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def read_recipe(path: str | Path, **overrides: Any) -> Recipe:
-    """The recipe of a YAML file. A relative `data` folder is taken from the file's own folder when it exists there.
-
-    Raises ConfigError.
+    """The recipe of a YAML file. A relative `data` folder is taken from the file's own folder when it exists there, for
+    a config of the release also from the folder `data/packed` beside `configs`; its body is then the release's UV
+    template. What is left aside is said on stderr. Raises ConfigError.
     """
     import yaml
 
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        check_size(path, LARGEST_FILE)
+        content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"The recipe {path} cannot be read ({error.strerror}); name another.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name} is no valid YAML: {' '.join(str(error).split())}") from error
+    except ForeignFileError as error:
+        raise ConfigError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name} is no text in UTF-8; save it as that, or name another recipe.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path.name} is no valid YAML: {quoted(' '.join(str(error).split()), 160)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path.name} must hold 'key: value' lines.")
-    recipe = recipe_from_dict(content | overrides, path.name)
+    recipe, notes = _recipe(content | overrides, path.name)
+    for note in notes:
+        print(f"{path.name}: {note}.", file=sys.stderr)
+    released = release_config.is_release(map(str, content))
+    if released and "body" not in content:
+        template = release_config.find_template(path)
+        recipe = recipe if template is None else replace(recipe, body=str(template))
+    if Path(recipe.data).is_absolute():
+        return recipe
     beside = path.parent / recipe.data
-    return replace(recipe, data=str(beside)) if not Path(recipe.data).is_absolute() and beside.is_dir() else recipe
+    found = beside if beside.is_dir() else release_config.find_data(path, recipe.data) if released else None
+    return recipe if found is None else replace(recipe, data=str(found))
 
 
 def recipe_from_dict(content: dict[str, Any], source: str = "the recipe") -> Recipe:
-    """Raises ConfigError for unknown keys, naming the nearest known one, and for values of the wrong kind."""
-    flat = _flatten(content)
-    encoded = flat.get("pos_encoding", True)
-    released = {k: v for k, v in flat.items() if k in RELEASE_KEYS}
-    values = dict(RELEASE_DEFAULTS) if released.keys() - {"mode"} else {}
+    """Raises ConfigError for unknown keys, naming a known one that is near, and for values of the wrong kind. A config
+    of the release may have keys that mean nothing here."""
+    return _recipe(content, source)[0]
+
+
+def _recipe(content: dict[str, Any], source: str) -> tuple[Recipe, list[str]]:
+    flat = _flatten(content, source)
+    released = release_config.is_release(flat)
+    given, notes = release_config.our_values(flat)
     preset = flat.get("preset", "paper")
-    if preset not in PRESETS:
-        raise ConfigError(f"{source}: preset must be one of {', '.join(PRESETS)}, not {preset!r}.")
-    values |= PRESETS[preset]
-    for key, value in flat.items():
-        target = RELEASE_KEYS.get(key, key)
-        if target is not None:
-            values[target] = value
-    if not encoded:
-        values["network.uv_frequencies"] = 0
-    elif "pos_encoding" in flat and "network.uv_frequencies" not in values:
-        values["network.uv_frequencies"] = 6
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(f"{source}: preset must be one of {', '.join(PRESETS)}, not '{quoted(preset)}'.")
+    values = (RELEASE_DEFAULTS if released else {}) | PRESETS[preset] | given
+    unknown = [key for key in values if key not in _known_keys()]
+    if released and unknown:
+        verb = "means nothing here and is" if len(unknown) == 1 else "mean nothing here and are"
+        told = ", ".join(f"'{quoted(key, 40)}'" + _near(key, " (did you mean '{}'?)") for key in unknown)
+        notes.append(f"{told} {verb} left aside")
+        values = {key: value for key, value in values.items() if key not in unknown}
     nested: dict[str, dict[str, Any]] = {"network": {}, "loss": {}}
     plain: dict[str, Any] = {}
     known = _known_keys()
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(_unknown(key, source))
+            near = _near(key, "; the nearest known key is '{}'")
+            raise ConfigError(f"{source} has the unknown key '{quoted(key, 40)}'{near or SEE_KEYS}.")
         group, _, name = key.rpartition(".")
         (nested[group] if group else plain)[name] = _typed(key, value, known[key], source)
     missing = [key for key in ("name", "data") if key not in plain]
@@ -260,20 +273,23 @@ def recipe_from_dict(content: dict[str, Any], source: str = "the recipe") -> Rec
         if plain.get("fabrics"):
             window = Window(plain.get("lags", ()), plain.get("gravity", False), plain.get("body_shape", False))
             nested["network"] |= {"inputs": window.channels, "codes": len(plain["fabrics"])}
-        return Recipe(**plain, network=NetworkSettings(**nested["network"]), loss=LossWeights(**nested["loss"]))
+        network, loss = NetworkSettings(**nested["network"]), LossWeights(**nested["loss"])
+        return Recipe(**plain, network=network, loss=loss), notes
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
 
 
-def _flatten(content: dict[str, Any]) -> dict[str, Any]:
-    flat = {}
+def _flatten(content: dict[str, Any], source: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in content.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"{source} has a key that is no word ({quoted(key, 40)}).")
         if key in ("network", "loss") and isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
+            flat |= {f"{key}.{quoted(name)}": item for name, item in value.items()}
         else:
-            flat[str(key)] = value
+            flat[key] = value
     return flat
 
 
@@ -285,14 +301,14 @@ def _known_keys() -> dict[str, Any]:
     return known
 
 
-def _unknown(key: str, source: str) -> str:
+def _near(key: str, told: str) -> str:
+    """A known key that is near, in words; nothing where none is."""
     names = [*_known_keys(), *RELEASE_KEYS]
     # a nested key is also found by its last part
-    near = difflib.get_close_matches(key, names, 1, 0.5) or [
-        n for n in names if difflib.SequenceMatcher(None, key, n.rpartition(".")[2]).ratio() > 0.6
+    near = difflib.get_close_matches(key[:80], names, 1, NEAR) or [
+        n for n in names if difflib.SequenceMatcher(None, key[:80], n.rpartition(".")[2]).ratio() >= NEAR
     ]
-    hint = f"; the nearest known key is '{near[0]}'" if near else f"; known keys: {', '.join(sorted(names))}"
-    return f"{source} has the unknown key '{key}'{hint}."
+    return told.format(near[0]) if near else ""
 
 
 def _typed(key: str, value: Any, kind: Any, source: str) -> Any:
@@ -312,12 +328,14 @@ def _typed(key: str, value: Any, kind: Any, source: str) -> Any:
     elif "int" in wanted or "float" in wanted:
         try:  # YAML 1.1 reads 1e-3 as a string
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = None
+        if number is not None and not math.isfinite(number):
+            raise ConfigError(f"{source}: {key} must be a finite number, not {number}.")
         if number is not None and not isinstance(value, bool):
             if "float" in wanted:
                 return number
             if number == int(number):
                 return int(number)
     name = getattr(kind, "__name__", wanted)
-    raise ConfigError(f"{source}: {key} must be of the kind {name}, not {value!r}.")
+    raise ConfigError(f"{source}: {key} must be of the kind {name}, not '{quoted(value)}'.")

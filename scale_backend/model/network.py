@@ -17,6 +17,11 @@ from torch.nn import functional
 MAP_SIZES = (32, 64, 128, 256)
 ACTIVATIONS = {"softplus": functional.softplus, "silu": functional.silu, "relu": functional.relu}
 
+# of what makes a network large
+MOST = {"features": 4096, "unet_width": 1024, "hidden": 8192, "latent": 4096, "points_per_patch": 4096, "inputs": 1024,
+        "codes": 4096}  # fmt: skip
+MOST_FREQUENCIES = 32
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -60,6 +65,11 @@ class NetworkSettings:
             raise ValueError(f"up_mode must be upconv or upsample, not '{self.up_mode}'.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not '{self.activation}'.")
+        for name, most in MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from 1 to {most}, not {getattr(self, name)}.")
+        if not 0 <= self.uv_frequencies <= MOST_FREQUENCIES:
+            raise ValueError(f"uv_frequencies must be from 0 to {MOST_FREQUENCIES}, not {self.uv_frequencies}.")
         if math.isqrt(self.points_per_patch) ** 2 != self.points_per_patch:
             raise ValueError(f"points_per_patch must be a square number, not {self.points_per_patch}.")
 

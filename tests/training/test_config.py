@@ -121,3 +121,82 @@ def test_a_missing_file_is_told(tmp_path):
 def test_a_recipe_survives_its_dictionary():
     recipe = recipe_from_dict({"name": "a", "data": "b", "network": {"hidden": 64}, "learning_rate": "1e-4"})
     assert recipe_from_dict(recipe.as_dict()) == recipe
+
+
+DEMO = """name: SCALE_demo
+dataroot: 00000_skirt
+data_spacing: 1
+npoints: 16
+save_all_results: 1
+mode: test
+"""
+TRAIN_DEMO = """name: SCALE_train_demo
+data_root: 00000_skirt
+val_every: 10
+npoints: 18 # not a square
+pos_encoding: 0
+use_dropout: 0
+latent_size: 128
+scan_npoints: -1
+mode: train
+tb_folder: logs
+epoch: 3
+"""
+
+
+def test_the_releases_configs_in_the_releases_folders(tmp_path, capsys, monkeypatch):
+    """As they are: data under data/packed, the UV template as the body, keys that mean nothing here left aside."""
+    for folder in ("configs", "data/packed/00000_skirt/train", "assets"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "assets" / "template_mesh_uv.obj").write_text("")
+    (tmp_path / "configs" / "demo.yaml").write_text(DEMO)
+    (tmp_path / "configs" / "train.yaml").write_text(TRAIN_DEMO)
+    demo = read_recipe(tmp_path / "configs" / "demo.yaml")
+    assert Path(demo.data).resolve() == tmp_path / "data" / "packed" / "00000_skirt"
+    assert (demo.task, demo.save_all_results, demo.carrier) == ("test", True, "body")
+    assert Path(demo.body).resolve() == tmp_path / "assets" / "template_mesh_uv.obj"
+    assert capsys.readouterr().err == ""
+    monkeypatch.chdir(tmp_path)
+    train = read_recipe("configs/train.yaml")
+    assert (train.network.points_per_patch, train.network.latent, train.scan_points) == (16, 128, 40_000)
+    assert (train.validate_epochs, train.network.uv_frequencies) == (10, 0)
+    told = capsys.readouterr().err
+    assert "npoints: 16 is taken, the next smaller square number to 18" in told
+    assert "'tb_folder', 'epoch' (did you mean 'epochs'?) mean nothing here and are left aside" in told
+    assert "dropout" not in told and told.count("tb_folder") == 1
+
+
+ALIASES = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("steps: .inf", "steps must be a finite number"),
+    ("learning_rate: .nan", "learning_rate must be a finite number"),
+    ("network: {hidden: -5}", "hidden must be from 1 to 8192, not -5"),
+    ("network: {points_per_patch: 0}", "points_per_patch must be from 1 to 4096, not 0"),
+    ("network: {uv_frequencies: 1000}", "uv_frequencies must be from 0 to 32"),
+    ("name: ../a", "name must do for a file"),
+    ('name: "a\\0b"', "name must do for a file"),
+    ("name: ..", "name must do for a file"),
+    ("steps: " + "9" * 999, "steps must be"),
+    ("[1, 2]: 3", "no valid YAML|a key that is no word"),
+    ("2: 3", "a key that is no word"),
+    ("preset: [1]", "preset must be one of"),
+    ("wholly_unheard_of_zz: 3", "scale-train recipe NAME shows"),
+    (f"{ALIASES}steps: *a59", "steps must be of the kind int, not 'list'|unknown key"),
+])  # fmt: skip
+def test_values_that_would_do_harm_are_refused(tmp_path, text, said):
+    lines = text if text.startswith("name") else f"name: a\n{text}"
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_recipe(write(tmp_path, f"{lines}\ndata: b\n"))
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: K\xf6ln\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.yaml is no text in UTF-8"):
+        read_recipe(path)
+    path.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(ConfigError, match=r"latin\.yaml has 2 MiB"):
+        read_recipe(path)
