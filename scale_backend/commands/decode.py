@@ -80,7 +80,7 @@ class Decode:
         # all that can be wrong with the request is found out before torch is imported
         garment_file = find_garment(self.garment)
         summary = garment_summary(garment_file)
-        body_file = find_body(self.body or summary["body"]["name"])
+        body_file = find_body(self.body or summary["body"]["name"], garment_file)
         surface, part = self._surface(summary), self.part.replace("-", " ")
         check_offer(summary, "surface", surface, summary["surfaces"])
         check_offer(summary, "part", part, summary["parts"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +40,8 @@ class ImportCheckpoint:
     """The garment to write (.safetensors)."""
     body: str = ""
     """The body of its frames: a file made by import-body, or the name of one that ships. Without it, the body in this
-    folder, beside the garment, or among those that ship, that has the template's triangles."""
+    folder, beside the garment, or among those that ship, that has the template's triangles; where there is none, the
+    template's surface alone, which is enough for packed frames."""
     template: Path | None = None
     """The UV template (.obj) it was trained with; the body's own UVs without it."""
     valid_pixels: Path | None = None
@@ -63,7 +65,7 @@ class ImportCheckpoint:
         from scale_backend.released.import_checkpoint import PatchCoordinates, import_checkpoint
         from scale_backend.released.layout import find_body_of, read_body
 
-        body = self.body or find_body_of(self.template, (Path(), self.out.parent))
+        body = self.body or find_body_of(self.template, (Path(), self.out.parent)) or self._surface()
         coordinates = PatchCoordinates(self.points_per_patch, self.pq_include_end, self.pq_min, self.pq_max)
         garment = import_checkpoint(
             self.model, self.latent, read_body(body, self.template), self.out, self.valid_pixels, self.face_ids,
@@ -74,3 +76,18 @@ class ImportCheckpoint:
             f"{patches} patches of {settings.points_per_patch} points, a map of {settings.map_size} pixels: {self.out}"
         )
         return 0
+
+    def _surface(self) -> Path:
+        """The template's surface as a body file beside the garment."""
+        from scale_backend.formats.uv_template import read_uv_template
+        from scale_backend.formats.whole_files import write_npz
+
+        path = self.out.with_name(f"{self.out.stem}-body.npz")
+        write_npz(path, read_uv_template(self.template).arrays(), compress=True)
+        print(
+            f"No body here has the triangles of {self.template.name}: its surface alone is the garment's body, {path}. "
+            "That is enough for packed frames. To pose a rig, make a body of the official file with scale-backend "
+            "import-body and name it with --body.",
+            file=sys.stderr,
+        )
+        return path

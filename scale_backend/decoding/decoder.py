@@ -100,10 +100,14 @@ class Decoder:
     def decode(
         self, poses: Poses, options: DecodeOptions | None = None
     ) -> tuple[Tensor, Tensor]:  # points [F, M, 3] metres, unit normals [F, M, 3], on the host
-        """Clothes in world space (SMPL's axes): the root is taken off first and put back last."""
+        """Clothes in world space (SMPL's axes): the root is taken off first and put back last.
+
+        Raises ForeignFileError for a body that is a surface alone.
+        """
         options = options or DecodeOptions()
-        prepared = self.prepare(options.surface, options.part, options.normals)
         device, body = self.model.device, self.model.body
+        body.check_posable()
+        prepared = self.prepare(options.surface, options.part, options.normals)
         rotations = fit_joint_count(_tensor(poses.rotations), body.joint_count).to(device)
         frames = len(rotations)
         own = poses.shape is not None and self.model.fit is None  # a wearer's body has the shape that it has

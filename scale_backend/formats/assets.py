@@ -44,7 +44,13 @@ def find_asset(kind: str, name_or_path: str | Path) -> Path:
     )
 
 
-def find_body(name_or_path: str | Path) -> Path:
+def find_body(name_or_path: str | Path, beside: Path | None = None) -> Path:
+    """A body by name or path. beside: a garment's file, beside which a body of that name may be too."""
+    if beside is not None and Path(name_or_path).name == str(name_or_path):
+        for kind in (".npz", ".obj"):
+            own = beside.parent / f"{name_or_path}{kind}"
+            if own.is_file() and not (asset_folder() / "bodies" / f"{name_or_path}.npz").is_file():
+                return own
     return find_asset("bodies", name_or_path)
 
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from scale_backend.formats.arrays_file import ArraysFile
 from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.joints import SMPL_PARENTS
 
 REQUIRED = ("v_template", "f", "weights", "J_regressor", "kintree_table", "shapedirs")
 ARRAYS = (*REQUIRED, "posedirs", "vt", "ft")
+SURFACE = ("v_template", "f", "vt", "ft")
 FLOATS = ("v_template", "weights", "J_regressor", "shapedirs", "posedirs", "vt")
 
 
@@ -19,6 +21,23 @@ def read_body_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """SMPL's arrays of an .npz, those that are there. Raises ForeignFileError, OSError."""
     with ArraysFile(path) as file:
         return {key: file[key] for key in ARRAYS if key in file}
+
+
+def is_surface_alone(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a body file holds a surface with UVs and nothing that says how it follows a pose. It is made of a UV
+    template, for frames that bring the posed body along."""
+    skinning = [key for key in REQUIRED if key not in SURFACE]
+    return all(key in arrays for key in SURFACE) and not any(key in arrays for key in skinning)
+
+
+def as_rigid(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A surface alone as a body of 24 joints of which the root alone moves it."""
+    vertices, joints = len(arrays["v_template"]), len(SMPL_PARENTS)
+    weights = np.zeros((vertices, joints), np.float32)
+    weights[:, 0] = 1
+    rigid = {"weights": weights, "J_regressor": np.zeros((joints, vertices), np.float32)}
+    tree = np.stack([SMPL_PARENTS, np.arange(joints)])
+    return {**arrays, **rigid, "kintree_table": tree, "shapedirs": np.zeros((vertices, 3, 1), np.float32)}
 
 
 def checked_body_arrays(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from scale_backend.formats.assets import find_body
-from scale_backend.formats.body_arrays import checked_body_arrays, read_body_arrays
+from scale_backend.formats.body_arrays import as_rigid, checked_body_arrays, is_surface_alone, read_body_arrays
 from scale_backend.formats.body_digest import body_digest
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.joints import JOINT_NAMES
+from scale_backend.formats.uv_template import UVTemplate, read_uv_template
 
 SHAPE_COUNT = 10
 
@@ -39,6 +41,15 @@ class Body:
     pose_components: Tensor | None = None  # [V, 3, 9 (J - 1)]
     uv: Tensor | None = None  # [U, 2]
     uv_triangles: Tensor | None = None  # [T, 3] int64
+    posable: bool = True  # False: a surface alone, for frames that bring the posed body along
+
+    def check_posable(self) -> None:
+        """Raises ForeignFileError for a surface alone."""
+        if not self.posable:
+            raise ForeignFileError(
+                f"The body '{self.name}' is a surface from a UV template and cannot follow a pose; make a body of the "
+                "official file with scale-backend import-body, and the garment anew with import-checkpoint --body."
+            )
 
     @property
     def joint_count(self) -> int:
@@ -70,16 +81,25 @@ FIELDS = frozenset(Body.__dataclass_fields__)
 
 
 def load_body(path: str | Path = "neutral", shape_count: int = SHAPE_COUNT) -> Body:
-    """Read a body from an .npz in SMPL's format, by name or path.
+    """Read a body from an .npz in SMPL's format, by name or path; or a surface alone from a UV template (.obj).
 
     Raises FileNotFoundError, and ForeignFileError for a file that is no body.
     """
     path = find_body(path)
+    if path.suffix == ".obj":
+        return surface_body(read_uv_template(path))
     return body_from_arrays(read_body_arrays(path), path.name, shape_count)
+
+
+def surface_body(template: UVTemplate) -> Body:
+    """The surface of a UV template as a body that follows no pose."""
+    return body_from_arrays(template.arrays(), template.name)
 
 
 def body_from_arrays(arrays: Mapping[str, np.ndarray], file: str, shape_count: int = SHAPE_COUNT) -> Body:
     """A body from SMPL's arrays; its name is the file's. Raises ForeignFileError where they do not belong together."""
+    posable = not is_surface_alone(arrays)
+    arrays = arrays if posable else as_rigid(arrays)
     checked = {key: torch.from_numpy(values) for key, values in checked_body_arrays(arrays, file).items()}
     joint_count = checked["weights"].shape[1]
     return Body(
@@ -94,6 +114,7 @@ def body_from_arrays(arrays: Mapping[str, np.ndarray], file: str, shape_count: i
         pose_components=checked["posedirs"] if "posedirs" in checked and checked["posedirs"].any() else None,
         uv=checked.get("vt"),
         uv_triangles=checked.get("ft"),
+        posable=posable,
     )
 
 

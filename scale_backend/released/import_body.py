@@ -11,9 +11,9 @@ from scale_backend.formats.foreign_file import ForeignFileError, quoted
 from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.formats.pickled_values import as_array
 from scale_backend.formats.restricted_pickle import read_pickle
+from scale_backend.formats.uv_template import read_uv_template
 from scale_backend.formats.whole_files import written_whole
 from scale_backend.geometry.body import SHAPE_COUNT, body_from_arrays
-from scale_backend.released.uv_template import read_uv_template
 
 
 def import_body(source: str | Path, template: str | Path, out: str | Path) -> str:

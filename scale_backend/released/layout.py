@@ -12,9 +12,9 @@ import torch
 from scale_backend.formats.arrays_file import ArraysFile, read_array
 from scale_backend.formats.assets import asset_folder
 from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.uv_template import read_uv_template
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.geometry.positional_map import UVLayout, place_pixels, rasterise
-from scale_backend.released.uv_template import read_uv_template
 
 LARGEST_FILE = 16 << 20  # bytes
 STRAY = 0.05  # pixels that a centre may lie outside the triangle the release has put it in
@@ -35,8 +35,9 @@ def read_body(path: str | Path, template: Path | None) -> Body:
     return replace(body, uv=torch.from_numpy(layout.uv), uv_triangles=torch.from_numpy(layout.uv_triangles))
 
 
-def find_body_of(template: Path | None, folders: Iterable[Path]) -> Path:
-    """The one body in some folders, or else among those that ship, that has a UV template's triangles.
+def find_body_of(template: Path | None, folders: Iterable[Path]) -> Path | None:
+    """The one body in some folders, or else among those that ship, that has a UV template's triangles; None where none
+    has.
 
     Raises ForeignFileError, OSError.
     """
@@ -53,16 +54,13 @@ def find_body_of(template: Path | None, folders: Iterable[Path]) -> Path:
             )
         if fitting:
             return fitting[0]
-    raise ForeignFileError(
-        f"No body here has the triangles of {template.name}; make one with scale-backend import-body FILE --template "
-        f"{template.name} --out BODY.npz, or name it with --body."
-    )
+    return None
 
 
-def _triangles(file: Path) -> np.ndarray:  # [T, 3]; none in a file that is no body
+def _triangles(file: Path) -> np.ndarray:  # [T, 3]; none in a file that is no body, or a surface alone
     try:
         with ArraysFile(file) as arrays:
-            return arrays["f"] if "f" in arrays else np.zeros((0, 3), np.int64)
+            return arrays["f"] if "f" in arrays and "weights" in arrays else np.zeros((0, 3), np.int64)
     except (ForeignFileError, OSError):
         return np.zeros((0, 3), np.int64)
 

@@ -81,7 +81,7 @@ class Service:
         """Load a garment, unless it is open already and its files have not changed since."""
         garment_file = find_garment(path)
         summary = garment_summary(garment_file)
-        body_file = find_body(body_path or summary["body"]["name"])
+        body_file = find_body(body_path or summary["body"]["name"], garment_file)
         key = hashlib.sha256(repr((_stamp(garment_file), _stamp(body_file))).encode()).hexdigest()[:16]
         with self.lock:
             if key not in self.decoders:

@@ -193,7 +193,9 @@ def test_templates_that_do_not_fit(tmp_path):
         "200 vertices and 49 faces": write_template(tmp_path / "fewer.obj", arrays["f"][:-1], 200),
         "201 vertices": write_template(tmp_path / "more.obj", arrays["f"], 201),
         "a face of 4 corners, line 9": quad,
-        "no UV template": "v 0 0 0\nf 1 1 1\n",
+        "is a mesh without UVs; choose the body's UV template": "v 0 0 0\nf 1 1 1\n",
+        "wrong.obj is a mesh without UVs": "v 0 0 0\nvt 0 0\nf 1//1 1//1 1//1\n",
+        "could not convert string": "v 0 0 up\n",
         "outside the unit square": "v 0 0 0\nvt 0 2\nf 1/1 1/1 1/1\n",
         "not in the file": "v 0 0 0\nvt 0 0\nf 1/1 1/2 1/1\n",
     }.items():

@@ -110,10 +110,16 @@ def test_the_body_is_found_by_its_template(tmp_path, monkeypatch, body, capsys):
     assert "Several bodies have the triangles of uv.obj: mine.npz, yours.npz" in capsys.readouterr().err
     lines = template.read_text().splitlines()
     template.write_text("\n".join(lines[:-1]))  # a face less: another body's
-    assert main(arguments) == 2
+    assert main(arguments) == 0
     assert (
-        "No body here has the triangles of uv.obj; make one with scale-backend import-body" in capsys.readouterr().err
+        "No body here has the triangles of uv.obj: its surface alone" in capsys.readouterr().err
     )
+    surface = load_body(tmp_path / "demo-body.npz")
+    assert not surface.posable and torch.equal(surface.triangles, body.triangles[:-1])
+    garment = load_garment(tmp_path / "demo.safetensors")
+    assert garment.body_name == "demo-body"
+    with pytest.raises(ForeignFileError, match="'demo-body' is a surface from a UV template and cannot follow a pose"):
+        Decoder(garment, surface).decode(random_pose(1), surface="points")
     assert main(["import-checkpoint", str(model), str(latent), "--out", "demo.safetensors"]) == 2
     assert "name it with --body" in capsys.readouterr().err
 

@@ -53,6 +53,7 @@ def run(settings: ResultSettings) -> dict[str, float]:
     """Decode, write, measure. Raises UserError with one sentence for whatever the user can mend."""
     import torch
 
+    from scale_backend.formats.assets import find_body
     from scale_backend.geometry.body import load_body
     from scale_backend.model.garment import load_garment
     from training.frames.packed_frames import packed_paths
@@ -60,14 +61,15 @@ def run(settings: ResultSettings) -> dict[str, float]:
     from training.recipes import find_recipe
 
     recipe = read_recipe(find_recipe(settings.config)) if settings.config else None
-    garment = load_garment(garment_path(settings, recipe))
+    garment_file = garment_path(settings, recipe)
+    garment = load_garment(garment_file)
     folder = settings.packed or packed_folder(recipe)
     paths = packed_paths(folder, settings.split, recipe.data_spacing if recipe else 1)[: settings.limit]
     every = settings.every or (1 if recipe and recipe.save_all_results else WRITTEN_EVERY)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
-    body = load_body(settings.body or (recipe.body if recipe else garment.body_name))
+    body = load_body(find_body(settings.body or (recipe.body if recipe else garment.body_name), garment_file))
     out = settings.out or Path("results") / garment.name
     figures = decode_split(garment, body, paths, out, every, not settings.normalised, device)
     report(figures, garment.name, folder, settings.split, out)
@@ -86,10 +88,28 @@ def garment_path(settings: ResultSettings, recipe: Recipe | None) -> Path:
     if recipe is None:
         raise ConfigError("Name a garment, or give --config for the garment of a training.")
     path = Path("runs") / recipe.name / f"{recipe.name}.safetensors"
-    if not path.is_file():
+    if not path.is_file() and not import_from_release(settings, recipe, path):
         raise ConfigError(f"There is no garment {path}; train it with scale-train train {settings.config}, or name "
                           "another: scale-train test GARMENT --config ...")  # fmt: skip
     return path
+
+
+def import_from_release(settings: ResultSettings, recipe: Recipe, out: Path) -> bool:
+    """Make the garment of the checkpoint that the release's folder has under the config's name; False without one."""
+    from scale_backend.geometry.body import load_body
+    from scale_backend.released.import_checkpoint import PatchCoordinates, import_checkpoint
+    from training.release_config import find_checkpoint, find_masks
+
+    found = find_checkpoint(settings.config, recipe.name)
+    if found is None:
+        return False
+    network = recipe.network
+    coordinates = PatchCoordinates(network.points_per_patch, network.pq_include_end, network.pq_min, network.pq_max)
+    valid, faces = find_masks(settings.config, network.map_size)
+    body = load_body(settings.body or recipe.body)
+    import_checkpoint(*found, body, out, valid, faces, coordinates, licence="as the checkpoint's")
+    print(f"{out} was made of the checkpoint {found[0]}, on the body {body.name}.")
+    return True
 
 
 def packed_folder(recipe: Recipe | None) -> Path:
