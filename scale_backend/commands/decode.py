@@ -6,24 +6,17 @@ import glob
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from scale_backend.commands.frame_sources import MotionFrames, PackedFrames, digest
 from scale_backend.commands.options import DeviceName, NormalsName, PrecisionName, UsageError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from scale_backend.decoding.decoder import Decoder
-    from scale_backend.formats.poses import DecodeOptions
-
-    # number among the frames asked for, points, normals [M, 3], colours [M, 3] in 0..1 where the garment has them
-    Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
-
+POISSON = "poisson"
 FRAME_SUFFIXES = (".ply", ".npz")
 
 
@@ -31,7 +24,8 @@ FRAME_SUFFIXES = (".ply", ".npz")
 class Decode:
     """Decode a motion, or packed frames, into one file for each frame. If it is stopped, run it again to resume.
 
-    A motion is decoded in its own world axes. Packed frames are decoded where their scans stood, if they say where.
+    A motion is written in its own world axes, or with the axis up that --axes names; which it is, is printed. Packed
+    frames are decoded where their scans stood, if they say where.
     """
 
     garment: Annotated[Positional[str], arg(metavar="GARMENT")]
@@ -39,14 +33,24 @@ class Decode:
     out: Path
     """Folder for the frames; made if it is missing."""
     motion: str = ""
-    """A motion (.npz in AMASS's format), or the name of one that ships."""
+    """A motion, or the name of one that ships: a file of AMASS or of the programs that docs/motions.md names, or a
+    folder of a pose a file."""
+    axes: Literal["motion", "Y", "Z"] = "motion"
+    """Which way is up in what is written: as in the motion, Y as in SMPL, or Z as in Blender."""
+    up_axis: Literal["", "Y", "Z", "-Y", "-Z"] = ""
+    """Which way is up in the motion, where its file does not say and what is assumed is wrong."""
+    person: str = ""
+    """Who, in a motion with several people; the one with most poses without it."""
+    betas: bool = False
+    """Take the body shape of the motion too. It is right for the very body model that it was made with."""
     packed: Path | None = None
     """Instead of a motion: a folder of packed frames (SCALE's .npz). Nothing is pushed out of the body then, as in the
     release."""
     every: int = 1
     """Every Nth packed frame."""
     surface: str = "auto"
-    """What to write, points or mesh for instance; auto: the best that the garment offers, for packed frames points."""
+    """What to write, points or mesh for instance; auto: the best that the garment offers, for packed frames points.
+    poisson: a mesh through the points of each frame, with another topology in each."""
     part: Literal["clothes", "whole-body"] = "clothes"
     """What to decode."""
     normals: NormalsName = "faces"
@@ -82,10 +86,14 @@ class Decode:
         summary = garment_summary(garment_file)
         body_file = find_body(self.body or summary["body"]["name"], garment_file)
         surface, part = self._surface(summary), self.part.replace("-", " ")
-        check_offer(summary, "surface", surface, summary["surfaces"])
+        check_offer(summary, "surface", surface, [*summary["surfaces"], POISSON])
         check_offer(summary, "part", part, summary["parts"])
         if self.batch < 1:
             raise UsageError(f"A batch of {self.batch} frames; give 1 or more.")
+        if surface == POISSON:
+            from scale_backend.reconstruction.meshlab import pymeshlab
+
+            pymeshlab()
         frames = self._source(summary)
         files = [frames.files(self.out, summary["name"], number, surface) for number in range(len(frames))]
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
@@ -103,20 +111,27 @@ class Decode:
         from scale_backend.geometry.body import load_body
         from scale_backend.machine.devices import choose_device
         from scale_backend.model.garment import load_garment
+        from scale_backend.reconstruction.poisson import reconstructed
 
         set_threads(self.threads)
         device = choose_device(self.device)
-        print(f"{summary['name']} on {device.name}. {device.reason}", file=sys.stderr)
+        for note in (*frames.notes, f"{summary['name']} on {device.name}. {device.reason}"):
+            print(note, file=sys.stderr)
         decoder = Decoder(load_garment(garment_file), load_body(body_file), device.kind, self.precision)
-        topology = decoder.topology(surface, part)
+        decoded_surface = "points" if surface == POISSON else surface
+        topology = decoder.topology(decoded_surface, part)
         begin_folder(self.out, summary["name"], request, [files[number] for number in missing])
-        options = DecodeOptions(surface, part, self.push_out, self.normals)
+        options = DecodeOptions(decoded_surface, part, self.push_out, self.normals)
         with tqdm(total=len(missing), unit="frame", file=sys.stderr) as bar:
             for number, points, normals, colors in frames.decoded(decoder, missing, options):
-                frames.write(files[number], points, normals, colors, topology)
+                if surface == POISSON:
+                    frames.write(files[number], *reconstructed(points, normals, colors, topology["patch"]))
+                else:
+                    frames.write(files[number], points, normals, colors, topology)
                 bar.update()
         kind = "vertices" if len(topology["triangles"]) else "points"
-        print(f"{len(files)} frames of {topology['patch'].size:,} {kind}: {self.out}")
+        through = "meshes through " if surface == POISSON else ""
+        print(f"{len(files)} frames of {through}{topology['patch'].size:,} {kind}: {self.out}")
         return 0
 
     def _surface(self, summary: dict) -> str:
@@ -131,147 +146,18 @@ class Decode:
             if self.every != 1:
                 raise UsageError("--every is for packed frames; choose a motion's frames with --frames A-B.")
             return MotionFrames.read(self)
+        if self.axes != "motion" or self.up_axis or self.person or self.betas:
+            raise UsageError(
+                "--axes, --up-axis, --person and --betas are for motions; packed frames have none of them."
+            )
         if self.frames or self.every < 1:
             raise UsageError("Packed frames are chosen with --every, 1 or more; --frames is for motions.")
         return PackedFrames.read(self, summary["network"])
 
 
-@dataclass(frozen=True)
-class MotionFrames:
-    """The frames of a motion."""
-
-    path: Path
-    first: int
-    rotations: np.ndarray  # [F, J, 3] axis-angle
-    translation: np.ndarray  # [F, 3]
-    shape: np.ndarray  # [S]
-    request: Decode
-
-    @classmethod
-    def read(cls, request: Decode) -> MotionFrames:
-        from scale_backend.formats.assets import find_motion
-        from scale_backend.formats.motions import load_motion
-
-        path = find_motion(request.motion)
-        motion = load_motion(path)
-        first, last = frame_range(request.frames, motion.frame_count)
-        chosen = slice(first, last + 1)
-        return cls(path, first, motion.rotations[chosen], motion.translation[chosen], motion.shape, request)
-
-    def __len__(self) -> int:
-        return len(self.rotations)
-
-    def stamp(self) -> str:
-        return digest(self.path)
-
-    def files(self, folder: Path, name: str, number: int, surface: str) -> list[Path]:
-        from scale_backend.formats.frame_files import frame_path
-
-        return [frame_path(folder, name, self.first + number, self.request.format)]
-
-    def decoded(self, decoder: Decoder, chosen: list[int], options: DecodeOptions) -> Iterator[Decoded]:
-        import numpy as np
-        import torch
-
-        from scale_backend.decoding.batches import decode_batches
-        from scale_backend.decoding.colors import decode_colors
-        from scale_backend.formats.motion import matrices_from_axis_angle
-        from scale_backend.formats.poses import Poses
-
-        rotations = matrices_from_axis_angle(self.rotations[chosen]).astype(np.float32)
-        poses, colors = Poses(rotations, self.translation[chosen], self.shape), None
-        for start, points, normals in decode_batches(decoder, poses, options, self.request.batch):
-            for index in range(len(points)):
-                frame = start + index
-                if decoder.model.network.settings.colors:
-                    alone = torch.from_numpy(rotations[frame : frame + 1])
-                    colors = decode_colors(decoder, alone, options)[0].numpy()
-                yield chosen[frame], points[index], normals[index], colors
-
-    def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:
-        from scale_backend.formats.frame_files import write_frame
-
-        write_frame(files[0], points, normals, topology, colors)
-
-
-@dataclass(frozen=True)
-class PackedFrames:
-    """A folder of packed frames."""
-
-    paths: list[Path]
-    names: list[str]
-    map_size: int
-    colored: bool
-    request: Decode
-
-    @classmethod
-    def read(cls, request: Decode, network: dict) -> PackedFrames:
-        from scale_backend.decoding.packed_poses import frame_name, packed_files, read_packed_pose
-
-        paths = packed_files(request.packed, request.every)
-        names = [frame_name(path) for path in paths]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice:
-            raise UsageError(f"Several frames in {request.packed} are called '{twice[0]}'; pack them again.")
-        read_packed_pose(paths[0], network["map_size"])  # what is wrong with one is often wrong with all
-        return cls(paths, names, network["map_size"], network.get("colors", False), request)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def stamp(self) -> str:
-        return str(self.request.packed.resolve())
-
-    def files(self, folder: Path, name: str, number: int, surface: str) -> list[Path]:
-        stem = f"{name}_{self.names[number]}"
-        if self.request.format == "npz" or surface != "points":
-            return [folder / f"{stem}.{self.request.format}"]
-        from scale_backend.formats.point_files import NORMAL_SUFFIX, PATCH_SUFFIX, TEXTURE_SUFFIX
-
-        suffixes = (NORMAL_SUFFIX, PATCH_SUFFIX, *([TEXTURE_SUFFIX] if self.colored else []))
-        return [folder / f"{stem}{suffix}" for suffix in suffixes]
-
-    def decoded(self, decoder: Decoder, chosen: list[int], options: DecodeOptions) -> Iterator[Decoded]:
-        from scale_backend.decoding.packed_poses import decode_packed, read_packed_pose
-
-        for number in chosen:
-            pose = read_packed_pose(self.paths[number], self.map_size)
-            points, normals, colors = decode_packed(decoder, pose, options)
-            yield number, *pose.in_place(points, normals), colors
-
-    def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:
-        from scale_backend.formats.frame_files import write_frame
-        from scale_backend.formats.point_files import NORMAL_SUFFIX, write_results
-
-        if len(files) == 1:
-            write_frame(files[0], points, normals, topology, colors)
-        else:
-            stem = files[0].name.removesuffix(NORMAL_SUFFIX)
-            write_results(files[0].parent, stem, points, normals, topology["patch"], colors)
-
-
-def frame_range(text: str, count: int) -> tuple[int, int]:
-    """First and last frame of "A-B" in a motion of `count` frames. Raises UsageError."""
-    if not text:
-        return 0, count - 1
-    ends = text.split("-")
-    if len(ends) > 2 or not all(end.isdecimal() for end in ends):
-        raise UsageError(f"--frames {text} is no range; write A-B, as in 0-{count - 1}.")
-    first, last = int(ends[0]), int(ends[-1])
-    if not first <= last < count:
-        raise UsageError(f"--frames {text} is not inside the motion; it has the frames 0-{count - 1}.")
-    return first, last
-
-
 def check_offer(summary: dict, kind: str, asked: str, offered: Sequence[str]) -> None:
     if asked not in offered:
         raise UsageError(f"'{summary['name']}' has no {kind} '{asked}'; it offers {', '.join(offered)}.")
-
-
-def digest(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def prepare_folder(

@@ -90,6 +90,7 @@ def decode_packed(
 
     from scale_backend.decoding.colors import decode_colors, pixel_colors
     from scale_backend.decoding.frames import decode_pixels
+    from scale_backend.geometry.packed_body import what_differs
 
     model = decoder.model
     colored = model.network.settings.colors
@@ -105,10 +106,11 @@ def decode_packed(
         points, directions = decoder.decode(Poses(rotations, pelvis), replace(options, push_out=False))
         colors = decode_colors(decoder, rotations, options) if colored else None
         return points[0].numpy(), directions[0].numpy(), None if colors is None else colors[0].numpy()
-    if len(pose.body_vertices) != len(model.body.template):
+    places, vertices = torch.from_numpy(pose.positional_map), torch.from_numpy(pose.body_vertices)
+    if differs := what_differs(model.host_carrier, model.garment.layout, places, vertices):
         raise ForeignFileError(
-            f"The frame {pose.name} has a body of {len(pose.body_vertices)} vertices, '{model.body.name}' has "
-            f"{len(model.body.template)}; name the right body with --body."
+            f"The frame {pose.name} {differs}: it was packed on another body than '{model.body.name}'; name the right "
+            "body with --body."
         )
     with torch.inference_mode():
         prepared = decoder.prepare(options.surface, options.part, options.normals)

@@ -11,6 +11,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import BODY, JOINT_NAMES
 from scale_backend.formats.whole_files import written_whole
 
+OWN_MODEL = "free"  # of shape coefficients of the bodies that ship
 MOST_FRAMES = 1_000_000  # of a resampled motion; Blender's time line ends soon after
 
 
@@ -28,7 +29,7 @@ class Motion:
     frame_rate: float  # frames a second
     up_axis: str = "Z"  # "Y", "Z", "-Y" or "-Z"
     name: str = "motion"
-    model: str = ""  # whose shape coefficients they are: "smpl", "smplh", "smplx"; "": not known
+    model: str = ""  # whose shape coefficients they are: "smpl", "smplh", "smplx", OWN_MODEL; "": not known
     gender: str = ""  # "neutral", "female", "male"; "": not known
     frame_rate_known: bool = True  # False: the file names none
     notes: tuple[str, ...] = ()  # what was assumed when it was read: clauses of a sentence
@@ -144,6 +145,7 @@ def save_motion(path: str | Path, motion: Motion) -> None:
             trans=motion.translation.astype(np.float32),
             betas=motion.shape.astype(np.float32),
             gender=np.array(motion.gender or "neutral"),
+            surface_model_type=np.array(motion.model or OWN_MODEL),
             mocap_framerate=np.float64(motion.frame_rate),
             up_axis=np.array(motion.up_axis),
         )

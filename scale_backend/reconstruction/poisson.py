@@ -31,9 +31,7 @@ def decode_meshes(
     options: DecodeOptions,  # its surface does not count
 ) -> Iterator[FrameMesh]:
     """Screened Poisson through each frame's points. Raises GarmentError where pymeshlab is missing."""
-    from scipy.spatial import cKDTree
-
-    from scale_backend.reconstruction.meshlab import pymeshlab, reconstruct
+    from scale_backend.reconstruction.meshlab import pymeshlab
 
     pymeshlab()
     of_points = replace(options, surface="points", normals="faces")
@@ -41,8 +39,23 @@ def decode_meshes(
     decoded = decode_batches(decoder, poses, of_points, BATCH)
     for first, points, normals in decoded:
         for step in range(len(points)):
-            vertices, triangles = reconstruct(points[step], normals[step])
-            nearest = cKDTree(points[step]).query(vertices)[1]
-            yield FrameMesh(
-                first + step, vertices.astype(np.float32), normals[step][nearest], triangles, patch[nearest]
-            )
+            vertices, directions, _, topology = reconstructed(points[step], normals[step], None, patch)
+            yield FrameMesh(first + step, vertices, directions, topology["triangles"], topology["patch"])
+
+
+def reconstructed(
+    points: np.ndarray,  # [M, 3] metres
+    normals: np.ndarray,  # [M, 3]
+    colors: np.ndarray | None,  # [M, 3]
+    patch: np.ndarray,  # [M]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+    """Vertices [V, 3] of the surface through one frame's points, their normals, colours, and topology: each vertex has
+    what the point nearest to it has. Raises GarmentError where pymeshlab is missing."""
+    from scipy.spatial import cKDTree
+
+    from scale_backend.reconstruction.meshlab import reconstruct
+
+    vertices, triangles = reconstruct(points, normals)
+    nearest = cKDTree(points).query(vertices)[1]
+    topology = {"triangles": triangles, "patch": patch[nearest]}
+    return vertices.astype(np.float32), normals[nearest], None if colors is None else colors[nearest], topology

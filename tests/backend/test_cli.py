@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import trimesh
 
 import scale_backend
 from scale_backend.cli import main
-from scale_backend.commands.decode import frame_range
+from scale_backend.commands.frame_sources import frame_range
 from scale_backend.commands.options import UsageError
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.frame_files import ply_bytes
@@ -78,6 +79,32 @@ def test_decoded_frames_are_the_engines(garment, motion, tmp_path):
         assert np.abs(mesh.vertices - points[frame].numpy()).max() < 5e-5
         assert np.array_equal(mesh.faces, decoder.topology()["triangles"])
         assert np.abs(mesh.vertex_normals - normals[frame].numpy()).max() < 1e-2
+
+
+def test_axes_person_and_foreign_betas(garment, motion, tmp_path, capsys):
+    """What is written has the axis up that was asked for; betas of another body are left out, and both is said."""
+    with np.load(motion) as file:
+        arrays = dict(file)
+    poses = np.tile(arrays["poses"][:1], (2, 1))
+    poses[:, :3] = [np.pi / 2, 0, 0]
+    people = {"1": {"poses": poses, "trans": arrays["trans"][:2], "betas": np.ones(10)},
+              "2": {"poses": poses[:1], "trans": arrays["trans"][:1], "betas": np.ones(10)}}  # fmt: skip
+    (tmp_path / "two.pkl").write_bytes(pickle.dumps(people))
+    points = {}
+    wanted = ["--surface", "points", "--format", "npz", "--precision", "float32", "--device", "cpu", "--threads", "1"]
+    for name, options in {"Z": [], "Y": ["--axes", "Y"], "two": ["--person", "2"], "betas": ["--betas"]}.items():
+        arguments = ["decode", garment, "--motion", tmp_path / "two.pkl", "--out", tmp_path / name, *wanted, *options]
+        assert main([str(argument) for argument in arguments]) == 0
+        told = capsys.readouterr().err
+        assert f"frames are written with {'Y' if name == 'Y' else 'Z'} up" in told
+        assert ("its body shape is left out, as betas are of a body of the model smpl" in told) == (name != "betas")
+        files = sorted((tmp_path / name).glob("*.npz"))
+        assert len(files) == (1 if name == "two" else 2)
+        points[name] = np.load(files[0])["points"]
+    x, y, z = points["Z"].T
+    np.testing.assert_allclose(points["Y"], np.stack([x, z, -y], 1), atol=1e-6)
+    np.testing.assert_array_equal(points["two"], points["Z"])
+    assert np.abs(points["betas"] - points["Z"]).max() > 1e-3
 
 
 def test_points_as_npz(garment, motion, tmp_path):
@@ -144,6 +171,15 @@ def wrong_requests(garment: Path, motion: Path, folder: Path) -> dict[str, list]
         "or packed frames with --packed": [*good, "--packed", folder],
         "holds no packed frames": ["decode", garment, *out, "--packed", folder],
         "--every is for packed frames": [*good, "--every", "2"],
+        "--axes, --up-axis, --person and --betas are for motions": [
+            "decode",
+            garment,
+            *out,
+            "--packed",
+            folder,
+            "--axes",
+            "Z",
+        ],
         "has no surface 'cloud'; it offers": [*good, "--surface", "cloud"],
         "is no range": [*good, "--frames", "a-b"],
         "it has the frames 0-5": [*good, "--frames", "3-9"],

@@ -111,9 +111,7 @@ def test_the_body_is_found_by_its_template(tmp_path, monkeypatch, body, capsys):
     lines = template.read_text().splitlines()
     template.write_text("\n".join(lines[:-1]))  # a face less: another body's
     assert main(arguments) == 0
-    assert (
-        "No body here has the triangles of uv.obj: its surface alone" in capsys.readouterr().err
-    )
+    assert "No body here has the triangles of uv.obj: its surface alone" in capsys.readouterr().err
     surface = load_body(tmp_path / "demo-body.npz")
     assert not surface.posable and torch.equal(surface.triangles, body.triangles[:-1])
     garment = load_garment(tmp_path / "demo.safetensors")

@@ -134,3 +134,24 @@ def test_frames_that_are_none(tmp_path, garment_file, sentence, change, capsys):
     told = capsys.readouterr().err
     assert sentence in told and "Traceback" not in told
     assert not list(tmp_path.glob("out/*.ply"))
+
+
+def test_frames_of_a_body_with_equal_counts_are_refused(tmp_path, body, garment_file, capsys):
+    """As SMPL and the free body have them: other vertices, or other UVs, or a map of something else."""
+    garment = load_garment(garment_file)
+    bodies, maps, _ = write_frames(tmp_path / "good", body, garment.layout, 1)
+    vertices, places = bodies[0].numpy(), maps[0].permute(1, 2, 0).numpy()
+    shuffled = vertices[np.random.default_rng(0).permutation(len(vertices))]
+    holes = places.copy()
+    holes[:4] = 0
+    for number, (told, change) in enumerate({
+        "whose vertices lie in another order": {"body_verts": shuffled},
+        "has another UV layout: 896 pixels of its map are covered, 1024 of this body's": {"posmap32": holes},
+        "has a map that is not of its body": {"posmap32": places[::-1].copy()},
+    }.items()):  # fmt: skip
+        folder = tmp_path / f"frames-{number}"
+        folder.mkdir()
+        np.savez(folder / "0.npz", **({"posmap32": places, "body_verts": vertices} | change))
+        assert decode(garment_file, "--packed", folder, "--out", tmp_path / "out") == 2
+        error = capsys.readouterr().err
+        assert told in error and "packed on another body than 'neutral'" in error

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import trimesh
 from scipy.spatial import cKDTree
 
+from scale_backend.cli import main
 from scale_backend.client.backend import Backend, BackendError
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.garment_header import GarmentError, garment_summary
@@ -189,3 +191,12 @@ def test_poisson_frames_of_the_shipped_dress():
         assert arrays["points"].shape == arrays["normals"].shape == (len(arrays["patch"]), 3)
         assert np.abs(len(arrays["points"]) / len(mesh.points) - 1) < 0.02
         assert arrays["triangles"].max() == len(arrays["points"]) - 1
+
+
+def test_the_command_writes_poisson_meshes(tmp_path):
+    """A mesh a frame, with as many vertices as it takes; borders stay open."""
+    arguments = ["decode", "dress", "--motion", "walk", "--frames", "3", "--surface", "poisson", "--axes", "Y"]
+    assert main([*arguments, "--out", str(tmp_path), "--device", "cpu"]) == 0
+    mesh = trimesh.load(tmp_path / "dress_00003.ply", process=False)
+    assert len(mesh.faces) > 10_000 and not mesh.is_watertight
+    assert mesh.bounds[1, 1] - mesh.bounds[0, 1] == pytest.approx(0.97, abs=0.05)  # of a dress, along Y

@@ -10,6 +10,7 @@ import torch
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.geometry.articulation import patch_frames
 from scale_backend.geometry.body import fit_joint_count
+from scale_backend.geometry.packed_body import what_differs
 from training.frames.packed_frames import PackedFrame, PackedFrameError
 from training.learning.dataset import CHUNK, Groundwork, PosedFrames, pose_rotations
 
@@ -21,11 +22,13 @@ def pose_packed(groundwork: Groundwork, frames: Sequence[PackedFrame]) -> PosedF
     """
     if groundwork.carrier.kind == "garment":
         return _pose_garment(groundwork, frames)
-    device, count = groundwork.body.template.device, len(groundwork.carrier.template)
+    device = groundwork.body.template.device
+    carrier, layout = groundwork.carrier.to("cpu"), groundwork.layout.to("cpu")
     for frame in frames:
-        if len(frame.body_vertices) != count:
-            raise PackedFrameError(f"The frame {frame.name} has a body of {len(frame.body_vertices)} vertices, "
-                                   f"'{groundwork.body.name}' has {count}; name the right body.")  # fmt: skip
+        places = torch.from_numpy(frame.positional_map), torch.from_numpy(frame.body_vertices)
+        if differs := what_differs(carrier, layout, *places):
+            raise PackedFrameError(f"The frame {frame.name} {differs}: it was packed on another body than "
+                                   f"'{groundwork.body.name}'; name the right body.")  # fmt: skip
     bodies = torch.from_numpy(np.stack([frame.body_vertices for frame in frames])).to(device)
     maps = torch.from_numpy(np.stack([frame.positional_map for frame in frames])).permute(0, 3, 1, 2).to(device)
     base = maps.flatten(2).transpose(1, 2)[:, groundwork.layout.mask.flatten()]

@@ -49,6 +49,8 @@ def load_motion(
     named = Path(path) if files is None else files[0].parent
     try:
         if files is None and not named.is_dir():
+            if named.suffix.lower() not in SUFFIXES and named.is_file():
+                raise MotionError(f"could not be read as a motion; choose a file of the kind {', '.join(SUFFIXES)}.")
             with opened_values(named, LARGEST) as values:
                 return _motion(people.find_people(values), values, named, up_axis, frame_rate, person, scale)
         found = people.join_frames(_frame(file) for file in files or _frame_files(named))
