@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from bpy.types import Object, Scene
 
-from scale_backend.formats.errors import UserError
 from scale_backend.formats.joints import FINGERS
 from scale_backend.formats.motion import Motion, resample
 from scale_backend.formats.motions import load_motion
@@ -43,22 +42,20 @@ def shipped_motions() -> list[Path]:
 
 
 def read_motion_file(path: Path | Sequence[Path], settings: MotionSettings) -> Motion:
-    """A file, or a folder or several files of a pose each. Raises AddonError."""
+    """A file, or a folder or several files of a pose each. Raises UserError."""
     try:
         return load_motion(path, settings.up_axis, settings.frame_rate, settings.person, settings.scale)
     except FileNotFoundError as error:
         raise AddonError(f"There is no motion file {error.filename or path}; choose another.") from None
-    except UserError as error:
-        raise AddonError(str(error)) from error
 
 
 def apply_motion_file(scene: Scene, target: Object, path: Path, settings: MotionSettings) -> tuple[int, str]:
-    """Read a motion and key it on a rig, as `key_motion`. Raises AddonError."""
+    """Read a motion and key it on a rig, as `key_motion`. Raises UserError."""
     return key_motion(scene, target, read_motion_file(path, settings), settings)
 
 
 def key_motion(scene: Scene, target: Object, motion: Motion, settings: MotionSettings) -> tuple[int, str]:
-    """Key a motion on a rig at the scene's frame rate. Raises AddonError.
+    """Key a motion on a rig at the scene's frame rate. Raises UserError.
 
     Returns the last frame, and what there is to say: what was assumed of the file, and what was left out.
     """
@@ -68,10 +65,7 @@ def key_motion(scene: Scene, target: Object, motion: Motion, settings: MotionSet
     note = "".join(f"; {clause}" for clause in motion.notes) + _left_out(target, rest.rig_joints, motion)
     if settings.use_shape:
         note += body_shapes.give(target, motion)
-    try:
-        motion = resample(motion, scene.render.fps / scene.render.fps_base)
-    except ValueError as error:
-        raise AddonError(str(error)) from error
+    motion = resample(motion, scene.render.fps / scene.render.fps_base)
     switched_off = apply_motion(target, rest, motion, settings)
     if switched_off:
         note += f"; {switched_off} constraints of '{target.name}' were switched off, as they would have held its bones"

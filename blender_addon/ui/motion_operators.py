@@ -9,6 +9,7 @@ from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatPrope
 from bpy.types import Context, Event, FileHandler, Object, Operator, OperatorFileListElement
 from bpy_extras.io_utils import ImportHelper
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import Motion
 from scale_backend.formats.values_file import SUFFIXES
 
@@ -170,7 +171,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
     def people(self) -> tuple[str, ...]:
         try:
             return motion.read_motion_file(self.source(), motion.MotionSettings()).people
-        except messages.AddonError:
+        except UserError:
             return ()
 
     def work(self, context: Context) -> str:

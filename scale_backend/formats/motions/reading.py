@@ -17,7 +17,7 @@ from scale_backend.formats.motion import (
 )
 from scale_backend.formats.motions import names, people
 from scale_backend.formats.motions.axes import AXES, find_up_axis
-from scale_backend.formats.motions.records import MotionError, Pose, read_record
+from scale_backend.formats.motions.records import Pose, RecordError, read_record
 from scale_backend.formats.values_file import SUFFIXES, opened_values, told_keys
 
 ASSUMED_FRAME_RATE = 30.0  # of files that name none
@@ -43,19 +43,19 @@ def load_motion(
     up_axis: "Y", "Z", "-Y" or "-Z"; None takes the file's own `up_axis` key, else what its kind of file is known for,
     else the axis along which the body mostly stands. frame_rate: poses a second; None takes the file's own. person:
     which one, where there are several; "" takes the one with most poses. scale: by which places are multiplied.
-    `Motion.notes` says what was assumed. Raises ForeignFileError (a ValueError), FileNotFoundError.
+    `Motion.notes` says what was assumed. Raises ForeignFileError, FileNotFoundError.
     """
     files = [Path(item) for item in path] if isinstance(path, Sequence) and not isinstance(path, str) else None
     named = Path(path) if files is None else files[0].parent
     try:
         if files is None and not named.is_dir():
             if named.suffix.lower() not in SUFFIXES and named.is_file():
-                raise MotionError(f"could not be read as a motion; choose a file of the kind {', '.join(SUFFIXES)}.")
+                raise RecordError(f"could not be read as a motion; choose a file of the kind {', '.join(SUFFIXES)}.")
             with opened_values(named, LARGEST) as values:
                 return _motion(people.find_people(values), values, named, up_axis, frame_rate, person, scale)
         found = people.join_frames(_frame(file) for file in files or _frame_files(named))
         return _motion(found, None, named, up_axis, frame_rate, person, scale)
-    except MotionError as error:
+    except RecordError as error:
         raise ForeignFileError(f"{named.name} {error}") from None
     except (ForeignFileError, OSError) as error:
         if isinstance(error, ForeignFileError | FileNotFoundError):
@@ -78,20 +78,20 @@ def _motion(
     scale: float,
 ) -> Motion:
     if not found:
-        raise MotionError(
+        raise RecordError(
             f"has no 'poses': it is not a motion of SMPL's family. It holds {told_keys(values)}. {NEEDED}."
         )
     poses, faults = {}, []
     for name, record in found.items():
         try:
             poses[name] = read_record(record)
-        except MotionError as error:
+        except RecordError as error:
             faults.append(error)
     if not poses:
         raise faults[0]
     counts = {name: len(pose.rotations) for name, pose in poses.items()}
     if person and person not in poses:
-        raise MotionError(f"has no person '{quoted(person)}'; there are {people.listed(counts)}.")
+        raise RecordError(f"has no person '{quoted(person)}'; there are {people.listed(counts)}.")
     name = person or max(counts, key=counts.__getitem__)  # the first of those with most
     pose, notes = poses[name], list(poses[name].notes)
     if len(poses) > 1:
@@ -134,23 +134,23 @@ def _frame_files(folder: Path) -> list[Path]:
     """The files of a folder, in the order of their numbers."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
     if not files:
-        raise MotionError("is a folder without motion files (.npz, .npy, .pkl, .pt); choose another.")
+        raise RecordError("is a folder without motion files (.npz, .npy, .pkl, .pt); choose another.")
     if len(files) > MOST_FILES:
-        raise MotionError(f"is a folder of {len(files)} files, more than any motion has frames; choose another.")
+        raise RecordError(f"is a folder of {len(files)} files, more than any motion has frames; choose another.")
     return sorted(files, key=lambda file: people.natural_order(file.name))
 
 
 def _frame(file: Path) -> list[tuple[str, people.Record]]:
-    """What one file of a folder says of one frame. Raises MotionError for a file that holds a motion."""
+    """What one file of a folder says of one frame. Raises RecordError for a file that holds a motion."""
     with opened_values(file, LARGEST) as values:
         found = people.find_people(values)
         taken = {name: {key: record[key] for key in names.ALL & set(record)} for name, record in found.items()}
     if not taken:
-        raise MotionError(f"holds the file {file.name}, which has no pose; choose the motion's file, or a folder of "
+        raise RecordError(f"holds the file {file.name}, which has no pose; choose the motion's file, or a folder of "
                           "a pose a file.")  # fmt: skip
     for record in taken.values():
         if len(read_record(record).rotations) != 1:
-            raise MotionError(f"holds several motions (first: {file.name}); choose one of them.")
+            raise RecordError(f"holds several motions (first: {file.name}); choose one of them.")
     return [(name, people.one_pose(record)) for name, record in taken.items()]
 
 
@@ -187,14 +187,14 @@ def _frame_rate(record: people.Record, pose: Pose, given: float | None) -> tuple
     if rate is None:
         return pose.kind.frame_rate or ASSUMED_FRAME_RATE, False
     if not SLOWEST <= rate <= FASTEST:
-        raise MotionError(f"has a frame rate of {rate:g}; say which it is when you import it.")
+        raise RecordError(f"has a frame rate of {rate:g}; say which it is when you import it.")
     return float(rate), True
 
 
 def _checked_axis(axis: str) -> str:
     axis = axis.strip().upper().removesuffix("UP").rstrip("_- ").removeprefix("+")
     if axis not in AXES:
-        raise MotionError(f"has the up axis '{quoted(axis, 20)}'; say whether it is Y, Z, -Y or -Z when you import it.")
+        raise RecordError(f"has the up axis '{quoted(axis, 20)}'; say whether it is Y, Z, -Y or -Z when you import it.")
     return axis
 
 

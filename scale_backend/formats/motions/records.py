@@ -25,7 +25,7 @@ FARTHEST = 1e7  # of places, in whatever unit
 FEATURES = {263: "HumanML3D's features", 251: "KIT's features", 135: "6D with places"}  # columns that are no rotations
 
 
-class MotionError(ValueError):
+class RecordError(ValueError):
     """What is wrong with a motion, as the end of a sentence that begins with its file's name."""
 
 
@@ -42,18 +42,18 @@ class Pose:
 
 
 def read_record(record: Record) -> Pose:
-    """Raises MotionError."""
+    """Raises RecordError."""
     notes: list[str] = []
     key, rotations = _rotations(record, notes)
     count = len(rotations)
     if not count:
-        raise MotionError("has no poses in it; choose another file.")
+        raise RecordError("has no poses in it; choose another file.")
     place, translation = _translation(record, key, count)
     scaling = next((_array(record, name) for name in names.SCALES if name in record), None)
     if scaling is not None:
         factor = float(scaling.ravel()[0]) if scaling.size else 0.0
         if not np.isfinite(factor) or factor <= 0:
-            raise MotionError(f"has a scaling of {factor:g}; it must be positive.")
+            raise RecordError(f"has a scaling of {factor:g}; it must be positive.")
         translation = translation / factor
         notes.append(f"places were divided by the file's scaling of {factor:.4g}")
     frames = _frames(record, count)
@@ -61,15 +61,15 @@ def read_record(record: Record) -> Pose:
     if seen is not None and seen.shape == (count,) and frames is None:
         frames = np.flatnonzero(seen)
         if not len(frames):
-            raise MotionError("holds a person who is never seen; choose another.")
+            raise RecordError("holds a person who is never seen; choose another.")
         rotations, translation = rotations[frames], translation[frames]
     with np.errstate(over="ignore"):
         arrays = [np.asarray(array, np.float32) for array in (rotations, translation, _shape(record, count))]
     if not all(np.isfinite(array).all() for array in arrays):
-        raise MotionError("holds numbers that are not finite; it is damaged, take another copy.")
+        raise RecordError("holds numbers that are not finite; it is damaged, take another copy.")
     for array, most, what in zip(arrays[:2], (MOST_TURN, FARTHEST), ("rotations", "places"), strict=True):
         if np.abs(array).max() > most:
-            raise MotionError(f"holds {what} beyond {most:g}; it is damaged, take another copy.")
+            raise RecordError(f"holds {what} beyond {most:g}; it is damaged, take another copy.")
     return Pose(*arrays, frames, _kind(record, key, place), notes)
 
 
@@ -86,10 +86,10 @@ def _rotations(record: Record, notes: list[str]) -> tuple[str, np.ndarray]:
             _check_are_rotations(values, whole)
             return whole, _turned([values], notes, 0)
         if body is None:
-            raise MotionError(_odd_pose(whole, array))
+            raise RecordError(_odd_pose(whole, array))
         notes.append(f"the odd '{whole}' of {_told(array.shape)} was left aside for '{body}'")
     if body is None:
-        raise MotionError("has no 'poses': it is not a motion of SMPL's family.")
+        raise RecordError("has no 'poses': it is not a motion of SMPL's family.")
     return body, _joined_parts(record, body, notes)
 
 
@@ -112,10 +112,10 @@ def _joined_parts(record: Record, body: str, notes: list[str]) -> np.ndarray:  #
     if shape is None:
         columns = array.shape[-1] if array.ndim else 1
         hint = " (a code of VPoser: decode it first)" if columns == 32 else ""
-        raise MotionError(f"has '{body}' of shape {array.shape}{hint}; it must have 63 or 69 columns, or 3 x 3 or 6 "
+        raise RecordError(f"has '{body}' of shape {array.shape}{hint}; it must have 63 or 69 columns, or 3 x 3 or 6 "
                           "numbers for each of 21 or 23 joints.")  # fmt: skip
     if root not in record:
-        raise MotionError(f"has '{body}' but no '{root}'; it does not say which way the body faces.")
+        raise RecordError(f"has '{body}' but no '{root}'; it does not say which way the body faces.")
     frames = int(np.prod(shape[0]))
     values = [_part(record, (root,), 1, frames), array.reshape(frames, shape[1], shape[2])]
     if shape[1] == 21:
@@ -159,7 +159,7 @@ def _part(
     ):
         notes.append(f"'{key}' was left out: {columns} principal components, which only the hand model's file explains")
         return None
-    raise MotionError(f"has '{key}' of shape {array.shape}; it must be {(frames, 3 * count)}.")
+    raise RecordError(f"has '{key}' of shape {array.shape}; it must be {(frames, 3 * count)}.")
 
 
 def _turned(parts: list[np.ndarray], notes: list[str], main: int) -> np.ndarray:  # [F, J, 3]
@@ -167,24 +167,24 @@ def _turned(parts: list[np.ndarray], notes: list[str], main: int) -> np.ndarray:
     form, note = "columns", ""
     if any(part.shape[-1] == 6 for part in parts):
         if parts[main].shape[-1] != 6:
-            raise MotionError("has six numbers a joint for some parts and not for the body; convert it first.")
+            raise RecordError("has six numbers a joint for some parts and not for the body; convert it first.")
         form, note = six_form(parts[main].astype(np.float64), main)
         notes.append(note)
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.concatenate([axis_angles(_finite(part), form) for part in parts], 1)
     except RotationError as error:
-        raise MotionError(f"{error}.") from error
+        raise RecordError(f"{error}.") from error
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
-        raise MotionError("holds numbers that are not finite; it is damaged, take another copy.")
+        raise RecordError("holds numbers that are not finite; it is damaged, take another copy.")
     return values
 
 
 def _check_are_rotations(values: np.ndarray, key: str) -> None:  # [F, J, numbers]
-    """Three numbers a joint may also be its place: then bones keep their lengths. Raises MotionError."""
+    """Three numbers a joint may also be its place: then bones keep their lengths. Raises RecordError."""
     if values.shape[-1] != 3 or len(values) < 3:
         return
     parents = list(joints.SMPL_PARENTS[1:22])
@@ -192,7 +192,7 @@ def _check_are_rotations(values: np.ndarray, key: str) -> None:  # [F, J, number
     length, spread = bones.mean(0), bones.std(0)
     moves = np.ptp(values[:, :22], axis=0).max() > 1e-3
     if moves and length.min() > 1e-3 and (spread / np.maximum(length, 1e-9)).max() < 0.02:
-        raise MotionError(f"holds the places of joints in '{key}', not rotations; convert it to SMPL's poses first.")
+        raise RecordError(f"holds the places of joints in '{key}', not rotations; convert it to SMPL's poses first.")
 
 
 def _translation(record: Record, pose: str, count: int) -> tuple[str, np.ndarray]:  # [F, 3]
@@ -202,7 +202,7 @@ def _translation(record: Record, pose: str, count: int) -> tuple[str, np.ndarray
         return "", np.zeros((count, 3))
     array = _array(record, key)
     if array.size != 3 * count or (array.ndim and array.shape[-1] != 3):
-        raise MotionError(f"has {count} poses, but '{key}' of shape {array.shape}; it must be ({count}, 3).")
+        raise RecordError(f"has {count} poses, but '{key}' of shape {array.shape}; it must be ({count}, 3).")
     return key, array.reshape(count, 3)
 
 
@@ -251,13 +251,13 @@ def _kind(record: Record, pose: str, place: str) -> Kind:
 
 
 def _array(record: Record, key: str) -> np.ndarray:
-    """Raises MotionError for what are no numbers."""
+    """Raises RecordError for what are no numbers."""
     try:
         array = as_array(record[key])
     except ValueError as error:
-        raise MotionError(f"has '{key}' that {quoted(error)}; choose another file.") from error
+        raise RecordError(f"has '{key}' that {quoted(error)}; choose another file.") from error
     if array.dtype.kind not in "biuf":
-        raise MotionError(f"has '{key}' that holds no numbers; choose another file.")
+        raise RecordError(f"has '{key}' that holds no numbers; choose another file.")
     return array
 
 
