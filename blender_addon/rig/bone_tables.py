@@ -5,6 +5,7 @@ A table names bones by joints, with `{side}` for left and right: hip = "{side}Up
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -110,8 +111,12 @@ def read_table(path: Path) -> Family:
         elif key in PAIRED and sides:
             for joint_side, side in zip(SIDES, sides, strict=True):
                 found[joint_side + key] = tuple(name.replace("{side}", side) for name in names)
+        elif key in PAIRED:
+            raise TableError(f"{path.name}: '{key}' is for left and right, but there are no sides; name them.")
         else:
-            raise TableError(f"{path.name}: '{key}' is no joint; joints are {', '.join(_written(JOINTS))}.")
+            near = difflib.get_close_matches(key, (*JOINTS, *PAIRED), 1)
+            mended = f"do you mean '{near[0]}'?" if near else "docs/rigs.md lists the joints."
+            raise TableError(f"{path.name}: '{key}' is no joint; {mended}")
     return Family(table["name"], found, tuple(table.get("known", ())), bool(table.get("is_smpl", False)))
 
 
@@ -129,8 +134,3 @@ def plain(name: str) -> str:
 
 def _are_words(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(word, str) and word for word in value)
-
-
-def _written(names: tuple[str, ...]) -> list[str]:
-    """Joints as a table writes them: pairs once."""
-    return list(dict.fromkeys(name.removeprefix("left_").removeprefix("right_") for name in names))

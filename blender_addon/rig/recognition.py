@@ -180,8 +180,8 @@ def _matched(names: tuple[str, ...], said: Said, stamp: bone_tables.Stamp) -> tu
         rest = len(guess.missing) - NAMED_MISSING
         more = f" and {rest} more" if rest > 0 else ""
         if sum(joint in NEEDED for joint in guess.bones) < NEAR:
-            return None, "is no humanoid rig that is known: name its bones in Bone Mapping, or choose another."
-        return None, f"looks like {guess.family}, but has no {listed}{more}: name them in Bone Mapping."
+            return None, "is no humanoid rig that is known: choose its bones in Bone Mapping, or choose another."
+        return None, f"looks like {guess.family}, but has no {listed}{more}: choose them in Bone Mapping."
     order = tuple(guess.bones.get(name.removesuffix("_smplhf")) for name in _model(guess.bones))
     return RigJoints(guess.family, order, guess.is_smpl), ""
 

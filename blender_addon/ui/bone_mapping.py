@@ -16,7 +16,13 @@ from ..rig import bone_tables, recognition
 from .drawing import SidebarPanel, draw_sentence
 from .operator_kinds import SentenceOperator
 
-BODY = (*joints.BODY, "left_hand", "right_hand")
+SIDES = ("left", "right")
+BODY = (
+    *("pelvis", "spine1", "spine2", "spine3", "neck", "head"),
+    *(f"{side}_{joint}" for side in SIDES for joint in ("collar", "shoulder", "elbow", "wrist", "hand")),
+    *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle", "foot")),
+)
+LABELS = 0.34  # of a field's width: bones have long names
 HANDS_AND_FACE = tuple(joint for joint in bone_tables.JOINTS if joint not in BODY)
 
 
@@ -121,11 +127,15 @@ class BonesPanel(SidebarPanel):
     def draw_fields(self, layout: UILayout, armature: Armature, fields: tuple[str, ...]) -> None:
         guess, said = recognition.guessed(armature), dict(recognition.said_of(armature))
         column = layout.column(align=True)
+        column.use_property_split = False
         for joint in fields:
-            row = column.row(align=True)
-            row.alert = bool(guess.missing) and joint in recognition.NEEDED and joint not in guess.bones
+            halves = column.split(factor=LABELS, align=True)
+            halves.alert = bool(guess.missing) and joint in recognition.NEEDED and joint not in guess.bones
+            row = halves.row()
+            row.alignment = "RIGHT"
+            row.label(text=label(joint))
             icon = "GREASEPENCIL" if joint in said else "BONE_DATA"
-            row.prop_search(armature.scale_clothing, joint, armature, "bones", text=label(joint), icon=icon)
+            halves.prop_search(armature.scale_clothing, joint, armature, "bones", text="", icon=icon)
 
 
 class SCALE_CLOTHING_PT_bones(BonesPanel, Panel):

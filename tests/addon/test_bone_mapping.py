@@ -44,7 +44,7 @@ def test_the_fields_show_the_guess(odd):
     fields = odd.data.scale_clothing
     assert fields.left_knee == "LeftLeg" and fields.left_hip == "" and fields.right_index3 == "RightHandIndex3"
     assert recognition.problem(odd).endswith(
-        "looks like Mixamo, but has no LeftUpLeg, RightUpLeg: name them in Bone Mapping."
+        "looks like Mixamo, but has no LeftUpLeg, RightUpLeg: choose them in Bone Mapping."
     )
 
 
@@ -106,8 +106,8 @@ def test_the_users_own_family_comes_first(scene, own_folder):
 @pytest.mark.parametrize(("text", "told"), [
     ("name = ", "cannot be read as a table of bones"),
     ("[bones]\npelvis = 'Hips'", "needs a line name"),
-    ("name = 'A'\n[bones]\nhipp = 'B'", "'hipp' is no joint; joints are pelvis, hip, spine1"),
-    ("name = 'A'\n[bones]\nhip = '{side}B'", "'hip' is no joint"),  # sides are not told
+    ("name = 'A'\n[bones]\nhipp = 'B'", "'hipp' is no joint; do you mean 'hip'?"),
+    ("name = 'A'\n[bones]\nhip = '{side}B'", "'hip' is for left and right, but there are no sides"),
     ("name = 'A'\nsides = ['L']\n[bones]", "sides must be two words"),
     ("name = 'A'\n[bones]\npelvis = 3", "must be a name or a list of names"),
     ("name = 'A'\nbone = 1\n[bones]", "has 'bone'"),

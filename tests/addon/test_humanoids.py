@@ -217,7 +217,7 @@ def test_numbers_that_a_program_appended_mean_nothing(scene):
 def test_what_is_missing_is_named_with_the_nearest_family(scene):
     rig = build(FAMILIES["Mixamo"], prefix="mixamorig:")
     rig.data.bones["mixamorig:LeftUpLeg"].name = "thigh"
-    with pytest.raises(recognition.RigError, match=r"looks like Mixamo, but has no LeftUpLeg: name"):
+    with pytest.raises(recognition.RigError, match=r"looks like Mixamo, but has no LeftUpLeg: choose"):
         recognition.recognise(rig)
 
 

@@ -120,13 +120,13 @@ def test_missing_hands_stay_still(scene):
 def test_missing_bones_are_named(scene):
     armature = build_rig()
     armature.data.bones["left_knee"].name = "knee"
-    with pytest.raises(recognition.RigError, match=r"looks like SMPL, but has no left_knee: name"):
+    with pytest.raises(recognition.RigError, match=r"looks like SMPL, but has no left_knee: choose"):
         recognition.recognise(armature)
 
 
 def test_another_rig_is_refused(scene):
     armature = bpy.data.objects.new("Metarig", bpy.data.armatures.new("Metarig"))
-    with pytest.raises(recognition.RigError, match=r"'Metarig' is no humanoid rig that is known: name its bones"):
+    with pytest.raises(recognition.RigError, match=r"'Metarig' is no humanoid rig that is known: choose its bones"):
         recognition.recognise(armature)
     with pytest.raises(recognition.RigError, match="No armature is chosen"):
         recognition.recognise(None)
