@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,10 +117,23 @@ def test_bad_results_are_left_out():
     assert verdict(rest.vertices, speed=0.02) == "still moving"
 
 
+def official_file(folder: Path, joints: int = 24) -> str:
+    """A body as other programs write them: SMPL's arrays and no more."""
+    with np.load(find_body("neutral")) as file:
+        arrays = {key: file[key] for key in ("v_template", "f", "J_regressor", "shapedirs", "kintree_table", "weights")}
+    more = joints - 24
+    arrays["weights"] = np.pad(arrays["weights"], ((0, 0), (0, more)))
+    arrays["J_regressor"] = np.pad(arrays["J_regressor"], ((0, more), (0, 0)))
+    arrays["kintree_table"] = np.pad(arrays["kintree_table"], ((0, 0), (0, more)))
+    np.savez(folder / "official.npz", **arrays)
+    return str(folder / "official.npz")
+
+
 def test_two_frames_of_a_motion_are_simulated_and_a_stopped_run_goes_on(tmp_path, skinned_body):
     from scale_backend.formats.assets import find_motion
 
-    simulate_motion("dress", find_motion("walk"), 2, tmp_path)
+    simulate_motion("dress", find_motion("walk"), 2, tmp_path, body=official_file(tmp_path))
+    assert read_garment(tmp_path).body_name == "official"
     frames, garment = read_split(tmp_path, "test"), read_garment(tmp_path)
     assert frames.names == ("walk-0000", "walk-0071")
     assert frames.vertices.shape == (2, *garment.vertices.shape)
@@ -149,3 +163,5 @@ def test_settings_that_cannot_be_used_are_told(tmp_path):
     with pytest.raises(RawFramesError, match="at least 1"):
         run(SimulateSettings(count=0, out=tmp_path))
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RawFramesError, match="'official' has 52 joints; cloth is simulated on bodies of SMPL's 24"):
+        run(SimulateSettings(out=tmp_path, body=official_file(tmp_path, 52)))

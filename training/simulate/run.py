@@ -16,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.assets import find_body
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.joints import SMPL_PARENTS
 
 from ..frames.raw_frames import SPLITS, RawFramesError, chunk_path, read_garment, write_garment
 from .garments import find_recipe, make_garment
 from .mesh_tools import Array
 from .poses import random_poses
-from .skinning import joint_positions, load_skinned_body
+from .skinning import SkinnedBody, joint_positions, load_skinned_body
 from .workers import Job, drape_jobs
 
 
@@ -36,6 +38,8 @@ class SimulateSettings:
 
     garment: str = "dress"
     """dress or tee-trousers."""
+    body: str = "neutral"
+    """Body, by name or path: any file in SMPL's format with its 24 joints. Garments are cut to the one that ships."""
     out: Path | None = None
     """Raw folder, of one garment with all its splits; data/raw/GARMENT if not given."""
     split: str = "train"
@@ -67,17 +71,36 @@ def run(settings: SimulateSettings) -> None:
         _run_path_test(settings, out)
         return
     if settings.motion is not None:
-        simulate_motion(settings.garment, settings.motion, settings.count, out, settings.processes, settings.split)
+        simulate_motion(
+            settings.garment, settings.motion, settings.count, out, settings.processes, settings.split, settings.body
+        )
         return
-    body = load_skinned_body()
+    body = _body(settings.body)
     named = islice(random_poses(settings.seed, partial(joint_positions, body)), settings.count)
     kinds, poses = zip(*named, strict=True)
     names = [f"{settings.seed}-{number:04d}-{kind}" for number, kind in enumerate(kinds)]
-    simulate_poses(settings.garment, poses, names, out, settings.split, settings.processes, settings.chunk)
+    simulate_poses(
+        settings.garment, poses, names, out, settings.split, settings.processes, settings.chunk, settings.body
+    )
+
+
+def _body(name_or_path: str) -> SkinnedBody:
+    """Raises RawFramesError for a body of other joints than the poses have."""
+    body = load_skinned_body(find_body(name_or_path))
+    if len(body.parents) != len(SMPL_PARENTS):
+        raise RawFramesError(f"The body '{body.name}' has {len(body.parents)} joints; cloth is simulated on bodies of "
+                             f"SMPL's {len(SMPL_PARENTS)}.")  # fmt: skip
+    return body
 
 
 def simulate_motion(
-    garment_name: str, motion_path: Path, frame_count: int, out_folder: Path, processes: int = 1, split: str = "test"
+    garment_name: str,
+    motion_path: Path,
+    frame_count: int,
+    out_folder: Path,
+    processes: int = 1,
+    split: str = "test",
+    body: str = "neutral",
 ) -> None:
     """Simulate frames evenly spaced over a motion, the root removed, into a raw folder."""
     from scale_backend.formats.motions import load_motion
@@ -89,7 +112,7 @@ def simulate_motion(
     rotations[:, 1:shared] = motion.rotations[:, 1:shared]
     chosen = np.linspace(0, len(rotations) - 1, frame_count).round().astype(int)
     names = [f"{Path(motion_path).stem}-{frame:04d}" for frame in chosen]
-    simulate_poses(garment_name, rotations[chosen], names, out_folder, split, processes, chunk=10)
+    simulate_poses(garment_name, rotations[chosen], names, out_folder, split, processes, 10, body)
 
 
 def simulate_poses(
@@ -100,10 +123,11 @@ def simulate_poses(
     split: str,
     processes: int = 1,
     chunk: int = 20,
+    body: str = "neutral",
 ) -> None:
     """Drape the garment over poses [J, 3] and write them as chunks of a split; existing chunks stay."""
     folder = Path(folder)
-    _prepare(folder, garment_name)
+    _prepare(folder, garment_name, _body(body))
     numbers = range((len(poses) + chunk - 1) // chunk)
     missing = [number for number in numbers if not chunk_path(folder, split, number).exists()]
     jobs = []
@@ -111,7 +135,7 @@ def simulate_poses(
         part = slice(number * chunk, (number + 1) * chunk)
         jobs.append(Job(chunk_path(folder, split, number), tuple(names[part]), np.stack(poses[part])))
     if jobs:
-        drape_jobs(folder, jobs, folder / f"{split}-report.json", min(processes, len(jobs)))
+        drape_jobs(folder, jobs, folder / f"{split}-report.json", min(processes, len(jobs)), find_body(body))
 
 
 def check_blender() -> None:
@@ -121,7 +145,7 @@ def check_blender() -> None:
                            "install it by pip install 'bpy==4.5.15' 'numpy<2'.")  # fmt: skip
 
 
-def _prepare(folder: Path, garment_name: str) -> None:
+def _prepare(folder: Path, garment_name: str, body: SkinnedBody) -> None:
     """Write the rest mesh, or see that the folder's is this garment made in this way."""
     recipe = json.dumps(
         {
@@ -137,8 +161,10 @@ def _prepare(folder: Path, garment_name: str) -> None:
                 f"{folder} holds '{there.name}' simulated with other settings: choose another "
                 "folder, or delete this one."
             )
+        if there.body_digest != body.digest():
+            raise RawFramesError(f"{folder} was simulated on the body '{there.body_name}', not on '{body.name}': "
+                                 "choose another folder, or delete this one.")  # fmt: skip
         return
-    body = load_skinned_body()
     write_garment(folder, make_garment(garment_name, body).raw(body, recipe))
 
 

@@ -37,7 +37,7 @@ class Job(NamedTuple):
     poses: Array  # [F, J, 3]
 
 
-def drape_jobs(folder: Path, jobs: list[Job], report_path: Path, processes: int) -> None:
+def drape_jobs(folder: Path, jobs: list[Job], report_path: Path, processes: int, body: Path) -> None:
     """Drape the folder's garment over all jobs; raises RuntimeError if a process fails."""
     from tqdm import tqdm
 
@@ -49,7 +49,7 @@ def drape_jobs(folder: Path, jobs: list[Job], report_path: Path, processes: int)
         todo.put(None)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers inherit it: cores are shared by processes, not by threads
-    workers = [context.Process(target=_worker, args=(folder, todo, done), daemon=True) for _ in range(processes)]
+    workers = [context.Process(target=_worker, args=(folder, body, todo, done), daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
     if before is None:
@@ -94,11 +94,11 @@ def _next(done: multiprocessing.Queue, workers: list) -> tuple[str, str]:
         return result
 
 
-def _worker(folder: Path, todo: multiprocessing.Queue, done: multiprocessing.Queue) -> None:
+def _worker(folder: Path, body_path: Path, todo: multiprocessing.Queue, done: multiprocessing.Queue) -> None:
     """Take chunks until there are none; report each pose, or the error that ends the process."""
     follow_parent()
     try:
-        body = load_skinned_body()
+        body = load_skinned_body(body_path)
         garment = GarmentMesh.from_raw(read_garment(folder))
         scene = make_scene(garment.name, body, garment)
         most_frames = find_recipe(garment.name).most_frames
