@@ -23,6 +23,7 @@ from scale_backend.formats.restricted_pickle import read_pickle
 from scale_backend.formats.torch_file import read_torch
 from scale_backend.formats.values_file import opened_values
 from scale_backend.model.torch_file import load_torch
+from tests.backend.test_motion_files import FILES, dance
 
 MOST = 200 << 20  # bytes
 SECONDS = 2.0
@@ -218,3 +219,28 @@ def test_a_checkpoint_takes_no_more_than_its_file(tmp_path):
         archive.writestr("a/data.pkl", b"")
     with pytest.raises(ForeignFileError, match="another way than torch packs"):
         load_torch(tmp_path / "old.pt")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "CAPE"])
+def test_damaged_motions_are_read_or_refused(tmp_path, kind):
+    """Bytes that are changed, lost and doubled: a right file's own error, or a motion of finite numbers."""
+    write, name, up, *_ = FILES[kind]
+    write(tmp_path / name, *dance(up))
+    whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(len(kind))
+    for _ in range(25):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), random.integers(1, 5)):
+            change, length = random.integers(3), int(random.integers(1, 40))
+            if change == 0:
+                damaged[place % len(damaged)] = random.integers(256)
+            elif change == 1:
+                del damaged[place : place + length]
+            else:
+                damaged[place:place] = damaged[place : place + length]
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            motion = load_motion(tmp_path / name)
+        except ForeignFileError as error:
+            assert len(str(error)) < 500 and "\n" not in str(error)
+        else:
+            assert np.isfinite(motion.rotations).all() and np.isfinite(motion.translation).all()

@@ -18,7 +18,7 @@ from tests.training.synthetic import random_poses
 from training.cli import main
 from training.frames.body_fit import fit_body
 from training.frames.packed_frames import read_packed, scan_colors
-from training.geometry.meshes import read_mesh, read_obj
+from training.geometry.meshes import MeshError, read_mesh, read_obj
 
 PLACE = np.array([1.0, 2.0, 3.0], np.float32)
 
@@ -145,6 +145,22 @@ def test_colours_of_scans(tmp_path):
     assert np.isnan(colors[1]).all() and colors[0].tolist() == [1, 0, 0]
     assert np.isnan(scan_colors(np.array([[0, 0, 0], [255, 0, 51]], np.uint8))).tolist() == [[True] * 3, [False] * 3]
     assert not np.isnan(scan_colors(np.zeros((1, 3), np.float32))).any()
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("v 0 0\nv 1 0\nv 1 1\nf 1 2 3\n", "a line of 2 numbers, or of some that are not finite, line 1"),
+    ("v 0 0 0\nv nan 0 0\n", "not finite, line 2"),
+    ("v 0 0 0\nf 1 2 3\n", "its faces point outside its vertices"),
+    ("v 0 0 0\nf 0 1 1\nv 0 0 0\n", "a face with the number 0, line 2"),
+    ("v 0 0 0\nvt 0\nf 1/1 1/1 1/1\n", "a line of 1 numbers"),
+    ("v 0 0 0\nvt 0 0\nf 1/1 1/1 1/2\n", "its faces point outside its UVs"),
+    ("v 0 0 0\nf 1 1 " + "9" * 5000 + "\n", "line 2"),
+])  # fmt: skip
+def test_damaged_obj_files_are_told(tmp_path, text, told):
+    (tmp_path / "a.obj").write_text(text)
+    with pytest.raises(MeshError, match=rf"a\.obj cannot be read as an \.obj .*{told}") as error:
+        read_obj(tmp_path / "a.obj")
+    assert len(str(error.value)) < 250
 
 
 def test_normals_are_smooth_across_a_seam(tmp_path):

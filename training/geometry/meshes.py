@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.whole_files import told
 from training.geometry.surface_distance import vertex_normals
 
@@ -39,14 +41,14 @@ def read_obj(path: Path) -> Mesh:
 
     Raises MeshError.
     """
-    rows, uv, corners, uv_corners = [], [], [], []
+    rows, uv, corners, uv_corners, number = [], [], [], [], 0
     try:
-        for line in path.read_text(errors="replace").splitlines():
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):  # noqa: B007 -- an error names it
             kind, *values = line.split() or [""]
             if kind == "v":
-                rows.append([float(v) for v in values])
+                rows.append(_numbers(values, 3, 7))
             elif kind == "vt":
-                uv.append([float(v) for v in values[:2]])
+                uv.append(_numbers(values[:2], 2, 2))
             elif kind == "f":
                 indices = [value.split("/") for value in values]
                 for k in range(1, len(indices) - 1):
@@ -54,24 +56,38 @@ def read_obj(path: Path) -> Mesh:
                     corners.append([_index(corner[0], len(rows)) for corner in fan])
                     if all(len(corner) > 1 and corner[1] for corner in fan):
                         uv_corners.append([_index(corner[1], len(uv)) for corner in fan])
+        number = 0
         vertices = np.array([row[:3] for row in rows], np.float64).reshape(-1, 3)
-        triangles = np.array(corners, np.int64).reshape(-1, 3)
-        if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
-            raise ValueError("its faces point outside its vertices")
+        for found, count, what in ((corners, len(rows), "vertices"), (uv_corners, len(uv), "UVs")):
+            triangles = np.array(found, np.int64).reshape(-1, 3)
+            if len(triangles) and not 0 <= triangles.min() <= triangles.max() < count:
+                raise ValueError(f"its faces point outside its {what}")
     except OSError as error:
         raise MeshError(told(error)) from error
-    except (ValueError, IndexError) as error:
-        raise MeshError(f"{path.name} cannot be read as an .obj ({error}); export it again.") from error
+    except (ValueError, IndexError, OverflowError) as error:
+        where = f", line {number}" if number else ""
+        raise MeshError(f"{path.name} cannot be read as an .obj ({quoted(error)}{where}); export it again.") from error
     mapped = len(uv_corners) == len(corners) > 0
     colored = bool(rows) and all(len(row) >= 6 for row in rows)
     return Mesh(
-        vertices, triangles, np.array(uv) if mapped else None, np.array(uv_corners, np.int64) if mapped else None,
+        vertices, np.array(corners, np.int64).reshape(-1, 3), np.array(uv) if mapped else None,
+        np.array(uv_corners, np.int64) if mapped else None,
         np.clip(np.array([row[3:6] for row in rows]), 0, 1) if colored else None,
     )  # fmt: skip
 
 
+def _numbers(values: list[str], least: int, most: int) -> list[float]:
+    """Raises ValueError for too few or too many, and for what is not finite."""
+    numbers = [float(value) for value in values]
+    if not least <= len(numbers) <= most or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"a line of {len(numbers)} numbers, or of some that are not finite")
+    return numbers
+
+
 def _index(text: str, count: int) -> int:
     number = int(text)
+    if number == 0:
+        raise ValueError("a face with the number 0")
     return number - 1 if number > 0 else count + number  # negative ones count from the last
 
 
@@ -90,7 +106,7 @@ def read_mesh(path: Path) -> Mesh:
         loaded = trimesh.load(path, process=False, force="mesh")
         vertices, triangles = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
     except Exception as error:  # trimesh raises many kinds
-        raise MeshError(f"{path.name} cannot be read as a mesh ({error}); export it again.") from error
+        raise MeshError(f"{path.name} cannot be read as a mesh ({quoted(error)}); export it again.") from error
     return Mesh(vertices.reshape(-1, 3), triangles.reshape(-1, 3), colors=_colors(loaded))
 
 

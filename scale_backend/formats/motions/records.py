@@ -185,7 +185,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 def _check_are_rotations(values: np.ndarray, key: str) -> None:  # [F, J, numbers]
     """Three numbers a joint may also be its place: then bones keep their lengths. Raises RecordError."""
-    if values.shape[-1] != 3 or len(values) < 3:
+    if values.shape[-1] != 3 or len(values) < 3 or not np.abs(values).max() < MOST_TURN:
         return
     parents = list(joints.SMPL_PARENTS[1:22])
     bones = np.linalg.norm(values[:, 1:22] - values[:, parents], axis=-1)  # [F, 21]
