@@ -21,7 +21,7 @@ from training.simulate import record
 from training.simulate.cutting import cut_garment, dress_pins, with_carrier
 from training.simulate.mesh_tools import Mesh, Surface, border_loops
 from training.simulate.motion import Motion
-from training.simulate.record import RecordSettings, find_fault, run
+from training.simulate.record import RecordSettings, find_body, find_fault, run
 from training.simulate.skinning import skin_body
 from training.simulate.skirt_blouse import WAIST
 from training.simulate.worn import graded, posed, shaped
@@ -106,6 +106,14 @@ def test_torn_cloth_is_found(dress):
     assert find_fault(rest[None], rest, dress.triangles) == ""
     assert "torn" in find_fault(3 * rest[None], rest, dress.triangles)
     assert find_fault(np.full_like(rest, np.nan)[None], rest, dress.triangles) == "not finite"
+
+
+def test_a_body_that_has_gone_through_is_found(dress, skinned_body):
+    wearer = shaped(skinned_body, np.zeros(10))
+    still = Motion(np.zeros((1, 24, 3)), np.zeros((1, 3)))
+    worn = dress.vertices[None, ~dress.pins].astype(float)
+    assert find_body(wearer, still, worn) == ""
+    assert "gone through" in find_body(wearer, still, worn - [0, 0, 0.05])
 
 
 def test_recording_goes_on_where_it_stopped(tmp_path, dress, skinned_body, monkeypatch):

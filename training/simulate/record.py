@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+
+from scale_backend.formats.whole_files import written_whole
 
 from ..frames.sequences import ClothGarment, Sequence, SequenceError, read_garment, write_garment, write_sequence
 from .cutting import cut_garment
 from .fabrics import EDGE_LENGTH, find_fabric
 from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
-from .mesh_tools import Array, edges
+from .mesh_tools import Array, Mesh, Surface, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
 from .moving_cloth import CONTACT, FRAME_RATE, Contact
 from .run import check_blender
 from .skinning import load_skinned_body
-from .worn import graded, move, shaped
+from .worn import Wearer, graded, move, posed, shaped
 
 PARTS = ("train", "held-out", "two-pasts")
 SETTLING = 10  # frames at the beginning of a sequence that are no truth yet
@@ -31,6 +35,8 @@ LEAD = 20  # frames from the T-pose to a motion's first pose
 SECONDS = 4.5  # of a training motion
 MEAN_SHAPE = 0.5  # share of the training's sequences on the body's mean shape
 MOST_SHAPE = 2.0  # standard deviations
+LOOK = 8  # frames from one look for the body to the next
+DEEP, MOST_INSIDE = 0.003, 0.03  # metres under the skin; share of the vertices that are not pinned
 LONG_STRETCH, MOST_STRETCHED = 2.0, 0.005  # of an edge against its length as cut; share of such edges in any frame
 
 
@@ -66,17 +72,41 @@ def run(settings: RecordSettings) -> None:
         raise SequenceError(f"There is no part '{settings.part}': choose one of {', '.join(PARTS)}.")
     check_blender()
     garment = _garment(settings)
-    make = _train if settings.part == "train" else _measured
-    for path, kind, seed, motion, first, betas, fabric in make(settings):
-        if path.exists():
+    for take in _train(settings) if settings.part == "train" else _measured(settings):
+        if take.path.exists():
             continue
         began = time.monotonic()
-        vertices, fault = record(garment, motion, betas, fabric)
-        spent = round((time.monotonic() - began) / len(motion), 3)
+        vertices, fault = record(garment, take.motion, take.betas, take.fabric)
+        spent = round((time.monotonic() - began) / len(take.motion), 3)
         if not fault:
-            write_sequence(path, _sequence(motion, betas, fabric, vertices, first, kind, seed))
-        _report(settings.folder / f"{settings.part}-report.json", path.stem, fault or "kept", len(motion), spent)
-        print(path.stem, fault or "kept", f"{len(motion)} frames, {spent} s each", flush=True)
+            write_sequence(take.path, take.sequence(vertices))
+        _report(settings.folder / f"{settings.part}-report.json", take, fault or "kept", spent)
+        print(f"{take.path.stem}: {fault or 'kept'}, {len(take.motion)} frames, {spent} s each", flush=True)
+
+
+class Take(NamedTuple):
+    """A sequence to be recorded."""
+
+    path: Path
+    kind: str
+    seed: tuple[int, ...]
+    motion: Motion
+    first: int
+    betas: Array  # [S]
+    fabric: str
+
+    def sequence(self, vertices: Array) -> Sequence:
+        return Sequence(
+            self.motion.pose.astype(np.float32),
+            self.motion.translation.astype(np.float32),
+            self.betas.astype(np.float32),
+            self.fabric,
+            float(FRAME_RATE),
+            vertices.astype(np.float32),
+            self.first,
+            self.kind,
+            self.seed,
+        )
 
 
 def _garment(settings: RecordSettings) -> ClothGarment:
@@ -93,7 +123,8 @@ def record(
     """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is."""
     wearer = shaped(load_skinned_body(), betas)
     vertices = np.stack(list(move(garment, wearer, motion, find_fabric(fabric), contact)))
-    return vertices, find_fault(vertices, graded(garment, betas).vertices, garment.triangles)
+    fault = find_fault(vertices, graded(garment, betas).vertices, garment.triangles)
+    return vertices, fault or find_body(wearer, motion, vertices[:, ~garment.pins])
 
 
 def find_fault(vertices: Array, rest: Array, triangles: Array) -> str:
@@ -109,22 +140,18 @@ def find_fault(vertices: Array, rest: Array, triangles: Array) -> str:
     return ""
 
 
-def _sequence(motion, betas, fabric, vertices, first, kind, seed) -> Sequence:
-    pose, translation = motion.pose.astype(np.float32), motion.translation.astype(np.float32)
-    return Sequence(
-        pose,
-        translation,
-        betas.astype(np.float32),
-        fabric,
-        float(FRAME_RATE),
-        vertices.astype(np.float32),
-        first,
-        kind,
-        seed,
-    )
+def find_body(wearer: Wearer, motion: Motion, vertices: Array) -> str:
+    """Whether the body has gone through cloth [F, V, 3] that is not pinned to it; empty if it has not."""
+    for frame in range(0, len(motion), LOOK):
+        here = Motion(motion.pose[frame : frame + 1], motion.translation[frame : frame + 1])
+        skin = posed(wearer, here, wearer.body.vertices, wearer.body.blend_weights)[0]
+        depth = -Surface(Mesh(skin, wearer.body.triangles)).distance(vertices[frame])[0]
+        if (depth > DEEP).mean() > MOST_INSIDE:
+            return "the body has gone through it"
+    return ""
 
 
-def _train(settings: RecordSettings):
+def _train(settings: RecordSettings) -> Iterator[Take]:
     body = load_skinned_body()
     for number in range(settings.start, settings.start + settings.count):
         kind = ORDER[number % len(ORDER)]
@@ -133,22 +160,23 @@ def _train(settings: RecordSettings):
         path = settings.folder / "train" / f"{settings.seed}-{number:04d}-{kind}-{fabric}.npz"
         random = np.random.default_rng([settings.seed, number])
         betas = np.clip(random.normal(0, 1, 10), -MOST_SHAPE, MOST_SHAPE) * (random.random() > MEAN_SHAPE)
-        wearer = shaped(body, betas).body
-        motion = led_in(sample(wearer, kind, random, SECONDS), LEAD)
-        yield path, kind, (settings.seed, number), motion, SETTLING, betas, fabric
+        motion = led_in(sample(shaped(body, betas).body, kind, random, SECONDS), LEAD)
+        yield Take(path, kind, (settings.seed, number), motion, SETTLING, betas, fabric)
 
 
-def _measured(settings: RecordSettings):
+def _measured(settings: RecordSettings) -> Iterator[Take]:
     body = load_skinned_body()
-    for name in HELD_OUT:
+    for number, name in enumerate(HELD_OUT):
         motion = held_out_motion(body, name)
         whole, first = with_rest(motion) if settings.part == "held-out" else with_other_past(body, name, motion)
         for fabric in settings.fabrics:
             path = settings.folder / settings.part / f"{name}-{fabric}.npz"
-            yield path, name, (HELD_OUT.index(name),), whole, first, np.zeros(10), fabric
+            yield Take(path, name, (number,), whole, first, np.zeros(10), fabric)
 
 
-def _report(path: Path, name: str, outcome: str, frames: int, seconds: float) -> None:
+def _report(path: Path, take: Take, outcome: str, seconds: float) -> None:
+    """Add how a sequence went to the report; runs that share a folder read it anew each time."""
     report = json.loads(path.read_text()) if path.exists() else {}
-    report[name] = {"outcome": outcome, "frames": frames, "seconds_a_frame": seconds}
-    path.write_text(json.dumps(report, indent=1))
+    report[take.path.stem] = {"outcome": outcome, "frames": len(take.motion), "seconds_a_frame": seconds}
+    with written_whole(path) as beside:
+        beside.write_text(json.dumps(report, indent=1))
