@@ -13,9 +13,10 @@ from ..frames.sequences import ClothGarment, SequenceError
 from .dress import make_dress
 from .garment_parts import GarmentMesh
 from .mesh_tools import Mesh, border_loops
+from .moving_cloth import CONTACT, Contact
 from .skinning import SkinnedBody
 from .skirt_blouse import WAIST, make_skirt_blouse
-from .tee_trousers import WAISTBAND, make_tee_trousers
+from .tee_trousers import WAISTBAND, make_moving_tee_trousers
 
 HELD = 0.02  # metres from a neckline, an armhole or a waistband's edge: as wide as a facing
 CHEST, COLLAR = 0.1, 0.25  # heights in the rest pose, metres: necklines and armholes are above, necklines alone
@@ -28,6 +29,7 @@ class Cut:
 
     make: Callable[[SkinnedBody, float], GarmentMesh]  # on a body, with an edge length in metres
     pins: Callable[[Mesh], NDArray[np.bool_]]  # [V]
+    contact: Contact = CONTACT
 
 
 def near_borders(mesh: Mesh, chosen: Callable[[float], bool]) -> NDArray[np.bool_]:
@@ -54,8 +56,14 @@ def tee_trousers_pins(mesh: Mesh) -> NDArray[np.bool_]:
 CUTS = {
     "dress": Cut(make_dress, dress_pins),
     "skirt-blouse": Cut(make_skirt_blouse, skirt_blouse_pins),
-    "tee-trousers": Cut(make_tee_trousers, tee_trousers_pins),
+    # tight cloth that sticks is pulled through knees and seat in a deep bend
+    "tee-trousers": Cut(make_moving_tee_trousers, tee_trousers_pins, Contact(friction=0.5, quality=4)),
 }
+
+
+def contact_of(garment: ClothGarment) -> Contact:
+    """How the garment meets the body: its cut's, or what cloth does if it is none of ours."""
+    return CUTS[garment.name].contact if garment.name in CUTS else CONTACT
 
 
 def cut_garment(name: str, body: SkinnedBody, edge_length: float) -> ClothGarment:

@@ -18,13 +18,13 @@ import numpy as np
 from scale_backend.formats.whole_files import written_whole
 
 from ..frames.sequences import ClothGarment, Sequence, SequenceError, read_garment, write_garment, write_sequence
-from .cutting import cut_garment
+from .cutting import contact_of, cut_garment
 from .fabrics import EDGE_LENGTH, find_fabric
 from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
 from .mesh_tools import Array, Mesh, Surface, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
-from .moving_cloth import CONTACT, FRAME_RATE, Contact
+from .moving_cloth import FRAME_RATE
 from .run import check_blender
 from .skinning import load_skinned_body
 from .worn import Wearer, graded, move, posed, shaped
@@ -117,12 +117,10 @@ def _garment(settings: RecordSettings) -> ClothGarment:
     return read_garment(path)
 
 
-def record(
-    garment: ClothGarment, motion: Motion, betas: Array, fabric: str, contact: Contact = CONTACT
-) -> tuple[Array, str]:
+def record(garment: ClothGarment, motion: Motion, betas: Array, fabric: str) -> tuple[Array, str]:
     """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is."""
     wearer = shaped(load_skinned_body(), betas)
-    vertices = np.stack(list(move(garment, wearer, motion, find_fabric(fabric), contact)))
+    vertices = np.stack(list(move(garment, wearer, motion, find_fabric(fabric), contact_of(garment))))
     fault = find_fault(vertices, graded(garment, betas).vertices, garment.triangles)
     return vertices, fault or find_body(wearer, motion, vertices[:, ~garment.pins])
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .garment_parts import GarmentMesh, Pieces, body_part, finish
+from .garment_parts import Field, GarmentMesh, Pieces, body_part, finish
 from .mesh_tools import Array, smoothstep
 from .skinning import SkinnedBody
 
 HEM, WAISTBAND, ANKLE = -0.225, -0.10, -1.02  # heights in the rest pose, metres
 SLEEVE_END, ARMHOLE = 0.325, 0.182  # |x|
 PADDING = 0.007
+SEAT_EASE = 0.014
 LEG_PIN, SLEEVE_PIN = 0.15, 0.05  # soft: keeps tight tubes from being pulled through the limbs in deep bends
 PANELS = (
     "tee front",
@@ -85,18 +86,32 @@ def waist_padding(points: Array) -> Array:
     return PADDING * smoothstep(height, -0.33, -0.27) * smoothstep(height, WAISTBAND + 0.04, WAISTBAND)
 
 
-def make_tee_trousers(body: SkinnedBody, edge_length: float) -> GarmentMesh:
-    """Cut both from the body; about 3,600 vertices at 22 mm."""
+def no_ease(points: Array) -> Array:
+    return np.zeros(len(points))
+
+
+def seat_ease(points: Array) -> Array:
+    """How much wider trousers for a body that moves are cut [V]: room to sit down in."""
+    between = smoothstep(np.abs(points[:, 0]), 0.02, 0.09)  # none where the legs meet
+    return SEAT_EASE * between * smoothstep(points[:, 1], WAISTBAND - 0.03, HEM - 0.04)
+
+
+def make_tee_trousers(body: SkinnedBody, edge_length: float, ease: Field = no_ease) -> GarmentMesh:
+    """Cut both from the body; about 3,600 vertices at 22 mm. `ease` makes the trousers wider (metres)."""
+
+    def wide(points: Array) -> Array:
+        return trousers_looseness(points) + ease(points)
+
     tee = body_part(body, tee_field, (0.0, 0.1, 0.17), tee_looseness)
     tee_pieces = Pieces(tee, np.zeros(len(tee.triangles), int))
     for side, panel in ((1, 2), (-1, 4)):
         tee_pieces = tee_pieces.divided(-sleeve_field(tee_pieces.mesh.vertices, side), panel)
     tee_pieces = tee_pieces.divided(tee_front(tee_pieces.mesh.vertices), 1)
-    legs = body_part(body, trousers_field, (0.12, -0.5, 0.13), trousers_looseness)
+    legs = body_part(body, trousers_field, (0.12, -0.5, 0.13), wide)
     leg_pieces = Pieces(legs, np.full(len(legs.triangles), 6)).divided(legs.vertices[:, 0], 2)
     leg_pieces = leg_pieces.divided(trousers_front(leg_pieces.mesh.vertices), 1)
     tee_mesh, tee_panel, tee_weights = finish(body, tee_pieces, edge_length, lambda p: 0.8 * tee_looseness(p))
-    leg_mesh, leg_panel, leg_weights = finish(body, leg_pieces, edge_length, lambda p: 0.8 * trousers_looseness(p), 4)
+    leg_mesh, leg_panel, leg_weights = finish(body, leg_pieces, edge_length, lambda p: 0.8 * wide(p), 4)
     both = Pieces(tee_mesh, tee_panel).joined(Pieces(leg_mesh, leg_panel))
     across, height, depth = both.mesh.vertices.T
     in_tee = np.arange(len(height)) < len(tee_mesh.vertices)
@@ -110,3 +125,8 @@ def make_tee_trousers(body: SkinnedBody, edge_length: float) -> GarmentMesh:
     return GarmentMesh(
         "tee-trousers", both.mesh, both.panel, PANELS, region, REGIONS, pin, np.concatenate([tee_weights, leg_weights])
     )
+
+
+def make_moving_tee_trousers(body: SkinnedBody, edge_length: float) -> GarmentMesh:
+    """The same with room for the seat; about 7,500 vertices at 16 mm."""
+    return make_tee_trousers(body, edge_length, seat_ease)

@@ -16,11 +16,12 @@ import tyro
 from scipy.spatial.transform import Rotation
 
 from ..frames.sequences import ClothGarment, SequenceError, read_garment, read_sequence
+from .cutting import contact_of
 from .fabrics import find_fabric
 from .held_out import BLEND, HELD_OUT
 from .mesh_tools import Array, border_loops
 from .motion import Motion
-from .moving_cloth import CONTACT, FRAME_RATE, Forces
+from .moving_cloth import FRAME_RATE, Forces
 from .skinning import SkinnedBody, load_skinned_body
 from .worn import Wearer, move
 
@@ -79,7 +80,9 @@ def hem(garment: ClothGarment) -> Array:
 def simulated(garment: ClothGarment, fabric: str, motion: Motion, substeps: int = 1) -> Array:
     """The cloth [F, V, 3] on the mean body."""
     wearer = Wearer(load_skinned_body(), np.zeros(garment.shape_components.shape[-1]))
-    return np.stack(list(move(garment, wearer, motion, find_fabric(fabric), CONTACT, Forces(substeps=substeps))))
+    return np.stack(
+        list(move(garment, wearer, motion, find_fabric(fabric), contact_of(garment), Forces(substeps=substeps)))
+    )
 
 
 def lines(folder: Path, fabric: str) -> Iterator[str]:
