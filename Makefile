@@ -1,6 +1,7 @@
 # make demo          a dancing character in trained clothes: out/demo/
 # make test          all tests
 # make bench         how long things take on this machine
+# make device-check  a GPU against the CPU: equal, how fast, training; 8 minutes at most
 # make addon         the extension: dist/scale_clothing-<version>.zip
 # make lint          ruff
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
@@ -21,7 +22,7 @@ OTHER_BLENDERS := 4.2.23 5.0.1
 LIBRARIES := libX11.so.6=libx11-6 libXrender.so.1=libxrender1 libXfixes.so.3=libxfixes3 libXi.so.6=libxi6 \
   libxkbcommon.so.0=libxkbcommon0 libSM.so.6=libsm6 libGL.so.1=libgl1 libEGL.so.1=libegl1 libgomp.so.1=libgomp1
 
-.PHONY: help demo test bench addon lint matrix window-test setup libraries
+.PHONY: help demo test test-packages test-addon bench device-check addon lint matrix window-test setup libraries
 .DELETE_ON_ERROR:
 
 help:
@@ -30,13 +31,22 @@ help:
 demo: setup
 	$(BIN)/python -m demo $(DEMO)
 
-# The bpy module has one scene and one set of preferences in a process: its tests get their own.
+# The bpy module has one scene and one set of preferences in a process: its tests get their own, beside the others.
 test: setup
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-packages test-addon
+
+test-packages:
 	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks
+
+test-addon:
 	$(BIN)/python -m pytest tests/addon
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+# For a machine with an NVIDIA GPU, which may have no network: any Python with torch will do.
+device-check:
+	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -m tests.benchmarks.device_check $(CHECK)
 
 addon: setup
 	$(BIN)/python build_addon.py

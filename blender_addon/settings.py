@@ -17,6 +17,6 @@ def current() -> bpy.types.AddonPreferences | None:
 
 def garment_folder() -> Path:
     """Where the user's own garments are."""
-    found = current()
-    named = found.garments if found else ""
+    preferences = current()
+    named = preferences.garments if preferences else ""
     return Path(bpy.path.abspath(named)) if named else paths.user_folder("garments")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scale_backend.formats.closed_output import end_quietly
 from scale_backend.formats.errors import UserError
-from scale_backend.formats.whole_files import told
+from scale_backend.formats.whole_files import file_error_sentence
 
 if TYPE_CHECKING:
     from scale_backend.commands.decode import Decode
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return end_quietly()
     except OSError as error:  # the system's, about a file
-        print(told(error), file=sys.stderr)
+        print(file_error_sentence(error), file=sys.stderr)
         return 2
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from scale_backend.formats.closed_output import end_quietly
 from scale_backend.formats.errors import UserError
-from scale_backend.formats.whole_files import told
+from scale_backend.formats.whole_files import file_error_sentence
 
 # subcommand: (module, its settings class, what it does)
 COMMANDS = {
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return end_quietly()
     except OSError as error:
-        sentence = told(error)
+        sentence = file_error_sentence(error)
     except UserError as error:
         sentence = " ".join(str(error).split())
     else:

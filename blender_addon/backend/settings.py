@@ -36,8 +36,8 @@ def backend_python() -> Path:
 
 
 def _named_python() -> str:
-    found = current()
-    return (found.backend_python if found else "") or os.environ.get(PYTHON_VARIABLE, "")
+    preferences = current()
+    return (preferences.backend_python if preferences else "") or os.environ.get(PYTHON_VARIABLE, "")
 
 
 def is_set_up() -> bool:
@@ -52,15 +52,15 @@ def default_folder() -> Path:
 
 def environment_folder() -> Path:
     """Where the add-on's own environment is, or will be."""
-    found = current()
-    named = found.environment_folder if found else ""
+    preferences = current()
+    named = preferences.environment_folder if preferences else ""
     return Path(bpy.path.abspath(named)) if named else default_folder()
 
 
 def environment_plan(folder: str = "", wheels: str = "") -> environment.Plan:
     """What a set-up installs; folders as given, else as in the preferences."""
-    found = current()
-    wheels = wheels or (found.wheels if found else "")
+    preferences = current()
+    wheels = wheels or (preferences.wheels if preferences else "")
     return environment.Plan(
         Path(bpy.path.abspath(folder)) if folder else environment_folder(),
         paths.backend_modules(),
@@ -71,20 +71,20 @@ def environment_plan(folder: str = "", wheels: str = "") -> environment.Plan:
 
 def use_environment(folder: Path) -> None:
     """From now on compute in this environment of the add-on's own."""
-    found = current()
-    if found is None:
+    preferences = current()
+    if preferences is None:
         return
-    found.backend_python = ""
+    preferences.backend_python = ""
     if folder != default_folder():
-        found.environment_folder = str(folder)
+        preferences.environment_folder = str(folder)
     bpy.context.preferences.is_dirty = True
 
 
 def device() -> str:
-    found = current()
-    return found.device if found else "auto"
+    preferences = current()
+    return preferences.device if preferences else "auto"
 
 
 def threads() -> int:
-    found = current()
-    return found.threads if found else 0
+    preferences = current()
+    return preferences.threads if preferences else 0

@@ -30,8 +30,8 @@ from .plan import (
     is_changing,
     results,
 )
+from .recordings import Recording, record
 from .sampling import BATCH, Sampling
-from .takes import Take, record
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ def bake(
     """
     sampling = settings.sampling
     _check(worn, settings)
-    takes = [Take.of(obj) for obj in worn if not (settings.keep and _is_there(obj, settings))]
-    total = sampling.count * (1 + len(takes))
-    if takes:
+    recordings = [Recording.of(obj) for obj in worn if not (settings.keep and _is_there(obj, settings))]
+    total = sampling.count * (1 + len(recordings))
+    if recordings:
         with live.suspended():
-            for done in record(scene, takes, sampling):
+            for done in record(scene, recordings, sampling):
                 yield Progress(done, total, "Reading poses", moves_frames=True)
-    for number, take in enumerate(takes, 1):
-        path = bake_path(take.obj, settings)
+    for number, recording in enumerate(recordings, 1):
+        path = bake_path(recording.obj, settings)
         steps = _bake_files if formats.BY_KEY[settings.format].is_sequence else _bake_cache
         try:
-            for done in steps(scene, take, path, settings, patience):
-                yield Progress(number * sampling.count + done, total, f"Baking {take.obj.name}")
+            for done in steps(scene, recording, path, settings, patience):
+                yield Progress(number * sampling.count + done, total, f"Baking {recording.obj.name}")
         except OSError as error:
             raise DiskError(
                 f"The bake could not be written to {path.parent} ({error.strerror or error}); "
@@ -75,27 +75,31 @@ def bake(
         live.watch()
 
 
-def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, patience: float | None) -> Iterator[int]:
+def _bake_cache(
+    scene: Scene, recording: Recording, path: Path, settings: BakeSettings, patience: float | None
+) -> Iterator[int]:
     """Samples into a point cache beside, which becomes the result or what the result is exported from."""
     sampling = settings.sampling
-    header = pc2.Header(len(take.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
-    part = _part_path(take, path, settings)
+    header = pc2.Header(len(recording.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
+    part = _part_path(recording, path, settings)
     parts = [part]
-    use = normals_use(take.obj)
+    use = normals_use(recording.obj)
     if use == baked_normals.SURFACE or (use == baked_normals.POINTS and settings.format == "PC2"):
         parts.append(part.with_name(f"{part.name}_normals"))
     done = sampling.whole(min(_frames_there(each, header) for each in parts))
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(_opened(each, header, done)) for each in parts]
-        for batch in _decoded(take, sampling, done, sampling.count, patience):
+        for batch in _decoded(recording, sampling, done, sampling.count, patience):
             if batch is None:
                 yield done
                 continue
             samples, points, normals = batch
             _check_room(path.parent)
             if settings.format != "PC2":
-                points = np.stack([take.to_world(each, sample) for each, sample in zip(points, samples, strict=True)])
-                normals = np.stack([take.turn_to_world(*each) for each in zip(normals, samples, strict=True)])
+                points = np.stack(
+                    [recording.to_world(each, sample) for each, sample in zip(points, samples, strict=True)]
+                )
+                normals = np.stack([recording.turn_to_world(*each) for each in zip(normals, samples, strict=True)])
             for file, values in zip(files, (points, normals), strict=False):
                 pc2.write_frames(file, values)
             done = samples.stop
@@ -108,7 +112,7 @@ def _bake_cache(scene: Scene, take: Take, path: Path, settings: BakeSettings, pa
         beside.unlink(missing_ok=True)
         try:
             with live.suspended():
-                export.export(scene, take.obj, part, next(iter(parts[1:]), None), sampling, beside)
+                export.export(scene, recording.obj, part, next(iter(parts[1:]), None), sampling, beside)
         except RuntimeError as error:
             beside.unlink(missing_ok=True)
             raise AddonError(f"Blender could not write {path.name}: {str(error).strip()}") from error
@@ -135,25 +139,27 @@ def _opened(part: Path, header: pc2.Header, done: int) -> Iterator[BinaryIO]:
         yield file
 
 
-def _bake_files(_scene: Scene, take: Take, path: Path, settings: BakeSettings, patience: float | None) -> Iterator[int]:
+def _bake_files(
+    _scene: Scene, recording: Recording, path: Path, settings: BakeSettings, patience: float | None
+) -> Iterator[int]:
     """A file for each sample. An empty one beside says that a bake of these poses is not done yet."""
     sampling = settings.sampling
     files = results(path, settings)
-    mark = _part_path(take, path, settings)
+    mark = _part_path(recording, path, settings)
     if not settings.keep and not mark.exists():
         for each in files:  # of another bake
             each.unlink(missing_ok=True)
         mark.touch()
     missing = [index for index, each in enumerate(files) if not each.exists()]
     done = missing[0] if missing else 0
-    for frame in _frames(take, sampling, missing, patience):
+    for frame in _frames(recording, sampling, missing, patience):
         if frame is None:
             yield done
             continue
         sample, points, normals, topology = frame
         if not files[sample].exists():
             _check_room(path.parent)
-            here = take.to_world(points, sample), take.turn_to_world(normals, sample)
+            here = recording.to_world(points, sample), recording.turn_to_world(normals, sample)
             _write_whole(files[sample], frame_files.content(path.suffix, *here, topology))
         done = sample + 1
         yield done
@@ -168,15 +174,15 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _frames(
-    take: Take, sampling: Sampling, missing: Sequence[int], patience: float | None
+    recording: Recording, sampling: Sampling, missing: Sequence[int], patience: float | None
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, frame_files.Topology] | None]:  # sample, points, normals [M, 3], faces
     """The samples from the first to the last that is missing; None: the next is not there yet."""
     if not missing:
         return
     first, end = missing[0], missing[-1] + 1
-    if not is_changing(take.obj):
-        shared = frame_files.topology(take.obj)
-        for batch in _decoded(take, sampling, first, end, patience):
+    if not is_changing(recording.obj):
+        shared = frame_files.topology(recording.obj)
+        for batch in _decoded(recording, sampling, first, end, patience):
             if batch is None:
                 yield None
                 continue
@@ -184,7 +190,7 @@ def _frames(
                 yield sample, points, normals, shared
         return
     samples = iter(range(first, end))
-    with ahead(take.decode_meshes(range(first, end)), patience) as stream:
+    with ahead(recording.decode_meshes(range(first, end)), patience) as stream:
         for mesh in stream:
             yield None if mesh is None else (next(samples), *mesh)
     _all_came(samples)
@@ -197,7 +203,7 @@ def _all_came(expected: Iterator[int]) -> None:
 
 
 def _decoded(
-    take: Take, sampling: Sampling, begin: int, end: int, patience: float | None
+    recording: Recording, sampling: Sampling, begin: int, end: int, patience: float | None
 ) -> Iterator[tuple[range, np.ndarray, np.ndarray] | None]:  # samples, points [F, M, 3], normals [F, M, 3]
     """The batches that hold the samples from begin to end, in the clothes' own space; None: the next is not there yet.
 
@@ -207,7 +213,7 @@ def _decoded(
         return
     batches = range(sampling.batch_of(begin), sampling.batch_of(end - 1) + 1)
     numbers = iter(batches)
-    with ahead(take.decode(sampling, batches), patience) as stream:
+    with ahead(recording.decode(sampling, batches), patience) as stream:
         for decoded in stream:
             if decoded is None:
                 yield None
@@ -221,8 +227,8 @@ def _decoded(
     _all_came(numbers)
 
 
-def _part_path(take: Take, path: Path, settings: BakeSettings) -> Path:
+def _part_path(recording: Recording, path: Path, settings: BakeSettings) -> Path:
     """The file beside; its name tells what it was baked from, and only the very same is gone on with."""
-    hasher = hashlib.sha256(take.digest())
+    hasher = hashlib.sha256(recording.digest())
     hasher.update(repr((settings.format, settings.sampling, BATCH)).encode())
     return path.with_name(f"{path.stem}.{hasher.hexdigest()[:12]}.part")

@@ -66,6 +66,6 @@ class Run:
             self.stopped = why
             self.steps.close()
 
-    def told(self) -> str:
+    def summary(self) -> str:
         took = time.monotonic() - self._started
         return f"Baked {self._what}, in {f'{took:.1f} s' if took < 10 else spoken(took)}"

@@ -16,9 +16,10 @@ BATCH = 8  # samples decoded together, between two signs of life
 class Sampling:
     """Samples from one frame to another.
 
-    What the network gives for a pose depends, in its last bits, on the size of the batch and the pose's place in it.
-    So batches lie on a grid that begins at frame 0, whatever is baked, and short ones are filled up: parts of a range
-    that are baked apart, or go on after a kill, are those of the whole to the bit.
+    On a CPU each frame is the same to the bit in any batch. On a GPU, which takes a batch as a whole, the last bits
+    depend on the batch's size and the pose's place in it. So batches lie on a grid that begins at frame 0, whatever is
+    baked, and short ones are filled up: parts of a range that are baked apart, or resumed after a kill, are those of
+    the whole to the bit on either.
     """
 
     first: int  # frames

@@ -30,10 +30,14 @@ class BodyData:
         return self.joints + self.joint_shapes[..., :count] @ shape[:count]
 
 
-@lru_cache(maxsize=4)
 def read_body(path: str | Path) -> BodyData:
-    """A body from an .npz in SMPL's format. Raises ForeignFileError, OSError."""
-    arrays = checked_body_arrays(read_body_arrays(path), Path(path).name)
+    """A body from an .npz in SMPL's format, read once. Raises ForeignFileError, OSError."""
+    return _read(Path(path))  # text and Path are one body: what is computed of a body is remembered for it
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> BodyData:
+    arrays = checked_body_arrays(read_body_arrays(path), path.name)
     regressor = arrays["J_regressor"].astype(np.float64)
     template = arrays["v_template"].astype(np.float64)
     shapes = arrays["shapedirs"].astype(np.float64)

@@ -133,7 +133,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         run = self.begin(context)
         for _ in run.steps:
             pass
-        return run.told()
+        return run.summary()
 
     def invoke(self, context: Context, event: Event) -> set[str]:
         global _run
@@ -185,7 +185,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         except UserError as error:
             return self.fail(error)
         messages.clear()
-        self.report({"INFO"}, _run.told())
+        self.report({"INFO"}, _run.summary())
         return {"FINISHED"}
 
     def cancel(self, context: Context) -> None:

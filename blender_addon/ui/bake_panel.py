@@ -41,10 +41,10 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         shown = selection.in_context(context)
         if playback.is_baked(shown):
             row = layout.row(align=True)
-            told = row.row(align=True)
-            told.alert = is_lost(shown)
-            text, icon = ("The bake is missing", "ERROR") if told.alert else ("Playing the bake", "CHECKMARK")
-            told.label(text=text, icon=icon)
+            status = row.row(align=True)
+            status.alert = is_lost(shown)
+            text, icon = ("The bake is missing", "ERROR") if status.alert else ("Playing the bake", "CHECKMARK")
+            status.label(text=text, icon=icon)
             row.operator("scale_clothing.clear_bake", text="Clear")
 
 

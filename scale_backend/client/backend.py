@@ -168,8 +168,9 @@ class Backend:
         return self._process.alive
 
     @property
-    def pid(self) -> int:
-        return self._process.child.pid
+    def pid(self) -> int | None:
+        """None for a backend that another program has started."""
+        return self._process.child.pid if isinstance(self._process, Process) else None
 
     def close(self) -> None:
         """End the process. Waits for a few seconds at most; may be called twice."""

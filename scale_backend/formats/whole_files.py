@@ -44,7 +44,7 @@ def write_npz(path: Path, arrays: dict[str, Any], compress: bool = False) -> Non
         beside.write_bytes(memory.getbuffer())
 
 
-def told(error: OSError) -> str:
+def file_error_sentence(error: OSError) -> str:
     """The system's error about a file as one sentence with what to do."""
     if error.errno is None:
         return str(error)  # written by us

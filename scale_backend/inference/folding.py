@@ -24,7 +24,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class FoldedNetwork:
-    """The U-Net, ready to run, and the MLP's layers, which `Decoder` puts into its own arithmetic."""
+    """The U-Net, ready to run, and the MLP's layers, which the kinds of MLP put into their own arithmetic."""
 
     settings: NetworkSettings
     downs: tuple[tuple[Tensor, Tensor | None], ...]  # convolution weights and biases

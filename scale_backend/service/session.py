@@ -216,9 +216,9 @@ class Session:
             except Exception as error:
                 # one connection's request must not end the backend: the client and the log hear of it
                 traceback.print_exc()
-                told = failure_sentence(error, self.service.device.kind)
-                if told:
-                    self._fail(request, "device", told)
+                sentence = failure_sentence(error, self.service.device.kind)
+                if sentence:
+                    self._fail(request, "device", sentence)
                 else:
                     self._fail(request, "internal", f"The backend failed: {type(error).__name__}: {error}")
 

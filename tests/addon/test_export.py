@@ -275,7 +275,7 @@ def test_a_disk_that_fills_up_meanwhile(small, scene, bake_folder, monkeypatch):
     while next(todo).done <= 24:
         pass
     monkeypatch.setattr(plan, "KEPT_FREE", 1 << 60)
-    with pytest.raises(RuntimeError, match="nearly full; make room and bake again: the bake resumes here"):
+    with pytest.raises(plan.DiskError, match="nearly full; make room and bake again: the bake resumes here"):
         list(todo)
     monkeypatch.undo()
     assert [each.suffix for each in bake_folder.iterdir()] == [".part"]

@@ -52,8 +52,8 @@ def test_a_bake_in_a_window_is_the_blocking_one(swinging, scene, bake_folder):
         longest = max(longest, time.monotonic() - began)
         began = time.monotonic()
     assert shares == sorted(shares) and shares[-1] <= 1.0
-    assert run.told().startswith(f"Baked {FRAMES} frames of '{swinging.name}'")
-    assert 0 < float(run.told().rsplit("in ", 1)[1].removesuffix(" s")) < 10  # what it took, not rounded to fives
+    assert run.summary().startswith(f"Baked {FRAMES} frames of '{swinging.name}'")
+    assert 0 < float(run.summary().rsplit("in ", 1)[1].removesuffix(" s")) < 10  # what it took, not rounded to fives
     path = plan.bake_path(swinging, plan.BakeSettings(str(bake_folder), 1, FRAMES))
     frames = pc2.read_frames(path)
     bpy.ops.scale_clothing.bake(overwrite=True)

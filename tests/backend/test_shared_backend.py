@@ -30,6 +30,7 @@ def test_it_is_used_by_several_and_outlives_them(served):
     process, address, key = served
     with Backend.connect(address, key) as one, Backend.connect(address, key) as other:
         assert one.info["device"] == other.info["device"] == "cpu"
+        assert one.pid is None  # it is not theirs
         one.close()
         assert other.doctor()
     assert process.poll() is None and os.path.exists(address)

@@ -10,7 +10,7 @@ import numpy as np
 
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
-from scale_backend.formats.whole_files import told
+from scale_backend.formats.whole_files import file_error_sentence
 from training.geometry.surface_distance import vertex_normals
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb")
@@ -63,7 +63,7 @@ def read_obj(path: Path) -> Mesh:
             if len(triangles) and not 0 <= triangles.min() <= triangles.max() < count:
                 raise ValueError(f"its faces point outside its {what}")
     except OSError as error:
-        raise MeshError(told(error)) from error
+        raise MeshError(file_error_sentence(error)) from error
     except (ValueError, IndexError, OverflowError) as error:
         where = f", line {number}" if number else ""
         raise MeshError(f"{path.name} cannot be read as an .obj ({quoted(error)}{where}); export it again.") from error

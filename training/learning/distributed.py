@@ -82,7 +82,7 @@ class Team:
         return float(self.mean(torch.tensor(float(yes), device=device))) > 1 - 0.5 / self.size
 
 
-class Onlooker:
+class Observer:
     """What the other processes have where the first has its Run: no books."""
 
     def __init__(self, path: Path):

@@ -46,7 +46,7 @@ def run(settings: TrainSettings) -> Path:
 
     from training.learning.checkpoints import checkpoints, newest_state
     from training.learning.dataset import read_groundwork
-    from training.learning.distributed import Onlooker, team
+    from training.learning.distributed import Observer, team
     from training.learning.progress import Run
     from training.learning.supervision import read_supervision
     from training.learning.trainer import Trainer
@@ -78,7 +78,7 @@ def run(settings: TrainSettings) -> Path:
         trainer = Trainer(recipe, data, device, processes)
         if state is not None:
             trainer.restore(state)
-        books = Run(recipe, groundwork, out) if processes.leads else Onlooker(out / f"{recipe.name}.safetensors")
+        books = Run(recipe, groundwork, out) if processes.leads else Observer(out / f"{recipe.name}.safetensors")
         try:
             return train(trainer, books)
         except OSError as error:

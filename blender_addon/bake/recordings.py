@@ -1,4 +1,4 @@
-"""Takes: the poses of a rig over some frames, recorded for the clothes that it wears."""
+"""Recordings: the poses of a rig over some frames, recorded for the clothes that it wears."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPUTED_BY = ("version", "torch", "device", "device_name", "threads", "precisio
 
 
 @dataclass
-class Take:
+class Recording:
     """One character's clothes and what was recorded for them, F samples."""
 
     obj: Object
@@ -41,8 +41,8 @@ class Take:
     matrices: list[np.ndarray] = field(default_factory=list)  # F of [4, 4] from the clothes' space to the world
 
     @classmethod
-    def of(cls, obj: Object) -> Take:
-        """An empty take. Raises AddonError and BackendError."""
+    def of(cls, obj: Object) -> Recording:
+        """An empty recording. Raises AddonError and BackendError."""
         target = selection.wearer(obj)
         rest = rest_of(target)
         garment = opened.open_garment(library.entry(obj.scale_clothing.garment))
@@ -59,7 +59,7 @@ class Take:
         self.matrices.append(np.array(self.obj.evaluated_get(depsgraph).matrix_world))
 
     def digest(self) -> bytes:
-        """What a bake of the take depends on."""
+        """What a bake of it depends on."""
         settings = self.obj.scale_clothing
         stat = self.garment.entry.path.stat()
         info = self.garment.backend.info
@@ -136,14 +136,14 @@ def _whole_batches(stream: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iter
             pieces = []
 
 
-def record(scene: Scene, takes: Sequence[Take], sampling: Sampling) -> Iterator[int]:
+def record(scene: Scene, recordings: Sequence[Recording], sampling: Sampling) -> Iterator[int]:
     """Go through the frames, and tell how many are done. The scene goes back to its frame, also when it is stopped."""
     before = scene.frame_current, scene.frame_subframe
     try:
         for done, (frame, subframe) in enumerate(sampling.times(), 1):
             scene.frame_set(frame, subframe=subframe)
-            for take in takes:
-                take.add(bpy.context.evaluated_depsgraph_get())
+            for recording in recordings:
+                recording.add(bpy.context.evaluated_depsgraph_get())
             yield done
     finally:
         scene.frame_set(before[0], subframe=before[1])
