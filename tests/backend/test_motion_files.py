@@ -210,7 +210,7 @@ def test_a_person_can_be_chosen(tmp_path):
     write_phalp(tmp_path / "demo.pkl", poses, places)
     motion = load_motion(tmp_path / "demo.pkl", person="8")
     assert motion.person == "8" and motion.frame_count == FRAMES  # the frame that lacks them is filled in
-    assert "1 frame in which the body is not seen" in "; ".join(motion.notes)
+    assert "the body is not seen in 1 frame: between" in "; ".join(motion.notes)
     np.testing.assert_allclose(motion.translation[2], places[[1, 3]].mean(0), atol=1e-6)
     with pytest.raises(ForeignFileError, match=r"no person 'me'; there are 8 \(6 poses\), 5 \(7 poses\)"):
         load_motion(tmp_path / "demo.pkl", person="me")
@@ -321,6 +321,7 @@ REFUSED = {
     "six numbers a joint that are no rotation": {"pose": np.zeros((4, 24, 6))},
     "7 poses, but 'transl' of shape": {"pose": np.zeros((7, 72)), "transl": np.zeros((7, 2))},
     "'poses' that holds something else than numbers": {"poses": np.array(["a"] * 72)},
+    "'Rh' and 'Th'": {"poses": np.zeros((4, 72)), "Rh": np.zeros((4, 3)), "Th": np.zeros((4, 3))},
     "a frame rate of 0.1": {"poses": np.zeros((4, 72)), "fps": 0.1},
     "a scaling of 0": {"smpl_poses": np.zeros((4, 72)), "smpl_scaling": np.zeros(1)},
     "not finite": {"poses": np.full((4, 72), 1e300)},

@@ -30,12 +30,14 @@ MODELS = ("surface_model_type", "model_type")
 UP_AXES = ("up_axis",)
 AMASS = ("mocap_frame_rate", "mocap_framerate", "mocap_time_length", "dmpls", "surface_model_type")  # AMASS's own
 SLAHMR = ("floor_plane", "world_scale", "track_mask")  # SLAHMR's own
+EASYMOCAP = ("Rh", "Th")  # its root
 
 ALL = frozenset(
     name
     for names in (
         WHOLE, BODY, BODY.values(), HANDS, LEFT_HAND, RIGHT_HAND, JAW, EYES, LEFT_EYE, RIGHT_EYE, PLACE_OF.values(),
         PLACES, SHAPES, SCALES, FRAME_RATES, FRAMES, SEEN, TRACKS, GENDERS, MODELS, UP_AXES, AMASS, SLAHMR,
+        EASYMOCAP,
     )
     for name in names
 )  # fmt: skip

@@ -23,7 +23,7 @@ from scale_backend.formats.values_file import SUFFIXES, opened_values, told_keys
 ASSUMED_FRAME_RATE = 30.0  # of files that name none
 SLOWEST, FASTEST = 1.0, 10_000.0  # poses a second
 MODEL_OF = {24: "smpl", 52: "smplh", 55: "smplx"}  # by joints, of files that name none
-LARGEST = 1 << 30  # bytes of a file, and of what it unpacks to: hours of motion
+LARGEST = 2 << 30  # bytes of a file, and of what it unpacks to: results with the vertices of every frame
 MOST_FILES = 100_000  # of a folder
 MOST_MISSING = 10  # frames that are filled in for each one that is there
 FAR = 100.0  # metres of travel from which on other units are more likely
@@ -167,7 +167,7 @@ def _without_gaps(pose: Pose) -> tuple[Pose, list[str]]:
     if (steps == steps[0]).all():
         return pose, [f"the poses are those of every {steps[0]}. frame: mind the frame rate"]
     if missing > MOST_MISSING * len(frames):
-        return pose, [f"{gone} in which the body is not seen were left out"]
+        return pose, [f"the body is not seen in {gone}, which were left out"]
     time = np.arange(frames[0], frames[-1] + 1)
     low = np.clip(np.searchsorted(frames, time, side="right") - 1, 0, len(frames) - 2)
     fraction = ((time - frames[low]) / (frames[low + 1] - frames[low]))[:, None]
@@ -175,7 +175,7 @@ def _without_gaps(pose: Pose) -> tuple[Pose, list[str]]:
     rotations = axis_angle_from_quaternions(slerp(quaternions[low], quaternions[low + 1], fraction[..., None]))
     translation = pose.translation[low] * (1 - fraction) + pose.translation[low + 1] * fraction
     filled = replace(pose, rotations=rotations.astype(np.float32), translation=translation.astype(np.float32))
-    return filled, [f"{gone} in which the body is not seen were filled in"]
+    return filled, [f"the body is not seen in {gone}: between those before and after it moves on evenly"]
 
 
 def _frame_rate(record: people.Record, pose: Pose, given: float | None) -> tuple[float, bool]:

@@ -44,6 +44,9 @@ class Pose:
 def read_record(record: Record) -> Pose:
     """Raises RecordError."""
     notes: list[str] = []
+    if all(name in record for name in names.EASYMOCAP):
+        raise RecordError("keeps the root apart, as 'Rh' and 'Th' (EasyMocap), which turn about another point than "
+                          "SMPL's; export it in SMPL's format.")  # fmt: skip
     key, rotations = _rotations(record, notes)
     count = len(rotations)
     if not count:
