@@ -32,24 +32,33 @@ JOINT_BONES = {
 }
 LIMBS = {1: 4, 2: 5, 4: 7, 5: 8, 16: 18, 17: 19, 18: 20, 19: 21}
 NEAREST = 24  # triangles looked at for the nearest point
-BEARABLE = np.cos(np.radians(15.0))
+FEET = {7: 10, 8: 11}
 
 
 def rest_turns(body: Body, joints: np.ndarray) -> np.ndarray:  # [22, 3] -> [22, 3, 3]
-    """From the body's T-pose to the rest of a skeleton: the shortest turn of each limb that is far from it."""
-    ours = body.mean_joints.numpy().astype(np.float64)
+    """From the body's T-pose to the rest of a skeleton: the shortest turn of each limb, feet flat, as the add-on has it
+    for rigs that do not rest in a T-pose."""
+    ours, theirs = body.mean_joints.numpy().astype(np.float64), joints.astype(np.float64)
     turns = [np.eye(3)]
     for joint in range(1, len(joints)):
         turn = turns[SMPL_PARENTS[joint]]
         if joint in LIMBS:
-            here, there = (p[LIMBS[joint]] - p[joint] for p in (joints.astype(np.float64), ours))
-            here, there = here / np.linalg.norm(here), turn @ there / np.linalg.norm(there)
-            if here @ there < BEARABLE:
-                x, y, z = np.cross(there, here)
-                cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-                turn = (np.eye(3) + cross + cross @ cross / (1 + here @ there)) @ turn
+            turn = _shortest(turn @ _way(ours, joint, LIMBS[joint]), _way(theirs, joint, LIMBS[joint])) @ turn
+        elif joint in FEET:
+            start, end = _way(ours, joint, FEET[joint]), _way(theirs, joint, FEET[joint])
+            turn = _shortest(*(way * [1, 0, 1] / np.hypot(way[0], way[2]) for way in (start, end)))
         turns.append(turn)
     return np.array(turns)
+
+
+def _way(places: np.ndarray, start: int, end: int) -> np.ndarray:
+    return (places[end] - places[start]) / np.linalg.norm(places[end] - places[start])
+
+
+def _shortest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    x, y, z = np.cross(start, end)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + cross + cross @ cross / (1 + start @ end)
 
 
 @cache
@@ -66,9 +75,10 @@ def someone(body: Body, who: str) -> Wearer:
 
 
 @cache
-def _data(name: str) -> dict[str, np.ndarray]:
-    with np.load(DATA / f"{name}.npz") as data:
-        return dict(data)
+def data(name: str) -> dict[str, np.ndarray]:
+    """The arrays of one of the files."""
+    with np.load(DATA / f"{name}.npz") as file:
+        return dict(file)
 
 
 def _wearer(body: Body, joints, vertices, triangles, weights) -> Wearer:
@@ -92,8 +102,8 @@ def _dense(influences: np.ndarray, shares: np.ndarray, count: int) -> np.ndarray
 
 def makehuman(body: Body, rig: str = "mixamo", person: str = "base") -> Wearer:
     """MakeHuman's base mesh as base, woman, man, heavy, thin or child, on the rig mixamo, game_engine, rigify_human."""
-    data = _data("hm08")
-    bones, parents = list(data[f"{rig}.bones"]), data[f"{rig}.parents"]
+    parts = data("hm08")
+    bones, parents = list(parts[f"{rig}.bones"]), parts[f"{rig}.parents"]
     joint_of = {bones.index(name): joint for joint, name in enumerate(JOINT_BONES[rig])}
 
     def joint_above(bone: int) -> int:
@@ -101,23 +111,23 @@ def makehuman(body: Body, rig: str = "mixamo", person: str = "base") -> Wearer:
             bone = parents[bone]
         return joint_of.get(bone, 0)
 
-    weights = _dense(data[f"{rig}.influences"], data[f"{rig}.weights"], len(bones))
+    weights = _dense(parts[f"{rig}.influences"], parts[f"{rig}.weights"], len(bones))
     collapsed = np.zeros((len(weights), len(BODY)))
     for bone in range(len(bones)):
         collapsed[:, joint_above(bone)] += weights[:, bone]
-    heads = data[f"{rig}.heads.{person}"][[bones.index(name) for name in JOINT_BONES[rig]]]
-    quads = data["quads"].astype(np.int32)
+    heads = parts[f"{rig}.heads.{person}"][[bones.index(name) for name in JOINT_BONES[rig]]]
+    quads = parts["quads"].astype(np.int32)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     triangles = triangles[(triangles[:, 0] != triangles[:, 2]) & (triangles[:, 1] != triangles[:, 2])]
-    return _wearer(body, heads, data[f"vertices.{person}"] * 1e-4, triangles, collapsed)
+    return _wearer(body, heads, parts[f"vertices.{person}"] * 1e-4, triangles, collapsed)
 
 
 def garmentcode(body: Body, person: str = "all") -> Wearer:
     """GarmentCode's mean body: all, female or male, an A-pose of 45 degrees."""
-    data = _data("garmentcode")
-    weights = _dense(data["influences"], data["weights"], len(BODY))
-    vertices, triangles = data[f"vertices.{person}"] * 1e-4, data["triangles"].astype(np.int32)
-    return _wearer(body, data[f"joints.{person}"], vertices, triangles, weights)
+    parts = data("garmentcode")
+    weights = _dense(parts["influences"], parts["weights"], len(BODY))
+    vertices, triangles = parts[f"vertices.{person}"] * 1e-4, parts["triangles"].astype(np.int32)
+    return _wearer(body, parts[f"joints.{person}"], vertices, triangles, weights)
 
 
 def stylised(body: Body) -> Wearer:
@@ -155,7 +165,7 @@ def same_vertices() -> tuple[np.ndarray, np.ndarray]:
     """Vertices of our body, and which of MakeHuman's base mesh each is: ours was made from it."""
     with np.load(find_body("neutral")) as ours:
         theirs = ours["mh_vertex"]
-    known = np.flatnonzero(theirs < len(_data("hm08")["vertices.base"]))
+    known = np.flatnonzero(theirs < len(data("hm08")["vertices.base"]))
     return known, theirs[known]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from bpy.types import Depsgraph, Object, Scene
 
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.wearer import Wearer
 
 from ..clothes import request, selection
 from ..garments import library, opened
@@ -35,10 +36,15 @@ class Recording:
     rest: Rest
     garment: opened.OpenGarment
     frame: RigFrame
+    fitted: fitting.FittedBody  # at the take's beginning; a wearer's body stays what it was then
     rotations: list[np.ndarray] = field(default_factory=list)  # F of [J, 3, 3]
     translations: list[np.ndarray] = field(default_factory=list)  # F of [3] metres
     shapes: list[np.ndarray] = field(default_factory=list)  # F of [S]
     matrices: list[np.ndarray] = field(default_factory=list)  # F of [4, 4] from the clothes' space to the world
+
+    @property
+    def wearer(self) -> Wearer | None:
+        return self.fitted.wearer
 
     @classmethod
     def of(cls, obj: Object) -> Recording:
@@ -46,13 +52,13 @@ class Recording:
         target = selection.wearer(obj)
         rest = rest_of(target)
         garment = opened.open_garment(library.entry(obj.scale_clothing.garment))
-        fitted = fitting.body_for(target, rest, garment.body, obj.scale_clothing.fit_to_rig)
-        return cls(obj, target, rest, garment, fitted.frame(rest.frame))
+        fitted = _fitted(obj, target, rest, garment)
+        return cls(obj, target, rest, garment.worn_by(fitted.wearer), fitted.frame(rest.frame), fitted)
 
     def add(self, depsgraph: Depsgraph) -> None:
         """Record the pose of the present frame."""
         pose = read_pose(self.target, depsgraph, self.rest)
-        fitted = fitting.body_for(self.target, self.rest, self.garment.body, self.obj.scale_clothing.fit_to_rig)
+        fitted = self.fitted if self.wearer is not None else _fitted(self.obj, self.target, self.rest, self.garment)
         self.rotations.append(pose.rotations)
         self.translations.append(fitted.translation(pose))
         self.shapes.append(fitted.shape)
@@ -66,6 +72,7 @@ class Recording:
         hasher = hashlib.sha256()
         parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
                  settings.push_out, request.shown_normals(self.obj), self.frame.unit,
+                 *(() if self.wearer is None else (self.wearer.digest,)),
                  *(info.get(name) for name in COMPUTED_BY))  # fmt: skip
         hasher.update(repr(parts).encode())
         for array in (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation):
@@ -124,6 +131,11 @@ class Recording:
     def turn_to_world(self, normals: np.ndarray, sample: int) -> np.ndarray:  # [M, 3]
         turned = normals @ np.linalg.inv(self.matrices[sample][:3, :3]).astype(np.float32)
         return turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+
+
+def _fitted(obj: Object, target: Object, rest: Rest, garment: opened.OpenGarment) -> fitting.FittedBody:
+    settings = obj.scale_clothing
+    return fitting.body_for(target, rest, garment.body, settings.fit_to_rig, settings.fit_to_body)
 
 
 def _whole_batches(stream: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

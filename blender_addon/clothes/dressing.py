@@ -11,7 +11,8 @@ from ..garments import kinds, library, opened
 from ..rig.pose import read_pose
 from ..rig.rest import rest_of
 from ..rig.shape import is_sample
-from . import skin_mask
+from ..rig.wearer import look_again
+from . import proportions, skin_mask
 from .mesh import _build
 from .playback import clear_bake
 from .request import Options, options_of, request
@@ -24,6 +25,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     Nothing in the scene changes before the backend has decoded the pose. Raises AddonError and BackendError.
     """
     rest = rest_of(target)
+    look_again(target)
     garment = opened.open_garment(library.entry(key))
     surface, part = garment.entry.choose(surface, part)
     topology = None
@@ -48,6 +50,8 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
         settings.radius = modifiers.closing_radius(meshes.get_positions(obj.data))
     modifiers.set_radius(obj, settings.radius)
     looks.renew(obj)
+    if not worn and proportions.fits_well(obj):
+        settings["hide_skin"] = True  # its update would look for the skin twice
     skin_mask.update(context, obj, garment, rest)
     return obj
 

@@ -20,6 +20,7 @@ from scale_backend.formats.errors import UserError
 
 from .. import messages, paths
 from ..backend import process
+from ..rig import wearer
 from ..tasks.background import DecodingThread
 from . import mesh, playback
 from .request import Decoded, present_request
@@ -263,6 +264,7 @@ def _rig_of(changed: bpy.types.ID) -> Object | None:
 @persistent
 def _file_loaded(*_) -> None:
     _beside.forget()
+    wearer.forget()
     _last_seconds.clear()
     messages.clear()
     watch()

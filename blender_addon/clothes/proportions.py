@@ -9,12 +9,13 @@ from bpy.types import Object
 
 from scale_backend.formats import joints
 
-from ..garments import library
+from ..garments import library, opened
 from ..messages import AddonError
 from ..rig import fitting
 from ..rig.body_data import BodyData
 from ..rig.rest import rest_of
 from ..rig.shape import body_shape, has_shapes_of
+from ..rig.wearer import mesh_taken
 
 # what is compared: pairs of joints whose distances are added
 PARTS = {
@@ -27,13 +28,15 @@ PARTS = {
     "distance between the hips": (("left_hip", "right_hip"),),
 }
 BEARABLE = 0.15  # the cloth still fits when a length differs by this much
+CLOSE = 0.006  # metres between two skins that are one
+NOTABLE = 0.05  # of the cloth or the skin
 USUAL_SHAPE = 3.0  # of a shape coefficient: 1 is one standard deviation
 
 
-def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
+def warning(target: Object, entry: library.Entry, to_bones: bool = True, to_mesh: bool = True) -> str:
     """What may make a garment fit a rig badly, in a sentence; empty where nothing does, or nothing is known.
 
-    to_bones: the clothes are fitted to the rig's bones; what is told is what remains.
+    to_bones, to_mesh: the clothes are fitted to the rig's bones, to its body's mesh; what is told is what remains.
     """
     if entry.summary is None:
         return ""
@@ -42,27 +45,64 @@ def warning(target: Object, entry: library.Entry, to_bones: bool = True) -> str:
         body = entry.body()
     except AddonError:
         return ""  # told elsewhere
-    fitted = fitting.body_for(target, rest, body, to_bones)
+    try:
+        fitted = fitting.body_for(target, rest, body, to_bones, to_mesh)
+    except AddonError as error:
+        return str(error)
+    if fitted.wearer is not None:
+        return ""  # how well it fits is told once it is fitted
     if body_shape(target).any() and not has_shapes_of(target, body):
         return (
             "The character's shape keys are not those of the body that the garment was trained on: "
             "the clothes follow only its bones; they may not fit."
         )
-    return _sentence(body, (rest.places / fitted.size).tobytes(), fitted.shape.tobytes())
+    sentence = _sentence(body, (rest.places / fitted.size).tobytes(), fitted.shape.tobytes())
+    return f"{fitted.told} {sentence}".strip()
 
 
 def fit_told(obj: Object) -> str:
     """How near the fitted body's joints come to those of the rig that wears clothes, for a label."""
-    target, entry = obj.scale_clothing.rig, library.entry(obj.scale_clothing.garment)
-    if target is None or entry.summary is None or not obj.scale_clothing.fit_to_rig:
-        return ""
+    fitted = fitted_of(obj)
+    return f" (±{fitted.residual * 1000:.0f} mm)" if fitted is not None and fitted.residual else ""
+
+
+def fitted_of(obj: Object) -> fitting.FittedBody | None:
+    """What clothes are fitted to; None where they are not, or nothing is known."""
+    settings = obj.scale_clothing
+    entry = library.entry(settings.garment)
+    if settings.rig is None or entry.summary is None or not settings.fit_to_rig:
+        return None
     try:
-        rest = rest_of(target)
-        body = entry.body()
+        return fitting.body_for(settings.rig, rest_of(settings.rig), entry.body(), True, settings.fit_to_body)
     except AddonError:
-        return ""  # told elsewhere
-    fitted = fitting.body_for(target, rest, body)
-    return f" (±{fitted.residual * 1000:.0f} mm)" if fitted.residual else ""
+        return None  # told elsewhere
+
+
+def surface_told(obj: Object) -> tuple[str, ...]:
+    """What clothes were laid onto, and how well that went: sentences for the panel, none for the garment's own body."""
+    fitted = fitted_of(obj)
+    if fitted is None or fitted.wearer is None:
+        return ()
+    report = opened.report_of(library.entry(obj.scale_clothing.garment), fitted.wearer)
+    name = mesh_taken(obj.scale_clothing.rig, rest_of(obj.scale_clothing.rig))
+    if report is None:
+        return (f"Body: '{name}'",)
+    sentences = [f"Body: '{name}', {report.gap * 1000:.1f} mm from the garment's on average"]
+    if report.inside > NOTABLE:
+        sentences.append(f"{100 * report.inside:.0f} % of the cloth lay inside it and was moved out")
+    if report.parts:
+        parts = ", ".join(name.replace("_", " ") for name in report.parts)
+        sentences.append(f"No skin was found to fit: {parts}. Choose another mesh as Body, or fit to the bones alone")
+    return tuple(sentences)
+
+
+def fits_well(obj: Object) -> bool:
+    """Whether clothes lie on a body's surface so well that the skin below may be hidden."""
+    fitted = fitted_of(obj)
+    if fitted is None or fitted.wearer is None:
+        return False
+    report = opened.report_of(library.entry(obj.scale_clothing.garment), fitted.wearer)
+    return report is not None and report.gap < CLOSE and report.unmatched < NOTABLE
 
 
 @lru_cache(maxsize=64)

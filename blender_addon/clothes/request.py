@@ -9,6 +9,7 @@ import numpy as np
 from bpy.types import Depsgraph, Object
 
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.wearer import Wearer
 
 from ..backend import process
 from ..garments import kinds, library, opened
@@ -36,10 +37,11 @@ class Request:
     poses: Poses  # of one frame
     options: DecodeOptions
     frame: RigFrame
+    wearer: Wearer | None = None  # the character's own body; None: the garment's
 
     def decode(self, launch: process.Launch | None = None) -> Decoded:
         """The clothes in the armature's space. Raises AddonError and BackendError."""
-        garment = opened.open_garment(self.entry, launch)
+        garment = opened.open_garment(self.entry, launch).worn_by(self.wearer)
         topology = colors = None
         if self.options.surface in kinds.CHANGING_ON_WIRE:
             with contextlib.closing(garment.meshes(self.poses, self.options)) as frames:
@@ -58,6 +60,7 @@ class Options:
 
     push_out: bool = True
     fit_to_rig: bool = True
+    fit_to_body: bool = True
     normals: str = "FACES"  # where the surface leaves the choice
 
     def on_wire(self, surface: str, part: str) -> DecodeOptions:
@@ -69,7 +72,7 @@ class Options:
 
 def options_of(obj: Object) -> Options:
     settings = obj.scale_clothing
-    return Options(settings.push_out, settings.fit_to_rig, settings.normals)
+    return Options(settings.push_out, settings.fit_to_rig, settings.fit_to_body, settings.normals)
 
 
 def shown_normals(obj: Object) -> str:
@@ -88,10 +91,10 @@ def request(
     options: Options,
 ) -> Request:
     """What decoding a garment for a pose of a rig needs. Raises AddonError."""
-    fitted = fitting.body_for(target, rest, entry.body(), options.fit_to_rig)
+    fitted = fitting.body_for(target, rest, entry.body(), options.fit_to_rig, options.fit_to_body)
     shape = fitted.shape if fitted.shape.any() else None
     poses = Poses(pose.rotations[None], fitted.translation(pose)[None], shape)
-    return Request(entry, poses, options.on_wire(surface, part), fitted.frame(rest.frame))
+    return Request(entry, poses, options.on_wire(surface, part), fitted.frame(rest.frame), fitted.wearer)
 
 
 def present_request(obj: Object, depsgraph: Depsgraph) -> Request:

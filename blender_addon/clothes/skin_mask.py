@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
-from bpy.types import Context, Mesh, Object
+from bpy.types import Context, Object
 from mathutils.kdtree import KDTree
 
 from scale_backend.formats.errors import UserError
 
 from .. import messages
-from ..blender import meshes
 from ..garments import library, opened
 from ..rig import pose, recognition, shape
+from ..rig.body_mesh import at_rest
 from ..rig.rest import Rest, rest_of
+from ..rig.wearer import mesh_taken
 from . import request, selection
 
 GROUP = "SCALE Covered Skin"
@@ -32,14 +33,16 @@ class Cover:
 
     cloth: KDTree
     border: KDTree | None  # vertices where the cloth ends; None: not known
-    unit: float  # armature units in a metre
+    unit: float  # armature units in what is a metre for a body of the usual size
 
 
 def body_meshes(target: Object, rest: Rest) -> list[Object]:
-    """The meshes that are the character's body and may be masked: those that follow all of the body's joints.
+    """The meshes that are the character's body and may be masked: the one that clothes are laid onto, and those that
+    follow all of the body's joints.
 
     The vertex groups of a mesh that is linked from another file are that file's.
     """
+    taken = mesh_taken(target, rest)
     wanted = set(rest.rig_joints.bones[: recognition.BODY_JOINTS]) - {None}
     return [
         mesh
@@ -47,7 +50,7 @@ def body_meshes(target: Object, rest: Rest) -> list[Object]:
         if not mesh.scale_clothing.is_clothes
         and mesh.library is None
         and mesh.data.library is None
-        and wanted <= set(mesh.vertex_groups.keys())
+        and (mesh.name == taken or wanted <= set(mesh.vertex_groups.keys()))
     ]
 
 
@@ -60,11 +63,11 @@ def update(context: Context, obj: Object, garment: opened.OpenGarment, rest: Res
     target = settings.rig
     surface, part = garment.entry.choose("MESH", settings.part)
     still = pose.pose_at_rest(rest)
-    options = request.Options(push_out=True, fit_to_rig=settings.fit_to_rig)
+    options = replace(request.options_of(obj), push_out=True)
     asked = request.request(target, rest, still, garment.entry, surface, part, options)
     cloth, triangles = asked.decode().points, garment.topology(asked.options)["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
-    cover = Cover(_tree(cloth), border, rest.frame.unit)
+    cover = Cover(_tree(cloth), border, rest.frame.unit * rest.size)
     for mesh in body_meshes(target, rest):
         if settings.part == "WHOLE_BODY":
             covered = np.ones(len(mesh.data.vertices), bool)
@@ -90,7 +93,7 @@ def _tree(points: np.ndarray) -> KDTree:  # [N, 3]
 
 def covered_vertices(mesh: Object, target: Object, cover: Cover) -> np.ndarray:  # [V] bool
     """Which vertices of a body at rest lie under cloth, but for a rim inside the cloth's borders."""
-    points = _rest_points(mesh.data)
+    points = at_rest(mesh)
     to_armature = np.array(target.matrix_world.inverted_safe() @ mesh.matrix_world)
     points = points @ to_armature[:3, :3].T + to_armature[:3, 3]
     covered = np.array([cover.cloth.find(point)[2] < NEAR * cover.unit for point in points])
@@ -103,19 +106,6 @@ def covered_vertices(mesh: Object, target: Object, cover: Cover) -> np.ndarray: 
     if cover.border is not None:
         covered &= np.array([cover.border.find(point)[2] > RIM * cover.unit for point in points])
     return covered
-
-
-def _rest_points(mesh: Mesh) -> np.ndarray:  # [V, 3]
-    """Vertices before any modifier, in the body's shape."""
-    keys = mesh.shape_keys
-    if keys is None:
-        return meshes.get_positions(mesh)
-    base = meshes.key_positions(keys.reference_key)
-    points = base.copy()
-    for block in keys.key_blocks:
-        if block != keys.reference_key and block.value and not block.mute:
-            points += block.value * (meshes.key_positions(block) - base)
-    return points
 
 
 def _grown(chosen: np.ndarray, edges: np.ndarray) -> np.ndarray:  # [V] bool, [E, 2] -> [V] bool

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from scale_backend.client.backend import Backend
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.wearer import Wearer, WearerReport
 
 from .. import messages
 from ..backend.process import Launch, get
@@ -18,6 +19,8 @@ from . import library
 
 # the ids of what is open, by backend: one that is gone takes its garments along
 _ids: WeakKeyDictionary[Backend, dict[tuple, str]] = WeakKeyDictionary()
+# and of what is fitted to wearers, by the garment's id and the wearer's digest
+_fits: WeakKeyDictionary[Backend, dict[tuple[str, str], tuple[str, WearerReport]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class OpenGarment:
     id: str
     entry: library.Entry
     body: BodyData
+
+    def worn_by(self, wearer: Wearer | None) -> OpenGarment:
+        """The garment on a wearer: fitted on first use, which takes some seconds. None: on its own body."""
+        if wearer is None:
+            return self
+        fits, key = _fits.setdefault(self.backend, {}), (self.id, wearer.digest)
+        if key not in fits:
+            fits[key] = self.backend.fit(self.id, wearer)
+        return replace(self, id=fits[key][0])
 
     def topology(self, options: DecodeOptions) -> dict[str, np.ndarray]:
         """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
@@ -64,6 +76,16 @@ def open_garment(entry: library.Entry, launch: Launch | None = None) -> OpenGarm
     if key not in ids:
         ids[key] = backend.open_garment(str(entry.path), body_path=str(entry.body_path()))["id"]
     return OpenGarment(backend, ids[key], entry, body)
+
+
+def report_of(entry: library.Entry, wearer: Wearer) -> WearerReport | None:
+    """How well a garment was fitted to a wearer; None where that has not been done yet."""
+    opening = _opening_key(entry)
+    for backend, ids in _ids.items():
+        fit = _fits.get(backend, {}).get((ids.get(opening, ""), wearer.digest))
+        if fit is not None:
+            return fit[1]
+    return None
 
 
 def _opening_key(entry: library.Entry) -> tuple:

@@ -1,21 +1,31 @@
-"""The body that clothes are decoded on, for a rig: of the rig's shape keys, or fitted to its bones at rest."""
+"""What clothes are decoded on, for a rig: the character's own body, or the garment's, in the shape of the rig's shape
+keys or fitted to its bones at rest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from bpy.types import Object
 
+from scale_backend.formats.wearer import Wearer
+
 from .body_data import BodyData
 from .pose import Pose, rest_pelvis
 from .rest import Rest, RigFrame
 from .shape import body_shape, has_shapes_of
+from .wearer import wearer_of
 
 NOISE = 0.002  # metres that a coordinate of a joint may differ by where nothing is known of the body's shape
 SIZE_SPREAD = 0.1  # of the size as a whole, against which a shape coefficient's 1 is weighed
 LARGEST_SHAPE = 3.0  # coefficients; beyond it a body is no longer what the garment knows
+BEARABLE = 0.02  # metres that joints may stay apart on average
+LEFT_OFF = (
+    "No body that the garment knows has bones like this character's: it has the garment's own shape. "
+    "With a mesh of its body it would fit."
+)
+NOTABLY = 0.9  # of the distance: what is not nearer than this is not nearer
 ALIKE = 1e-4  # metres; bones that are nowhere further from the mean body's are its own
 
 
@@ -28,6 +38,8 @@ class FittedBody:
     pelvis: np.ndarray  # [3] of the body at rest
     offset: np.ndarray  # [3] from the body's pelvis to the rig's, at rest
     residual: float  # metres, between the joints of both on average
+    wearer: Wearer | None = None  # the character's own body, in whose place all else says only how it hangs
+    told: str = ""  # a sentence where it could not be fitted
 
     @property
     def is_mean(self) -> bool:
@@ -42,8 +54,12 @@ class FittedBody:
         return RigFrame(rest.rotation, rest.unit * self.size)
 
 
-def body_for(target: Object, rest: Rest, body: BodyData, to_bones: bool = True) -> FittedBody:
-    """The body for a rig's clothes. Shape keys that are the body's own tell its shape; else its bones may tell it."""
+def body_for(target: Object, rest: Rest, body: BodyData, to_bones: bool = True, to_mesh: bool = True) -> FittedBody:
+    """What a rig's clothes are decoded on: the mesh of its body, unless that is the garment's own; its shape keys, if
+    they are the garment's body's own; else its bones. Raises AddonError for a mesh that cannot be used."""
+    wearer = wearer_of(target, rest, body) if to_bones and to_mesh else None
+    if wearer is not None:
+        return FittedBody(np.zeros(0, np.float32), 1.0, wearer.joints[0], np.zeros(3), 0.0, wearer)
     shape = body_shape(target, body)
     if to_bones and not shape.any():
         fitted = _fitted(body, rest)
@@ -55,7 +71,34 @@ def body_for(target: Object, rest: Rest, body: BodyData, to_bones: bool = True) 
 @lru_cache(maxsize=64)
 def _fitted(body: BodyData, rest: Rest) -> FittedBody:
     """Live update asks for every frame; the bones at rest seldom change."""
-    return fit(body, rest.in_t_pose)
+    return cautious_fit(body, rest.in_t_pose)
+
+
+def cautious_fit(body: BodyData, rest: np.ndarray) -> FittedBody:  # [22, 3] joints in the T-pose, metres
+    """The fit to bones, where it is one: not with shapes at their limit, nor where joints stay centimetres apart.
+
+    Else the garment's body in the skeleton's size, if that is nearer to it than the body as it is.
+    """
+    found = fit(body, rest)
+    if np.abs(found.shape).max(initial=0) < LARGEST_SHAPE and found.residual < BEARABLE:
+        return found
+    sized, plain = (_sized(body, rest, size) for size in (_best_size(body, rest), 1.0))
+    best = sized if sized.residual < NOTABLY * plain.residual else plain
+    return replace(best, told=LEFT_OFF)
+
+
+def _best_size(body: BodyData, rest: np.ndarray) -> float:
+    ours, theirs = (places - places.mean(0) for places in (body.joints[: len(rest)], rest))
+    return float((ours * theirs).sum() / (ours**2).sum())
+
+
+def _sized(body: BodyData, rest: np.ndarray, size: float) -> FittedBody:
+    """The mean body in a size, its joints about the rest's."""
+    joints = body.joints[: len(rest)]
+    hung = joints - joints.mean(0) + (rest / size).mean(0)
+    residual = float(np.linalg.norm(hung * size - rest, axis=1).mean())
+    shape = np.zeros(body.joint_shapes.shape[-1], np.float32)
+    return FittedBody(shape, size, joints[0], rest[0] / size - hung[0], residual)
 
 
 def fit(body: BodyData, rest: np.ndarray) -> FittedBody:  # [K, 3] joints in the T-pose, metres

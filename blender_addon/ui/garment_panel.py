@@ -26,7 +26,8 @@ def draw_choice(layout: UILayout, context: Context, garment: library.Entry) -> N
     target = selection.rig_in_context(context)
     worn = selection.in_context(context)
     to_bones = worn is None or worn.scale_clothing.fit_to_rig
-    warning = proportions.warning(target, garment, to_bones) if target is not None else ""
+    to_mesh = worn is None or worn.scale_clothing.fit_to_body
+    warning = proportions.warning(target, garment, to_bones, to_mesh) if target is not None else ""
     if warning:
         drawing.draw_sentence(layout.box(), context, warning, "ERROR", drawing.BOX_MARGIN)
     header, body = layout.panel("SCALE_CLOTHING_garment_info", default_closed=True)

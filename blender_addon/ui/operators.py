@@ -7,14 +7,18 @@ from functools import partial
 
 import bpy
 from bpy.props import StringProperty
-from bpy.types import Context, Operator
+from bpy.types import Context, Object, Operator
+
+from scale_backend.formats.wearer import Wearer
 
 from .. import messages
 from ..backend import process
 from ..characters import sample
 from ..clothes import dressing, live, mesh, playback, selection
+from ..clothes.request import Options, options_of
 from ..garments import library, opened
-from ..rig import recognition, shape
+from ..rig import fitting, recognition, shape, wearer
+from ..rig.rest import rest_of
 from .operator_kinds import Beside, ClothesOperator, SentenceOperator, can_change_objects, waiting
 
 
@@ -93,11 +97,22 @@ class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
         recognition.recognise(target)
         self.target = target.name
         self.key = self.garment or context.scene.scale_clothing.garment
-        return self.opening(library.entry(self.key))
+        entry = library.entry(self.key)
+        return self.opening(entry, self.wearer(target, entry))
 
-    def opening(self, entry: library.Entry) -> Callable[[], object]:
+    def wearer(self, target: Object, entry: library.Entry) -> Wearer | None:
+        """The body that the garment will be laid onto. Raises AddonError."""
+        wearer.look_again(target)
+        worn = selection.clothes_of(target)
+        options = options_of(worn[0]) if worn else Options()
+        fitted = fitting.body_for(target, rest_of(target), entry.body(), options.fit_to_rig, options.fit_to_body)
+        return fitted.wearer
+
+    def opening(self, entry: library.Entry, body: Wearer | None) -> Callable[[], object]:
         self.awaited = f"Opening '{entry.title}'" if process.running() else "Starting the backend"
-        return partial(opened.open_garment, entry, process.launch())
+        if body is not None:
+            self.awaited += " and laying it onto the character"
+        return partial(_open_and_fit, entry, body, process.launch())
 
     def use(self, context: Context, _opened: object) -> str:
         chosen = context.scene.scale_clothing
@@ -107,6 +122,10 @@ class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
         live.watch()
         size = f"{len(obj.data.vertices):,} {'vertices' if len(obj.data.polygons) else 'points'}"
         return f"'{target.name}' wears '{library.entry(self.key).title}', {size}"
+
+
+def _open_and_fit(entry: library.Entry, body: Wearer | None, launch: process.Launch) -> None:
+    opened.open_garment(entry, launch).worn_by(body)
 
 
 class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):
@@ -124,6 +143,7 @@ class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):
         return can_change_objects(cls, context)
 
     def work(self, context: Context) -> None:
+        wearer.look_again(selection.in_context(context).scale_clothing.rig)
         with waiting(context):
             mesh.follow(selection.in_context(context), context.evaluated_depsgraph_get())
 

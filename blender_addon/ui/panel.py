@@ -101,7 +101,7 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         row.operator("scale_clothing.generate", icon="MOD_CLOTH")
         worn = selection.in_context(context)
         if worn is not None:
-            self.draw_worn(layout, worn)
+            self.draw_worn(layout, context, worn)
 
     def draw_choices(self, layout: UILayout, chosen, garment: library.Entry) -> None:
         """Surface and part, where the garment leaves a choice."""
@@ -118,7 +118,7 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
                 item = next(item for item in items if item[0] == shown[name])
                 halves.menu(f"SCALE_CLOTHING_MT_{name}", text=item[1], icon=item[3])
 
-    def draw_worn(self, layout: UILayout, worn: Object) -> None:
+    def draw_worn(self, layout: UILayout, context: Context, worn: Object) -> None:
         """What the character wears, and how it follows."""
         settings = worn.scale_clothing
         layout.separator()
@@ -134,6 +134,12 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         shape.active = not playback.is_baked(worn)
         shape.prop(settings, "push_out")
         shape.prop(settings, "fit_to_rig", text=f"Fit to Rig{proportions.fit_told(worn)}")
+        if settings.fit_to_rig:
+            shape.prop(settings, "fit_to_body")
+        if settings.fit_to_rig and settings.fit_to_body and settings.rig is not None:
+            shape.prop(settings.rig.scale_clothing, "body", icon="MESH_DATA")
+            for sentence in proportions.surface_told(worn):
+                draw_sentence(shape, context, sentence, "NONE")
         column.prop(settings, "hide_skin")
 
 

@@ -20,7 +20,7 @@ from ..bake import formats
 from ..blender import meshes
 from ..characters import motion
 from ..garments import kinds, library, previews
-from ..rig import recognition
+from ..rig import body_mesh, recognition, wearer
 
 # Blender keeps no reference to the strings of a computed enum: somebody must
 _garment_items: list[tuple] = []
@@ -157,6 +157,18 @@ def _fit_changed(self: ClothesSettings, context: Context) -> None:
     skin_mask.show(self.id_data, self.hide_skin)
 
 
+def _is_mesh(self: ClothesSettings, candidate: Object) -> bool:
+    return candidate in body_mesh.candidates(self.id_data)
+
+
+def _body_changed(self: ClothesSettings, context: Context) -> None:
+    from ..clothes import selection
+
+    wearer.look_again(self.id_data)
+    for obj in selection.clothes_of(self.id_data):
+        _fit_changed(obj.scale_clothing, context)
+
+
 def _hide_skin_changed(self: ClothesSettings, _context: Context) -> None:
     from ..clothes import skin_mask
 
@@ -226,6 +238,20 @@ class ClothesSettings(ClothSettings, PropertyGroup):
         "body that the garment was trained on. Shape keys of that body (Shape000 and so on) come first",
         default=True,
         update=_fit_changed,
+    )
+    fit_to_body: BoolProperty(
+        name="Fit to Body's Surface",
+        description="Lay the garment onto the mesh of the character's own body. Off: fit it to the bones alone",
+        default=True,
+        update=_fit_changed,
+    )
+    body: PointerProperty(
+        name="Body",
+        description="Of an armature: the mesh of the character's own body, without clothes and hair. Empty: the mesh "
+        "with skin on most joints",
+        type=Object,
+        poll=_is_mesh,
+        update=_body_changed,
     )
     normals: EnumProperty(
         name="Normals",

@@ -1,0 +1,131 @@
+"""The mesh of a character's own body: which one it is, and how it is at rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from bpy.types import Key, Object
+
+from ..blender import actions, meshes
+from .rest import Rest
+from .shape import meshes_of
+from .skin_weights import joint_weights, with_all
+
+FOLLOWED = 0.3  # of a vertex's weights: a mesh has skin on a joint that one of its vertices follows by this much
+# what a body that can be dressed has skin on: hips, knees and shoulders, of some rigs the first joint of the spine
+NEEDED = (1, 2, 4, 5, 16, 17)
+HANGING = 0.5  # of a body's vertices hang on bones, or more
+MASKED = 0.5  # weight in a mask's group from which on a vertex stays
+
+
+@dataclass(frozen=True, eq=False)
+class Skin:
+    """A character's body at rest, before its armature moves it. Armature space."""
+
+    mesh: str  # its object's name
+    basis: np.ndarray  # [N, 3] all vertices of the mesh as it was modelled
+    vertices: np.ndarray  # [V, 3] in the shape that its shape keys give, without what is masked
+    triangles: np.ndarray  # [T, 3]
+    weights: np.ndarray  # [V, 22] of the joints
+
+
+def candidates(target: Object) -> list[Object]:
+    """The meshes that may be a character's body: all that it moves but the clothes that this add-on makes."""
+    return [mesh for mesh in meshes_of(target) if not mesh.scale_clothing.is_clothes and mesh.data.polygons]
+
+
+def find_skin(target: Object, rest: Rest) -> Skin | None:
+    """The body of a character: the mesh that its user has chosen, or the one with skin on most joints."""
+    offered = candidates(target)
+    chosen = target.scale_clothing.body
+    if chosen is not None and chosen in offered:
+        return read_skin(chosen, target, joint_weights(chosen, target, rest))
+    best, most = None, (0, 0.0)
+    for mesh in offered:
+        weights = joint_weights(mesh, target, rest)
+        has_skin = (weights > FOLLOWED).any(0)
+        if not has_skin[list(NEEDED)].all() or weights.any(1).mean() < HANGING:
+            continue
+        score = int(has_skin.sum()), sum(polygon.area for polygon in mesh.data.polygons)
+        if score > most:
+            best, most = (mesh, weights), score
+    return None if best is None else read_skin(best[0], target, best[1])
+
+
+def read_skin(mesh: Object, target: Object, weights: np.ndarray) -> Skin:  # [V, 22]
+    to_armature = np.array(target.matrix_world.inverted_safe() @ mesh.matrix_world)
+
+    def placed(points: np.ndarray) -> np.ndarray:
+        return points @ to_armature[:3, :3].T + to_armature[:3, 3]
+
+    keys = mesh.data.shape_keys
+    basis = meshes.get_positions(mesh.data) if keys is None else meshes.key_positions(keys.reference_key)
+    vertices = placed(at_rest(mesh))
+    mesh.data.calc_loop_triangles()
+    triangles = np.empty((len(mesh.data.loop_triangles), 3), np.int32)
+    mesh.data.loop_triangles.foreach_get("vertices", triangles.ravel())
+    if np.linalg.det(to_armature[:3, :3]) < 0:  # mirrored
+        triangles = triangles[:, ::-1]
+    triangles = triangles[_shown(mesh)[triangles].all(1)]
+    used, compact = np.unique(triangles, return_inverse=True)
+    weights = with_all(weights[used], vertices[used])
+    return Skin(mesh.name, placed(basis), vertices[used], compact.reshape(-1, 3).astype(np.int32), weights)
+
+
+def key_values(keys: Key) -> np.ndarray:  # [K] float32
+    """The values of shape keys as they are; 0 for those that are muted."""
+    values, muted = np.empty(len(keys.key_blocks), np.float32), np.empty(len(keys.key_blocks), bool)
+    keys.key_blocks.foreach_get("value", values)
+    keys.key_blocks.foreach_get("mute", muted)
+    return np.where(muted, np.float32(0), values)
+
+
+def moving_keys(keys: Key) -> np.ndarray:  # [K] bool
+    """Shape keys that are no part of the body itself: those that an action or a driver that looks at bones moves."""
+    moving = _moving(keys)
+    return np.array([block.name in moving or block == keys.reference_key for block in keys.key_blocks], bool)
+
+
+def _moving(keys: Key) -> set[str]:
+    """Names of the shape keys that an action or a driver that looks at bones moves."""
+    data = keys.animation_data
+    if data is None:
+        return set()
+    curves = list(actions.curves_of(keys))
+    for curve in data.drivers:
+        targets = [target for variable in curve.driver.variables for target in variable.targets]
+        if any(target.bone_target or "pose.bones" in target.data_path for target in targets):
+            curves.append(curve)
+    return {curve.data_path.split('"')[1] for curve in curves if curve.data_path.startswith('key_blocks["')}
+
+
+def at_rest(mesh: Object) -> np.ndarray:  # [V, 3]
+    """The vertices before any modifier, in the shape that its shape keys give the body itself."""
+    keys = mesh.data.shape_keys
+    if keys is None:
+        return meshes.get_positions(mesh.data)
+    points = meshes.key_positions(keys.reference_key)
+    values = np.where(moving_keys(keys), 0, key_values(keys))
+    for block, value in zip(keys.key_blocks, values, strict=True):
+        if value:
+            points = points + value * (meshes.key_positions(block) - meshes.key_positions(block.relative_key))
+    return points
+
+
+def _shown(mesh: Object) -> np.ndarray:  # [V] bool
+    """Without what a mask leaves out for good, as helpers. What an inverted one hides is skin under clothes."""
+    shown = np.ones(len(mesh.data.vertices), bool)
+    for modifier in mesh.modifiers:
+        if modifier.type != "MASK" or modifier.mode != "VERTEX_GROUP" or modifier.invert_vertex_group:
+            continue
+        group = mesh.vertex_groups.get(modifier.vertex_group)
+        if group is None or not modifier.show_viewport:
+            continue
+        kept = [
+            any(element.group == group.index and element.weight > MASKED for element in vertex.groups)
+            for vertex in mesh.data.vertices
+        ]
+        if any(kept):
+            shown &= np.array(kept)
+    return shown

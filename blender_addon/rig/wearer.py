@@ -1,0 +1,127 @@
+"""A character as the backend fits clothes to it. Read when it has changed, and kept meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import bpy
+import numpy as np
+from bpy.types import Object
+
+from scale_backend.formats.wearer import JOINT_COUNT, Wearer, WearerError
+
+from ..messages import AddonError
+from .body_data import BodyData
+from .body_mesh import Skin, find_skin, key_values, moving_keys
+from .rest import Rest
+
+SAME = 2e-3  # metres on average at the best fit: a mesh that is nearer to a body than this is that body
+STILL = 1e-4  # of a shape key's value
+MOST_KEPT = 32
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What was read of a character, and what it was read of."""
+
+    rest: Rest
+    chosen: str | None  # the mesh that its user has said
+    count: int  # vertices of the mesh
+    values: np.ndarray  # [K] of its shape keys
+    steady: np.ndarray  # [K] bool, those that make its shape
+    skin: Skin | None
+    wearer: Wearer | None
+
+
+_kept: dict[int, _Kept] = {}  # by the session_uid of the armature object
+
+
+def wearer_of(target: Object, rest: Rest, body: BodyData) -> Wearer | None:
+    """A character with its body's mesh; None where it has none, or where its mesh is that very body.
+
+    Asked for in every live frame. Raises AddonError for a mesh that cannot be used.
+    """
+    kept = _up_to_date(target, rest)
+    if kept.wearer is None or _is_body(kept.skin, body):
+        return None
+    return kept.wearer
+
+
+def mesh_taken(target: Object, rest: Rest) -> str | None:
+    """The name of the mesh that is taken for a character's body."""
+    skin = _up_to_date(target, rest).skin
+    return None if skin is None else skin.mesh
+
+
+def look_again(target: Object) -> None:
+    """A character may have been changed in a way that is not noticed: its mesh edited, its weights painted."""
+    _kept.pop(target.session_uid, None)
+
+
+def forget() -> None:
+    """Another file is loaded."""
+    _kept.clear()
+
+
+def _up_to_date(target: Object, rest: Rest) -> _Kept:
+    kept = _kept.get(target.session_uid)
+    if kept is None or not _still_holds(kept, target, rest):
+        kept = _read(target, rest)
+        while len(_kept) >= MOST_KEPT:
+            del _kept[next(iter(_kept))]
+        _kept[target.session_uid] = kept
+    return kept
+
+
+def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
+    chosen = target.scale_clothing.body
+    if kept.rest is not rest or kept.chosen != (None if chosen is None else chosen.name):
+        return False
+    if kept.skin is None:
+        return True
+    mesh = bpy.data.objects.get(kept.skin.mesh)
+    if mesh is None or len(mesh.data.vertices) != kept.count:
+        return False
+    values = _values(mesh)
+    return len(values) == len(kept.values) and bool(np.abs(values - kept.values)[kept.steady].max(initial=0) < STILL)
+
+
+def _values(mesh: Object) -> np.ndarray:  # [K]
+    keys = mesh.data.shape_keys
+    return np.zeros(0, np.float32) if keys is None else key_values(keys)
+
+
+def _read(target: Object, rest: Rest) -> _Kept:
+    chosen = target.scale_clothing.body
+    skin = find_skin(target, rest)
+    said = None if chosen is None else chosen.name
+    if skin is None:
+        return _Kept(rest, said, 0, np.zeros(0), np.zeros(0, bool), None, None)
+    mesh = bpy.data.objects[skin.mesh]
+    try:
+        wearer = Wearer.of_arrays(
+            {
+                "joints": rest.places,
+                "turns": rest.turns[:JOINT_COUNT],
+                "vertices": rest.frame.from_armature(skin.vertices),
+                "triangles": skin.triangles,
+                "weights": skin.weights,
+            }
+        )
+    except WearerError as error:
+        raise AddonError(f"'{skin.mesh}' cannot be used as the body of '{target.name}': {error}") from error
+    keys = mesh.data.shape_keys
+    steady = np.zeros(0, bool) if keys is None else ~moving_keys(keys)
+    return _Kept(rest, said, len(mesh.data.vertices), _values(mesh), steady, skin, wearer)
+
+
+@lru_cache(maxsize=64)
+def _is_body(skin: Skin, body: BodyData) -> bool:
+    """Whether a mesh was modelled as the body that a garment is made for, in whatever axes, size and place."""
+    if len(skin.basis) != len(body.template):
+        return False
+    here, there = (points - points.mean(0) for points in (skin.basis.astype(np.float64), body.template))
+    left, stretch, right = np.linalg.svd(here.T @ there)
+    size = stretch.sum() / (there**2).sum()
+    return float(np.linalg.norm(here - size * there @ (left @ right).T, axis=1).mean()) < SAME * size
