@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ FOLLOWED = 0.3  # of a vertex's weights: a mesh has skin on a joint that one of 
 # what a body that can be dressed has skin on: hips, knees and shoulders, of some rigs the first joint of the spine
 NEEDED = (1, 2, 4, 5, 16, 17)
 HANGING = 0.5  # of a body's vertices hang on bones, or more
+POSED_NAME = re.compile(r"(Pose|Exp)\d+")  # correctives and expressions of SMPL's add-ons
 MASKED = 0.5  # weight in a mask's group from which on a vertex stays
 
 
@@ -82,22 +84,23 @@ def key_values(keys: Key) -> np.ndarray:  # [K] float32
 
 
 def moving_keys(keys: Key) -> np.ndarray:  # [K] bool
-    """Shape keys that are no part of the body itself: those that an action or a driver that looks at bones moves."""
+    """Shape keys that are no part of the body itself, as they move with the pose or with time."""
     moving = _moving(keys)
     return np.array([block.name in moving or block == keys.reference_key for block in keys.key_blocks], bool)
 
 
 def _moving(keys: Key) -> set[str]:
-    """Names of the shape keys that an action or a driver that looks at bones moves."""
+    """Names of the keys that an action moves or a driver that looks at bones; or by their names an SMPL add-on."""
+    named = {block.name for block in keys.key_blocks if POSED_NAME.fullmatch(block.name)}
     data = keys.animation_data
     if data is None:
-        return set()
+        return named
     curves = list(actions.curves_of(keys))
     for curve in data.drivers:
         targets = [target for variable in curve.driver.variables for target in variable.targets]
         if any(target.bone_target or "pose.bones" in target.data_path for target in targets):
             curves.append(curve)
-    return {curve.data_path.split('"')[1] for curve in curves if curve.data_path.startswith('key_blocks["')}
+    return named | {curve.data_path.split('"')[1] for curve in curves if curve.data_path.startswith('key_blocks["')}
 
 
 def at_rest(mesh: Object) -> np.ndarray:  # [V, 3]

@@ -21,9 +21,9 @@ STILL = 1e-4  # of a shape key's value
 MOST_KEPT = 32
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Kept:
-    """What was read of a character, and what it was read of."""
+    """What was read of a character, and what it was read of. Which of its shape keys move with time shows later."""
 
     rest: Rest
     chosen: str | None  # the mesh that its user has said
@@ -32,6 +32,7 @@ class _Kept:
     steady: np.ndarray  # [K] bool, those that make its shape
     skin: Skin | None
     wearer: Wearer | None
+    frame: float  # of the scene when the shape keys were last looked at
 
 
 _kept: dict[int, _Kept] = {}  # by the session_uid of the armature object
@@ -54,9 +55,10 @@ def mesh_taken(target: Object, rest: Rest) -> str | None:
     return None if skin is None else skin.mesh
 
 
-def look_again(target: Object) -> None:
+def look_again(target: Object | None) -> None:
     """A character may have been changed in a way that is not noticed: its mesh edited, its weights painted."""
-    _kept.pop(target.session_uid, None)
+    if target is not None:
+        _kept.pop(target.session_uid, None)
 
 
 def forget() -> None:
@@ -83,8 +85,16 @@ def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
     mesh = bpy.data.objects.get(kept.skin.mesh)
     if mesh is None or len(mesh.data.vertices) != kept.count:
         return False
-    values = _values(mesh)
-    return len(values) == len(kept.values) and bool(np.abs(values - kept.values)[kept.steady].max(initial=0) < STILL)
+    values, frame = _values(mesh), bpy.context.scene.frame_current_final
+    if len(values) != len(kept.values):
+        return False
+    changed = kept.steady & (np.abs(values - kept.values) > STILL)
+    if frame != kept.frame:  # what has changed on the way to another frame is moved by something, and no body's shape
+        kept.steady = kept.steady & ~changed
+    elif changed.any():
+        return False
+    kept.frame = frame
+    return True
 
 
 def _values(mesh: Object) -> np.ndarray:  # [K]
@@ -97,7 +107,7 @@ def _read(target: Object, rest: Rest) -> _Kept:
     skin = find_skin(target, rest)
     said = None if chosen is None else chosen.name
     if skin is None:
-        return _Kept(rest, said, 0, np.zeros(0), np.zeros(0, bool), None, None)
+        return _Kept(rest, said, 0, np.zeros(0), np.zeros(0, bool), None, None, 0.0)
     mesh = bpy.data.objects[skin.mesh]
     try:
         wearer = Wearer.of_arrays(
@@ -113,7 +123,8 @@ def _read(target: Object, rest: Rest) -> _Kept:
         raise AddonError(f"'{skin.mesh}' cannot be used as the body of '{target.name}': {error}") from error
     keys = mesh.data.shape_keys
     steady = np.zeros(0, bool) if keys is None else ~moving_keys(keys)
-    return _Kept(rest, said, len(mesh.data.vertices), _values(mesh), steady, skin, wearer)
+    frame = bpy.context.scene.frame_current_final
+    return _Kept(rest, said, len(mesh.data.vertices), _values(mesh), steady, skin, wearer, frame)
 
 
 @lru_cache(maxsize=64)

@@ -139,6 +139,25 @@ def test_shape_keys_that_stay_make_the_body(stranger):
     assert wearer.wearer_of(stranger, rest, ours) is moved
 
 
+def test_shape_keys_that_change_with_the_frame_are_no_shape(stranger, scene):
+    """Whatever moves them: an add-on's handler, say. A slider that the user moves changes the body."""
+    body, rest, ours = body_of(stranger), rest_of(stranger), library.entry("dress").body()
+    body.shape_key_add(name="Basis")
+    for name in ("Breath", "Belly", "Pose007"):
+        body.shape_key_add(name=name).data[0].co.x += 0.2
+    blocks = body.data.shape_keys.key_blocks
+    first = wearer.wearer_of(stranger, rest, ours)
+    blocks["Pose007"].value = 1.0  # a corrective by its name
+    assert wearer.wearer_of(stranger, rest, ours) is first
+    scene.frame_set(2)
+    blocks["Breath"].value = 0.5
+    assert wearer.wearer_of(stranger, rest, ours) is first
+    blocks["Breath"].value = 0.7
+    assert wearer.wearer_of(stranger, rest, ours) is first
+    blocks["Belly"].value = 0.5
+    assert wearer.wearer_of(stranger, rest, ours) is not first
+
+
 def test_helpers_are_left_out_and_hidden_skin_is_not(stranger):
     body, rest, ours = body_of(stranger), rest_of(stranger), library.entry("dress").body()
     whole = len(wearer.wearer_of(stranger, rest, ours).vertices)
