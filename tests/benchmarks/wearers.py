@@ -17,6 +17,7 @@ from torch import Tensor
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_garment, find_motion
 from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.poses import Poses
 from scale_backend.formats.wearer import Wearer
 from scale_backend.geometry.body import Body, joint_transforms, load_body, skin
 from scale_backend.model.garment import load_garment
@@ -90,32 +91,33 @@ class Dressed:
 
 @torch.inference_mode()
 def dress(decoder: Decoder, rotations: Tensor, wearer: Wearer | None) -> Dressed:
-    body, triangles = decoder.body, decoder.topology()["triangles"]
+    body, triangles = decoder.model.body, decoder.topology()["triangles"]
     if wearer is None:
         points, seconds = _timed(decoder, rotations)
         transforms = joint_transforms(body, rotations)
         bodies = skin(body.template[None], body.blend_weights, transforms)
         return Dressed(points, triangles, bodies.numpy(), body.triangles.numpy(), 1.0, {"ms a frame": 1000 * seconds})
-    fitted = fit(body, decoder.host_carrier, wearer)
+    fitted = fit(body, decoder.model.host_carrier, wearer)
     points, seconds = _timed(decoder.worn(fitted), rotations)
     transforms = fitted.joint_transforms(rotations, torch.zeros(len(rotations), 3))[:, :22]
     bodies = skin(torch.from_numpy(wearer.vertices)[None], torch.from_numpy(wearer.weights), transforms)
+    away = strangers.borders(body, decoder.model.host_carrier, fitted)
     figures = {
         "fit s": fitted.report.seconds,
         "gap mm": 1000 * fitted.report.gap,
-        "border mm": 1000 * max(strangers.borders(body, decoder.host_carrier, fitted).values()) / fitted.report.size,
+        "border mm": 1000 * max(away.values()) / fitted.report.size,
         "ms a frame": 1000 * seconds,
     }
     return Dressed(points, triangles, bodies.numpy(), wearer.triangles, fitted.report.size, figures)
 
 
 def _timed(decoder: Decoder, rotations: Tensor) -> tuple[np.ndarray, float]:
-    decoder.decode(rotations[:1])
+    decoder.decode(Poses(rotations[:1]))
     begin = time.perf_counter()
     for number in range(len(rotations)):
-        decoder.decode(rotations[number : number + 1])
+        decoder.decode(Poses(rotations[number : number + 1]))
     seconds = (time.perf_counter() - begin) / len(rotations)
-    return decoder.decode(rotations)[0].numpy(), seconds
+    return decoder.decode(Poses(rotations))[0].numpy(), seconds
 
 
 def figures(dressed: Dressed, rest: np.ndarray) -> dict[str, float]:  # [V, 3] the garment's surface on its own body
@@ -154,9 +156,10 @@ def main() -> None:
     }
     for garment in settings.garments:
         decoder = Decoder(load_garment(find_garment(garment)), body)
+        rest = decoder.model.host_carrier.template.numpy()
         for name, make in people.items():
             dressed = dress(decoder, rotations, None if make is None else make(body))
-            rows.append({"garment": garment, "who": name} | figures(dressed, decoder.host_carrier.template.numpy()))
+            rows.append({"garment": garment, "who": name} | figures(dressed, rest))
             settings.out.parent.mkdir(parents=True, exist_ok=True)
             settings.out.write_text(json.dumps(rows, indent=1) + "\n")
             if settings.pictures is not None:
