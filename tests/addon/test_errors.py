@@ -45,10 +45,10 @@ def test_no_armature(scene, garment_files):
     fails(r"No armature is chosen: select a character's armature, or add the sample character")
 
 
-def test_no_smpl_rig(scene, garment_files):
+def test_no_humanoid_rig(scene, garment_files):
     bpy.ops.object.armature_add()
     scene.scale_clothing.garment = garment_files["skirt"]
-    fails(r"'Armature' is no SMPL rig: it lacks the bones .*; choose an SMPL, SMPL-H or SMPL-X armature")
+    fails(r"'Armature' is no humanoid rig that is known: choose its bones in Bone Mapping, or choose another")
 
 
 def test_a_garment_file_cut_short(character, scene, garment_files):

@@ -24,6 +24,7 @@ LEAVE_THE_SCENE = {  # and so need no undo
     "scale_clothing.copy_report", "scale_clothing.dismiss_error", "scale_clothing.stop_bake",
     "scale_clothing.replace_bake",
     "scale_clothing.add_garment", "scale_clothing.remove_garment", "scale_clothing.open_garments",
+    "scale_clothing.save_bones", "scale_clothing.open_rigs",
 }  # fmt: skip
 
 
