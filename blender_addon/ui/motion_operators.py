@@ -136,7 +136,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
         if selection.rig_in_context(context) is None:
             self.target = "NEW"
         if self.filepath or self.files:  # dropped
-            title = Path(self.filepath).name or f"{len(self.files)} files"
+            title = f"{len(self.files)} files" if len(self.files) > 1 else self.source().name
             return context.window_manager.invoke_props_dialog(self, title=title, confirm_text="Import Motion")
         return ImportHelper.invoke(self, context, event)
 
@@ -163,10 +163,11 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
 
     def source(self) -> Path | list[Path]:
         """The file, or the folder or the files of a pose each."""
-        names = [file.name for file in self.files if file.name]
-        if len(names) > 1:
-            return [Path(bpy.path.abspath(self.directory)) / name for name in names]
-        return Path(bpy.path.abspath(self.filepath or self.directory))
+        folder = Path(bpy.path.abspath(self.directory))
+        files = [folder / file.name for file in self.files if file.name]
+        if len(files) > 1:
+            return files
+        return Path(bpy.path.abspath(self.filepath)) if self.filepath else (files or [folder])[0]
 
     def people(self) -> tuple[str, ...]:
         try:
