@@ -24,7 +24,7 @@ from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
 from .mesh_tools import Array, Mesh, Surface, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
-from .moving_cloth import FRAME_RATE
+from .moving_cloth import FRAME_RATE, Forces
 from .run import check_blender
 from .skinning import load_skinned_body
 from .worn import Wearer, graded, move, posed, shaped
@@ -35,6 +35,7 @@ LEAD = 20  # frames from the T-pose to a motion's first pose
 SECONDS = 4.5  # of a training motion
 MEAN_SHAPE = 0.5  # share of the training's sequences on the body's mean shape
 MOST_SHAPE = 2.0  # standard deviations
+SUBSTEPS = {"cartwheel": 2}  # of kinds in which limbs are fast: as many times the fabric's own
 LOOK = 8  # frames from one look for the body to the next
 DEEP, MOST_INSIDE = 0.003, 0.03  # metres under the skin; share of the vertices that are not pinned
 LONG_STRETCH, MOST_STRETCHED = 2.0, 0.005  # of an edge against its length as cut; share of such edges in any frame
@@ -76,7 +77,7 @@ def run(settings: RecordSettings) -> None:
         if take.path.exists():
             continue
         began = time.monotonic()
-        vertices, fault = record(garment, take.motion, take.betas, take.fabric)
+        vertices, fault = record(garment, take.motion, take.betas, take.fabric, SUBSTEPS.get(take.kind, 1))
         spent = round((time.monotonic() - began) / len(take.motion), 3)
         if not fault:
             write_sequence(take.path, take.sequence(vertices))
@@ -117,12 +118,20 @@ def _garment(settings: RecordSettings) -> ClothGarment:
     return read_garment(path)
 
 
-def record(garment: ClothGarment, motion: Motion, betas: Array, fabric: str) -> tuple[Array, str]:
-    """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is."""
-    wearer = shaped(load_skinned_body(), betas)
-    vertices = np.stack(list(move(garment, wearer, motion, find_fabric(fabric), contact_of(garment))))
-    fault = find_fault(vertices, graded(garment, betas).vertices, garment.triangles)
-    return vertices, fault or find_body(wearer, motion, vertices[:, ~garment.pins])
+def record(garment: ClothGarment, motion: Motion, betas: Array, fabric: str, substeps: int = 1) -> tuple[Array, str]:
+    """The cloth [F, V, 3] through a motion, and what is wrong with it: empty if nothing is.
+
+    What goes wrong is tried once more with twice the substeps: fast limbs then no longer go through the cloth.
+    """
+    wearer, rest = shaped(load_skinned_body(), betas), graded(garment, betas).vertices
+    for steps in (substeps, 2 * substeps):
+        take = move(garment, wearer, motion, find_fabric(fabric), contact_of(garment), Forces(substeps=steps))
+        vertices = np.stack(list(take))
+        fault = find_fault(vertices, rest, garment.triangles)
+        fault = fault or find_body(wearer, motion, vertices[:, ~garment.pins])
+        if not fault:
+            break
+    return vertices, fault
 
 
 def find_fault(vertices: Array, rest: Array, triangles: Array) -> str:
