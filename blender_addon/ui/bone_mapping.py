@@ -11,7 +11,7 @@ from bpy.types import Armature, Context, Operator, Panel, PropertyGroup, UILayou
 from scale_backend.formats import joints
 
 from .. import messages, paths
-from ..clothes import selection
+from ..clothes import live, selection
 from ..rig import bone_tables, recognition
 from .drawing import SidebarPanel, draw_sentence
 from .operator_kinds import SentenceOperator
@@ -31,12 +31,24 @@ def label(joint: str) -> str:
     return re.sub(r"(\d)", r" \1", joint.replace("_", " ")).title()
 
 
+def _corrected(self: BoneMapping, context: Context) -> None:
+    _follow(self.id_data, context)
+
+
+def _follow(armature: Armature, context: Context) -> None:
+    """Let clothes follow the bones as they are told now."""
+    for obj in selection.all_clothes():
+        if obj.scale_clothing.rig is not None and obj.scale_clothing.rig.data == armature:
+            live.toggled(obj, context)
+
+
 def _field(joint: str) -> StringProperty:
     return StringProperty(
         name=label(joint),
         description="Bone that is this joint. Empty: the joint lies between its neighbours, or follows the one before",
         get=lambda self: recognition.guessed(self.id_data).bones.get(joint, ""),
         set=lambda self, bone: recognition.say(self.id_data, joint, bone),
+        update=_corrected,
     )
 
 
@@ -105,6 +117,7 @@ class SCALE_CLOTHING_OT_reset_bones(RigOperator, Operator):
 
     def work(self, context: Context) -> None:
         recognition.forget(_armature(context))
+        _follow(_armature(context), context)
 
 
 class SCALE_CLOTHING_OT_open_rigs(SentenceOperator, Operator):

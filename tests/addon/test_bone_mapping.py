@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
+import numpy as np
 import pytest
 
+from blender_addon.blender import meshes
+from blender_addon.clothes import live
 from blender_addon.rig import bone_tables, recognition
 from tests.addon.humanoids import FAMILIES, build
 
@@ -78,6 +81,19 @@ def test_corrections_can_be_forgotten(odd):
     correct(odd)
     bpy.ops.scale_clothing.reset_bones()
     assert not recognition.is_rig(odd) and recognition.MAPPING not in odd.data
+
+
+def test_clothes_follow_the_bones_as_they_are_told(dressed, character):
+    character.pose.bones["left_hip"].rotation_quaternion = (0.8, 0.6, 0.0, 0.0)
+    bpy.context.view_layer.update()
+    live.update(bpy.context.scene, bpy.context.evaluated_depsgraph_get())
+    before = meshes.get_positions(dressed.data)
+    bpy.context.scene.scale_clothing.rig = character
+    character.data.scale_clothing.right_hip = "left_hip"
+    told = meshes.get_positions(dressed.data)
+    assert np.abs(told - before).max() > 0.02
+    bpy.ops.scale_clothing.reset_bones()
+    np.testing.assert_allclose(meshes.get_positions(dressed.data), before, atol=1e-5)
 
 
 def test_corrected_bones_are_saved_as_a_family(odd, own_folder):
