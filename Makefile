@@ -33,7 +33,7 @@ demo: setup
 
 # The bpy module has one scene and one set of preferences in a process: its tests get their own, beside the others.
 test: setup
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-packages test-addon
+	$(MAKE) --no-print-directory --jobs 2 test-packages test-addon
 
 test-packages:
 	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks
