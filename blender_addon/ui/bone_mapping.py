@@ -22,7 +22,7 @@ BODY = (
     *(f"{side}_{joint}" for side in SIDES for joint in ("collar", "shoulder", "elbow", "wrist", "hand")),
     *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle", "foot")),
 )
-LABELS = 0.34  # of a field's width: bones have long names
+LABELS = 0.28  # of a field's width: bones have long names
 HANDS_AND_FACE = tuple(joint for joint in bone_tables.JOINTS if joint not in BODY)
 
 
@@ -146,7 +146,7 @@ class BonesPanel(SidebarPanel):
             halves.alert = bool(guess.missing) and joint in recognition.NEEDED and joint not in guess.bones
             row = halves.row()
             row.alignment = "RIGHT"
-            row.label(text=label(joint))
+            row.label(text=label(joint).replace("Left ", "L ").replace("Right ", "R "))  # in a narrow panel
             icon = "GREASEPENCIL" if joint in said else "BONE_DATA"
             halves.prop_search(armature.scale_clothing, joint, armature, "bones", text="", icon=icon)
 
