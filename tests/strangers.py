@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from scale_backend.formats.assets import find_body, find_garment
 from scale_backend.formats.joints import BODY, SMPL_PARENTS
 from scale_backend.formats.wearer import Wearer
-from scale_backend.geometry.body import Body, load_body
+from scale_backend.geometry.body import Body, forward_kinematics, load_body, skin
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.model.garment import load_garment
 from scale_backend.wearer.fit import Fit, fit
@@ -31,6 +33,7 @@ JOINT_BONES = {
     "rigify_human": tuple(RIGIFY.split()),
 }
 LIMBS = {1: 4, 2: 5, 4: 7, 5: 8, 16: 18, 17: 19, 18: 20, 19: 21}
+TRUNK = ((0,), (12,))  # pelvis and neck
 NEAREST = 24  # triangles looked at for the nearest point
 FEET = {7: 10, 8: 11}
 
@@ -63,7 +66,7 @@ def _shortest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 @cache
 def fitted_tee(who: str) -> Fit:
-    """The tee and trousers on `own`, `base`, `child`, `heavy` or `garmentcode`; each is fitted once for all tests."""
+    """The tee and trousers on someone; each is fitted once for all tests."""
     body = load_body("neutral")
     return fit(body, load_garment(find_garment("tee-trousers")).carrier_on(body), someone(body, who))
 
@@ -71,6 +74,8 @@ def fitted_tee(who: str) -> Fit:
 def someone(body: Body, who: str) -> Wearer:
     if who == "own":
         return own_wearer(body)
+    if who == "official":
+        return like_official(body)
     return garmentcode(body) if who == "garmentcode" else makehuman(body, "game_engine", who)
 
 
@@ -169,30 +174,51 @@ def same_vertices() -> tuple[np.ndarray, np.ndarray]:
     return known, theirs[known]
 
 
-def borders(body: Body, carrier: Carrier, fitted: Fit) -> dict[str, float]:
-    """How far the middle of each border lies, along the bones, from where it lies on our own body: metres."""
+def borders(body: Body, carrier: Carrier, fitted: Fit, wearer: Wearer) -> dict[str, float]:
+    """How far the middle of each border lies, along the limb or the trunk, from where it lies on our own body: metres.
+
+    On a limb its place is a share of the bone; a skirt's, of both thighs. On the trunk it is the skin it lies on, where
+    that is known; between pelvis and neck, as the rig has them, where it is not.
+    """
     ours, theirs = body.mean_joints.numpy(), fitted.joints.numpy()
+    same = same_skin(body, wearer)
     found = {}
     for loop in border_loops(carrier.triangles.numpy()):
-        middle = carrier.template[loop].mean(0).numpy()
-        name, start, end = _border(middle, ours)
-        carried = fitted.template[loop].mean(0).numpy()
-        before, after = _along(middle, ours[start], ours[end]), _along(carried, theirs[start], theirs[end])
-        found[name] = abs(after - before) * float(np.linalg.norm(theirs[end] - theirs[start]))
+        before, after = carrier.template[loop].numpy(), fitted.template[loop].numpy()
+        name, starts, ends = _border(before.mean(0), ours)
+        bones = [[joints[list(these)].mean(0) for these in (starts, ends)] for joints in (ours, theirs)]
+        bone = bones[1][1] - bones[1][0]
+        length = float(np.linalg.norm(bone))
+        if (starts, ends) == TRUNK and same is not None:
+            known, places = same
+            nearest = cKDTree(body.template.numpy()[known]).query(before)[1]
+            away = before - body.template.numpy()[known][nearest]
+            expected = (places[nearest] + fitted.report.size * away).mean(0)
+            found[name] = abs(float((after.mean(0) - expected) @ bone)) / length
+        else:
+            shares = [_along(points.mean(0), *ends) for points, ends in zip((before, after), bones, strict=True)]
+            found[name] = abs(shares[1] - shares[0]) * length
     return found
 
 
-def _border(middle: np.ndarray, joints: np.ndarray) -> tuple[str, int, int]:
-    """What a border is called, and the joints between which its place counts."""
-    side = "left" if middle[0] > 0 else "right"
-    hips = joints[[1, 2]].mean(0)
-    if middle[1] < hips[1] - 0.1:
-        if abs(middle[0]) < 0.03:
-            return "hem", 1, 4
-        return f"{side} hem", *((4, 7) if side == "left" else (5, 8))
+def same_skin(body: Body, wearer: Wearer) -> tuple[np.ndarray, np.ndarray] | None:
+    """Vertices of our body whose places on the wearer are known, and these."""
+    if len(wearer.vertices) == len(body.template):
+        return np.arange(len(body.template)), wearer.vertices
+    if len(wearer.vertices) == len(data("hm08")["vertices.base"]):
+        known, theirs = same_vertices()
+        return known, wearer.vertices[theirs]
+    return None
+
+
+def _border(middle: np.ndarray, joints: np.ndarray) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """What a border is called, and the joints between whose middles its place counts."""
+    side, left = ("left", 0) if middle[0] > 0 else ("right", 1)
+    if middle[1] < joints[[1, 2]].mean(0)[1] - 0.1:
+        return ("hem", (1, 2), (4, 5)) if abs(middle[0]) < 0.03 else (f"{side} hem", (4 + left,), (7 + left,))
     if abs(middle[0]) > 0.08:
-        return f"{side} sleeve", *((16, 18) if side == "left" else (17, 19))
-    return ("neck" if middle[1] > joints[9][1] else "waist"), 0, 12
+        return f"{side} sleeve", (16 + left,), (18 + left,)
+    return ("neck" if middle[1] > joints[9][1] else "waist", *TRUNK)
 
 
 def _along(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
@@ -216,3 +242,29 @@ def depths(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> n
     there = surface.closest(points.astype(np.float64), np.zeros(points.shape), NEAREST)
     height = ((points - there.carry(surface.vertices)) * there.carry(surface.vertex_normals)).sum(1)
     return np.where(height < 0, there.distance, -there.distance)
+
+
+def like_official(body: Body, seed: int = 0) -> Wearer:
+    """What official SMPL characters differ in from our body: shape, hips and spine elsewhere in the same body, one arm
+    hanging 17 degrees lower than the other in what counts as a T-pose, the origin in the chest.
+    """
+    shape = torch.from_numpy(np.random.default_rng(seed).normal(0, 1.2, body.shape_components.shape[-1])).float()
+    vertices = body.template + body.shape_components @ shape
+    joints = body.joint_regressor @ vertices
+    rotations = torch.eye(3).repeat(1, body.joint_count, 1, 1)
+    for joint, degrees in ((16, 15.0), (17, -3.0), (1, 2.0), (4, -4.0)):
+        angle = torch.tensor(np.radians(-degrees))
+        rotations[0, joint, :2, :2] = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
+    transforms = forward_kinematics(body.parents, joints[None], rotations)
+    vertices = skin(vertices[None], body.blend_weights, transforms)[0]
+    places = (transforms[0, :, :3, :3] @ joints[..., None])[..., 0] + transforms[0, :, :3, 3]
+    for joint, moved in {0: (0, 0.01, -0.02), 1: (-0.03, -0.03, -0.01), 2: (0.03, -0.03, -0.01), 3: (0, 0.04, -0.02),
+                         6: (0, 0.03, -0.03), 9: (0, 0.04, -0.01), 12: (0, 0.02, -0.02), 13: (0.02, 0, 0),
+                         14: (-0.02, 0, 0)}.items():  # fmt: skip
+        places[joint] += torch.tensor(moved)
+    weights = own_wearer(body).weights
+    arrays = {"joints": places[:22], "turns": np.tile(np.eye(3), (22, 1, 1)), "vertices": vertices,
+              "triangles": body.triangles, "weights": weights}  # fmt: skip
+    chest = places[9].clone()
+    arrays |= {"joints": places[:22] - chest, "vertices": vertices - chest}
+    return Wearer.of_arrays({name: np.asarray(array) for name, array in arrays.items()})

@@ -36,10 +36,10 @@ HOLD = (0.04, 0.1)  # metres over which the shape of cloth wins over its place, 
 SQUEEZE, STRETCH = 0.75, 1.2  # of a length, against the size of the whole
 SHORTEST, LONGEST = 0.6, 1.12  # of an edge, against the size of the cloth
 SWEEPS = 80
-RELAXATION = 1.0  # of a correction: half to each end, and most vertices have six edges that seldom ask together
+STILL = 1e-5  # metres
 LEAST_GAP = 0.004  # metres that cloth is kept off the skin, for a body of an adult's size; less where it was less
 DEEPEST = 0.06  # metres; what is deeper in the mesh is in another part of the body
-LAYING = 4  # rounds of moving cloth out of the mesh
+LAYING = 12  # rounds of moving cloth out of the mesh
 SKIN_STEP = 3  # of the skin's vertices one counts in a mean
 CLEARLY = 0.995  # on the skin: no mean is needed
 BLUR = 0.05  # metres over which the difference between two skins is blurred: some rigs have hard borders
@@ -72,8 +72,9 @@ def carry(cloth: Cloth, body: Template, laid: Registered, surface: Surface, cont
     mass, stiffness = laplacian(cloth.vertices, cloth.triangles)
     hold = np.where(on_skin > 0.5, HOLD[0], HOLD[1])
     shape = _Shape(cloth, mass / hold**2, stiffness)
-    carried = shape.kept(carried, _bounded(turned, laid.size))
-    return _out_of(surface, carried, cloth, contact, laid.size, shape)
+    turned = _bounded(turned, laid.size)
+    carried = shape.kept(carried, turned)
+    return _out_of(surface, carried, cloth, contact, laid.size, shape, turned)
 
 
 def _bounded(turned: Array, size: float) -> Array:  # [G, 3, 3]
@@ -157,22 +158,23 @@ class _Shape:
 
 
 def _out_of(
-    surface: Surface, carried: Array, cloth: Cloth, contact: Contact, size: float, shape: _Shape
+    surface: Surface, carried: Array, cloth: Cloth, contact: Contact, size: float, shape: _Shape, turned: Array
 ) -> tuple[Array, float]:
     """The cloth moved out of the mesh and its lengths brought back within bounds, in turns; how much was inside."""
     gap = np.minimum(LEAST_GAP, 0.7 * contact.distance) * size
-    inside, cloth_size = 0.0, np.sqrt(_area(carried, cloth) / _area(cloth.vertices, cloth))
-    for step in range(LAYING):
+    cloth_size = np.sqrt(_area(carried, cloth) / _area(cloth.vertices, cloth))
+    lengths = _Lengths(cloth, float(cloth_size), turned)
+    inside = 0.0
+    for step in range(LAYING + 1):
         there = surface.closest(carried, vertex_normals(carried, cloth.triangles))
         normal = unit(there.carry(surface.vertex_normals))
         height = ((carried - there.carry(surface.vertices)) * normal).sum(1)
         low = np.where(there.distance < DEEPEST * size, np.maximum(gap - height, 0), 0)
+        moves = low[:, None] * normal
         if step == 0:
             inside = float((low > gap).mean())
-        moves = low[:, None] * normal
-        carried = carried + (moves if step == LAYING - 1 else shape.spread(moves))
-        if step < LAYING - 1:
-            carried = _within_lengths(carried, cloth, cloth_size)
+        last = step == LAYING
+        carried = carried + moves if last else lengths.kept(carried + shape.spread(moves))
     return carried, inside
 
 
@@ -180,24 +182,30 @@ def _area(places: Array, cloth: Cloth) -> float:
     return float(np.linalg.norm(triangle_normals(places, cloth.triangles), axis=1).sum())
 
 
-def _within_lengths(places: Array, cloth: Cloth, size: float) -> Array:  # [G, 3]
+class _Lengths:
     """Edges no longer and no shorter than cloth may be: position-based dynamics (Mueller et al. 2007), all at once."""
-    edges, _ = edges_of(cloth.triangles)
-    count, (one, two) = len(places), edges.T
-    length = size * np.linalg.norm(cloth.vertices[one] - cloth.vertices[two], axis=1)
-    share = sparse.coo_matrix(
-        (np.repeat([1.0, -1.0], len(edges)), (np.concatenate([one, two]), np.tile(np.arange(len(edges)), 2))),
-        (count, len(edges)),
-    ).tocsr()
-    share = sparse.diags(RELAXATION / np.maximum(np.abs(share).sum(1).A1, 1)) @ share
-    for _ in range(SWEEPS):
-        apart = places[one] - places[two]
-        now = np.maximum(np.linalg.norm(apart, axis=1), 1e-9)
-        wrong = np.clip(now, SHORTEST * length, LONGEST * length) - now
-        if np.abs(wrong).max() < 1e-5:
-            break
-        places = places + share @ (apart * (wrong / now)[:, None])
-    return places
+
+    def __init__(self, cloth: Cloth, size: float, turned: Array):
+        """turned: [G, 3, 3] as the skin is stretched. An edge may be as long as this makes it: limbs may be thin."""
+        edges, _ = edges_of(cloth.triangles)
+        self.one, self.two = edges.T
+        plain = cloth.vertices[self.one] - cloth.vertices[self.two]
+        length = size * np.linalg.norm(plain, axis=1)
+        stretched = np.linalg.norm(_apply((turned[self.one] + turned[self.two]) / 2, plain), axis=1)
+        self.shortest, self.longest = SHORTEST * length, np.maximum(LONGEST * length, stretched)
+        ends = np.concatenate([self.one, self.two]), np.tile(np.arange(len(edges)), 2)
+        share = sparse.coo_matrix((np.repeat([1.0, -1.0], len(edges)), ends), (len(cloth.vertices), len(edges))).tocsr()
+        self.share = sparse.diags(1 / np.maximum(np.abs(share).sum(1).A1, 1)) @ share
+
+    def kept(self, places: Array) -> Array:  # [G, 3] -> [G, 3]
+        for _ in range(SWEEPS):
+            apart = places[self.one] - places[self.two]
+            now = np.maximum(np.linalg.norm(apart, axis=1), 1e-9)
+            wrong = np.clip(now, self.shortest, self.longest) - now
+            if np.abs(wrong).max() < STILL:
+                break
+            places = places + self.share @ (apart * (wrong / now)[:, None])
+        return places
 
 
 def carried_weights(cloth: Cloth, body: Template, skin_weights: Array, contact: Contact) -> Array:  # [G, J]

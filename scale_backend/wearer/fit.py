@@ -21,6 +21,7 @@ from scale_backend.wearer.mesh import Array, Surface, refined, vertex_normals
 LONGEST = 0.03  # metres of an edge of the wearer's mesh, which is refined where it is longer
 SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
 TOUCHED = 0.05  # a garment touches the skin of joints that one of its vertices follows by this weight
+CANDIDATES = 24  # triangles looked at for the skin below a vertex of the cloth
 MATCHED = 0.3  # how sure a match must be to count
 
 Tell = Callable[[float], None]
@@ -71,11 +72,14 @@ def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share:
     laid = registration.register(template, joints, surface, size)
     tell(0.6)
     cloth = carrying.Cloth(*(_array(value) for value in (carrier.template, carrier.triangles, carrier.blend_weights)))
-    ours = Surface(template.vertices, template.triangles, carrying.FACING)
-    contact = ours.closest(cloth.vertices, vertex_normals(cloth.vertices, cloth.triangles), 24)
-    carried, inside = carrying.carry(cloth, template, laid, surface, contact)
     skin_weights = _padded(laid.contact.carry(weights), len(template.joints))
-    blend = carrying.carried_weights(cloth, template, skin_weights, contact)
+    if carrier.kind == "body":
+        carried, inside, blend = laid.vertices, 0.0, skin_weights
+    else:
+        ours = Surface(template.vertices, template.triangles, carrying.FACING)
+        contact = ours.closest(cloth.vertices, vertex_normals(cloth.vertices, cloth.triangles), CANDIDATES)
+        carried, inside = carrying.carry(cloth, template, laid, surface, contact)
+        blend = carrying.carried_weights(cloth, template, skin_weights, contact)
     tell(0.85)
     collider, chosen = _collider(vertices, triangles, weights, cloth, size)
     whole = placing.place(template.joints, joints, template.parents).places

@@ -25,6 +25,8 @@ TRUNK = tuple(
     JOINT[name] for name in ("pelvis", "spine1", "spine2", "spine3", "neck", "head", "left_collar", "right_collar")
 )
 UPRIGHT = np.array([0.0, 1.0, 0.0])
+LIFT, TALLER = 0.03, 0.1  # metres and a factor by which rigs place a trunk differently
+NOISE = 0.003  # metres that skins of two people differ by where one is placed well
 THINNEST, THICKEST = 0.4, 3.0  # of a limb or a trunk, against what the skeleton's size makes one expect
 
 
@@ -45,10 +47,13 @@ class Placement:
         return np.einsum("vab,vb->va", moved.reshape(-1, 3, 3), points) + offset
 
 
-def place(ours: Array, theirs: Array, parents: tuple[int, ...], girths: Array | None = None) -> Placement:
+def place(
+    ours: Array, theirs: Array, parents: tuple[int, ...], girths: Array | None = None, heights: Array | None = None
+) -> Placement:
     """The placement of a body with joints `ours` [J, 3] in a skeleton with joints `theirs` [22, 3].
 
-    girths: [J, 3] scales along each joint's axes, beside what the skeleton tells; None: ones.
+    girths: [J, 3] scales along each joint's axes, beside what the skeleton tells; None: ones. heights: [2] where in the
+    skeleton the trunk stands, metres further up, and a factor of its height; None: as hips and shoulders tell.
     """
     count = len(ours)
     girths = np.ones((count, 3)) if girths is None else girths
@@ -58,14 +63,14 @@ def place(ours: Array, theirs: Array, parents: tuple[int, ...], girths: Array | 
     origins, places = ours.copy(), np.zeros((count, 3))
     fixed = np.zeros((count, 3), bool)
     turns = np.tile(turn, (count, 1, 1))
+    lift, tall = (0.0, 1.0) if heights is None else heights
     middle = [np.stack([side[JOINT["left_hip"]], side[JOINT["right_hip"]]]).mean(0) for side in (ours, theirs)]
     for joint in range(count):
         parent = parents[joint]
         if joint in TRUNK:
-            scales = girths[joint] * trunk
+            scales = girths[joint] * trunk * [1.0, tall, 1.0]
             matrices[joint] = turn @ np.diag(scales)
-            # the height goes by the hips, depth and width by the part's own middle
-            origins[joint], places[joint] = middle
+            origins[joint], places[joint] = middle[0], middle[1] + lift * turn[:, 1]
             fixed[joint, 1] = True
         elif joint in LIMBS:
             here, there = ours[LIMBS[joint]] - ours[joint], theirs[LIMBS[joint]] - theirs[joint]
@@ -149,3 +154,23 @@ def fit_girths(placed: Placement, points: Array, weights: Array, offsets: Array,
             radius, target = radii[:, axis] - middle, wanted[:, axis] - middle
             factors[joint, axis] = (share * radius * target).sum() / (share * radius**2).sum()
     return factors
+
+
+def fit_heights(placed: Placement, points: Array, weights: Array, across: Array, trust: Array) -> Array:  # [2]
+    """How much higher the trunk should stand, metres, and by which factor it should be taller.
+
+    Rigs put hips and shoulders in somewhat different places of the same body; where crotch, seat, bust and shoulders
+    are tells better. points [V, 3] as they are placed, across [V, 3] to the other skin along its normal, trust [V].
+    """
+    share = weights[:, TRUNK].sum(1) * trust
+    up = unit(placed.matrices[TRUNK[0]][:, 1])
+    normals, distance = unit(across), np.linalg.norm(across, axis=1)
+    height = (points - placed.places[TRUNK[0]]) @ up
+    rising = normals @ up
+    columns = np.stack([rising, rising * height], 1) * share[:, None]
+    spread = share.sum()
+    expected = np.diag([spread * (NOISE / LIFT) ** 2, spread * (NOISE / TALLER) ** 2])
+    lift, taller = np.linalg.solve(
+        columns.T @ (columns / np.maximum(share, 1e-9)[:, None]) + expected, columns.T @ distance
+    )
+    return np.array([lift, 1.0 + taller])

@@ -15,12 +15,12 @@ from scipy.sparse.linalg import splu
 
 from scale_backend.formats.wearer import JOINT_COUNT
 from scale_backend.wearer import placing
-from scale_backend.wearer.mesh import Array, Contact, Index, Surface, laplacian, vertex_normals
+from scale_backend.wearer.mesh import Array, Contact, Index, Surface, laplacian, unit, vertex_normals
 
 FACING = 0.06  # metres that a unit of difference between normals counts, for a body of an adult's size
 ALIKE = 0.5  # cosine between normals of skins that can be the same
 FOLDED = 0.1  # cosine between a normal as it was placed and as it lies: less is a fold
-GIRTH_STEPS = 3
+GIRTH_STEPS = 6
 SMOOTHNESS = (0.08, 0.06, 0.045, 0.035, 0.028, 0.022, 0.018, 0.015, 0.015)  # metres: what is shorter is not followed
 REACH = (0.15, 0.05)  # metres to skin that may be the same, at first and in the end
 SLIDING = 0.1  # how much a vertex is held to its closest point along the skin, against across it
@@ -53,13 +53,15 @@ class Registered:
 def register(body: Template, joints: Array, surface: Surface, size: float) -> Registered:
     """Lay a body onto a surface. joints: [22, 3] of the other's skeleton, in the surface's pose."""
     trust = _trust(body)
-    placed, girths = None, np.ones((len(body.joints), 3))
+    girths, heights = np.ones((len(body.joints), 3)), np.array([0.0, 1.0])
     for step in range(GIRTH_STEPS + 1):
-        placed = placing.place(body.joints, joints, body.parents, girths)
+        placed = placing.place(body.joints, joints, body.parents, girths, heights)
         start = placed.points(body.vertices, body.weights)
         if step == GIRTH_STEPS:
             break
-        target, found, _ = _match(start, body.triangles, surface, REACH[0] * size)
+        target, found, contact = _match(start, body.triangles, surface, REACH[0] * size)
+        lift, taller = placing.fit_heights(placed, start, body.weights, _across(start, contact, surface), found * trust)
+        heights = np.array([heights[0] + lift, heights[1] * taller])
         factors = placing.fit_girths(placed, start, body.weights, target - start, found * trust)
         girths = np.clip(girths * factors, placing.THINNEST, placing.THICKEST)
     mass, stiffness = laplacian(start / size, body.triangles)
@@ -99,6 +101,11 @@ def _match(points: Array, triangles: Index, surface: Surface, reach: float) -> t
     facing = facing / np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
     alike = np.clip(((normals * facing).sum(1) - ALIKE) / (1 - ALIKE), 0, 1)
     near = np.clip(1 - (contact.distance / reach) ** 2, 0, 1) ** 2
-    away = there - points
-    across = (away * facing).sum(1, keepdims=True) * facing
+    away, across = there - points, _across(points, contact, surface)
     return points + across + SLIDING * (away - across), np.sqrt(alike) * near, contact
+
+
+def _across(points: Array, contact: Contact, surface: Surface) -> Array:  # [V, 3]
+    """The way to the other skin along its normal."""
+    facing = unit(contact.carry(surface.vertex_normals))
+    return ((contact.carry(surface.vertices) - points) * facing).sum(1, keepdims=True) * facing

@@ -42,7 +42,7 @@ def test_on_the_garments_own_body_nothing_changes(decoder):
     assert (normals.norm(dim=-1) - 1).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("who", ["heavy", "garmentcode"])
+@pytest.mark.parametrize("who", ["heavy", "garmentcode", "official"])
 def test_a_stranger_is_dressed(body, decoder, who):
     """At most one vertex in a hundred deeper than 2 mm in the wearer's own mesh, which moves by its own weights."""
     wearer = someone(body, who)
@@ -80,6 +80,21 @@ def test_a_giant_wears_the_same_folds(body, decoder):
     rotations = dance(70)
     points = [worn.decode(Poses(rotations), DecodeOptions(push_out=False))[0] for worn in (small, large)]
     assert (points[1] - 2 * points[0]).abs().max() < 0.01
+
+
+def test_a_garment_on_the_body_itself_is_worn_too(body):
+    """The paper's kind: patches on the skin."""
+    wearer = someone(body, "child")
+    decoder = Decoder(load_garment(find_garment("dress-body")), body)
+    worn = decoder.worn(fit(body, decoder.model.host_carrier, wearer))
+    rotations = dance(30)
+    points, _ = worn.decode(Poses(rotations), DecodeOptions(surface="points"))
+    plain, _ = decoder.decode(Poses(rotations), DecodeOptions(surface="points"))
+    transforms = worn.model.fit.joint_transforms(rotations, torch.zeros(1, 3))[:, :22]
+    skin_now = skin(torch.from_numpy(wearer.vertices)[None], torch.from_numpy(wearer.weights), transforms)[0]
+    assert (depths(points[0].numpy(), skin_now.numpy(), wearer.triangles) > 0.002).mean() < 0.01
+    tall = [float(np.ptp(x[0, :, 1].numpy())) for x in (points, plain)]
+    assert 0.7 < tall[0] / tall[1] < 0.85
 
 
 def test_over_the_wire(backend, body, decoder):

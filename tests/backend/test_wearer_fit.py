@@ -82,8 +82,10 @@ def test_cloth_is_carried_over(body, carrier, child, fitted):
     assert weights.min() >= 0 and (weights.sum(1) - 1).abs().max() < 1e-5
 
 
-def test_borders_stay_where_they_are_on_the_body(body, carrier, fitted):
-    away = borders(body, carrier, fitted)
+@pytest.mark.parametrize("who", ["child", "garmentcode", "official"])
+def test_borders_stay_where_they_are_on_the_body(body, carrier, who):
+    fitted = fitted_tee(who)
+    away = borders(body, carrier, fitted, someone(body, who))
     assert set(away) == {"neck", "left sleeve", "right sleeve", "waist", "left hem", "right hem"}
     assert max(away.values()) < 0.02 * fitted.report.size, away
 

@@ -35,13 +35,12 @@ PEOPLE: dict[str, Callable[[Body], Wearer]] = {
     **{
         f"MakeHuman {person}, {rig}": lambda body, rig=rig, person=person: strangers.makehuman(body, rig, person)
         for rig, person in (
-            ("mixamo", "base"),
             ("mixamo", "woman"),
             ("mixamo", "child"),
-            ("game_engine", "man"),
+            ("game_engine", "base"),
             ("game_engine", "heavy"),
+            ("rigify_human", "man"),
             ("rigify_human", "thin"),
-            ("rigify_human", "woman"),
         )
     },
     **{
@@ -49,6 +48,8 @@ PEOPLE: dict[str, Callable[[Body], Wearer]] = {
         for person in ("all", "female", "male")
     },
     "stylised": strangers.stylised,
+    "like official SMPL, one": strangers.like_official,
+    "like official SMPL, another": lambda body: strangers.like_official(body, 1),
 }
 
 
@@ -101,7 +102,7 @@ def dress(decoder: Decoder, rotations: Tensor, wearer: Wearer | None) -> Dressed
     points, seconds = _timed(decoder.worn(fitted), rotations)
     transforms = fitted.joint_transforms(rotations, torch.zeros(len(rotations), 3))[:, :22]
     bodies = skin(torch.from_numpy(wearer.vertices)[None], torch.from_numpy(wearer.weights), transforms)
-    away = strangers.borders(body, decoder.model.host_carrier, fitted)
+    away = strangers.borders(body, decoder.model.host_carrier, fitted, wearer)
     figures = {
         "fit s": fitted.report.seconds,
         "gap mm": 1000 * fitted.report.gap,
@@ -112,12 +113,11 @@ def dress(decoder: Decoder, rotations: Tensor, wearer: Wearer | None) -> Dressed
 
 
 def _timed(decoder: Decoder, rotations: Tensor) -> tuple[np.ndarray, float]:
+    """Points, and seconds a frame, one at a time as in live use."""
     decoder.decode(Poses(rotations[:1]))
     begin = time.perf_counter()
-    for number in range(len(rotations)):
-        decoder.decode(Poses(rotations[number : number + 1]))
-    seconds = (time.perf_counter() - begin) / len(rotations)
-    return decoder.decode(Poses(rotations))[0].numpy(), seconds
+    points = [decoder.decode(Poses(rotations[number : number + 1]))[0] for number in range(len(rotations))]
+    return torch.cat(points).numpy(), (time.perf_counter() - begin) / len(rotations)
 
 
 def figures(dressed: Dressed, rest: np.ndarray) -> dict[str, float]:  # [V, 3] the garment's surface on its own body
