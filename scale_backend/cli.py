@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | ImportBody | ImportCheckpoint:
     from functools import reduce
     from operator import or_
-    from typing import Annotated
+    from typing import Annotated, Any
 
     import tyro
 
@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str] | None) -> Serve | Doctor | Decode | Info | I
 
     kinds = {"serve": Serve, "doctor": Doctor, "decode": Decode, "info": Info}
     kinds |= {"import-body": ImportBody, "import-checkpoint": ImportCheckpoint, "track": Track}
-    choice = reduce(or_, (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()))
+    choice: Any = reduce(or_, (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()))
     options = (tyro.conf.OmitSubcommandPrefixes,)
     return tyro.cli(choice, prog="scale-backend", description=DESCRIPTION, args=arguments, config=options)
 

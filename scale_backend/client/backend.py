@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Channel:
         except (EOFError, OSError) as error:
             raise BackendDied(self._why_gone(error)) from error
 
-    def send(self, request: str, arrays: dict[str, np.ndarray] | None = None, **fields) -> int:
+    def send(self, request: str, arrays: dict[str, np.ndarray] | None = None, **fields: Any) -> int:
         """Send a request; its number is what `replies` waits for."""
         self.count += 1
         try:
@@ -78,9 +79,9 @@ class Channel:
             if header.get("id") != number:
                 continue
             if "error" in header:
-                error = (BackendCancelled if header.get("kind") == "cancelled" else BackendError)(header["error"])
-                error.kind = header.get("kind", "internal")
-                raise error
+                told = (BackendCancelled if header.get("kind") == "cancelled" else BackendError)(header["error"])
+                told.kind = header.get("kind", "internal")
+                raise told
             return header, arrays
 
     def close(self) -> None:
@@ -214,7 +215,7 @@ class Backend:
         progress: Progress | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # points [F, M, 3] metres, unit normals [F, M, 3]; read-only
         """All frames in one reply. `progress` hears of each batch and cancels by returning False."""
-        fields = (options or DecodeOptions()).fields()
+        fields: dict[str, Any] = (options or DecodeOptions()).fields()
         _, arrays = self._ask("decode", poses.arrays(), progress, garment=garment, **fields)
         return arrays["points"], arrays["normals"]
 
@@ -229,7 +230,7 @@ class Backend:
 
         Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
         """
-        fields = (options or DecodeOptions()).fields()
+        fields: dict[str, Any] = (options or DecodeOptions()).fields()
         for first, arrays in self._stream("stream", poses.arrays(), garment=garment, batch=batch, **fields):
             yield first, arrays["points"], arrays["normals"]
 
@@ -237,7 +238,7 @@ class Backend:
         self, garment: str, poses: Poses, options: DecodeOptions | None = None
     ) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB; read-only
         """The colours of a garment that was trained on coloured scans (in its summary: network, colors)."""
-        fields = (options or DecodeOptions()).fields()
+        fields: dict[str, Any] = (options or DecodeOptions()).fields()
         rotations = {"rotations": poses.arrays()["rotations"]}  # they know the pose alone
         return self._ask("colors", rotations, garment=garment, **fields)[1]["colors"]
 
@@ -245,10 +246,10 @@ class Backend:
         self, garment: str, poses: Poses, options: DecodeOptions | None = None
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
         """The surface `poisson`, whose topology is another in every frame. Closing the iterator cancels."""
-        fields = (options or DecodeOptions()).fields()
+        fields: dict[str, Any] = (options or DecodeOptions()).fields()
         yield from self._stream("meshes", poses.arrays(), garment=garment, **fields)
 
-    def _stream(self, request: str, arrays: dict[str, np.ndarray], **fields) -> Iterator[tuple[int, dict]]:
+    def _stream(self, request: str, arrays: dict[str, np.ndarray], **fields: Any) -> Iterator[tuple[int, dict]]:
         """First frame and arrays of message after message, on a connection of its own."""
         channel = Channel(self._process, self._address, self._key, self._silence)
         try:
@@ -262,7 +263,7 @@ class Backend:
             channel.close()  # the backend stops before the next batch when its client has left
 
     def _ask(
-        self, request: str, arrays: dict[str, np.ndarray] | None = None, progress: Progress | None = None, **fields
+        self, request: str, arrays: dict[str, np.ndarray] | None = None, progress: Progress | None = None, **fields: Any
     ) -> tuple[dict, dict[str, np.ndarray]]:
         if not self._lock.acquire(timeout=self._silence):
             raise BackendError("The backend is busy with another request; wait for it or cancel it.")

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from scale_backend.formats.errors import UserError
 
@@ -87,6 +88,7 @@ class Process:
             self.child.wait(seconds)
 
     def hand_key(self, key: bytes) -> None:
+        assert self.child.stdin is not None  # a pipe
         with contextlib.suppress(OSError):  # it died at once: waiting for its ready line tells why
             self.child.stdin.write(key.hex().encode() + b"\n")
             self.child.stdin.flush()
@@ -187,7 +189,7 @@ def own_group() -> dict:
     return {"start_new_session": True}
 
 
-def _read_lines(stream, take: Callable[[str], None]) -> None:
+def _read_lines(stream: IO[bytes], take: Callable[[str], None]) -> None:
     with contextlib.suppress(OSError, ValueError), stream:
         for line in stream:
             text = line.decode("utf-8", "replace").rstrip()
@@ -203,6 +205,7 @@ def _ending(code: int | None) -> str:
 
 def _end(child: subprocess.Popen) -> None:
     """Closing standard input asks the backend to leave; a stuck one is killed."""
+    assert child.stdin is not None  # a pipe
     with contextlib.suppress(OSError):
         child.stdin.close()
     try:

@@ -60,7 +60,7 @@ def send_message(
     check_sizes(described)
     connection.send_bytes(text)
     for buffer in buffers:
-        connection.send_bytes(buffer)
+        connection.send_bytes(buffer.data)
 
 
 def receive_message(

@@ -22,18 +22,41 @@ if TYPE_CHECKING:
 class Request(Protocol):
     """What the command line asks for; scale_backend/commands/decode.py says what each is."""
 
-    motion: str
-    axes: str
-    up_axis: str
-    person: str
-    betas: bool
-    frames: str
-    packed: Path
-    every: int
-    format: str
-    push_out: bool
-    batch: int
-    normals: str
+    @property
+    def motion(self) -> str: ...
+
+    @property
+    def axes(self) -> str: ...
+
+    @property
+    def up_axis(self) -> str: ...
+
+    @property
+    def person(self) -> str: ...
+
+    @property
+    def betas(self) -> bool: ...
+
+    @property
+    def frames(self) -> str: ...
+
+    @property
+    def packed(self) -> Path | None: ...
+
+    @property
+    def every(self) -> int: ...
+
+    @property
+    def format(self) -> str: ...
+
+    @property
+    def push_out(self) -> bool: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def normals(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +126,14 @@ class MotionFrames:
                 turned = (values[index] @ turn.T for values in (points, normals))
                 yield chosen[frame], *turned, colors
 
-    def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:
+    def write(
+        self,
+        files: list[Path],
+        points: np.ndarray,
+        normals: np.ndarray,
+        colors: np.ndarray | None,
+        topology: dict[str, np.ndarray],
+    ) -> None:
         from scale_backend.formats.frame_files import write_frame
 
         write_frame(files[0], points, normals, topology, colors)
@@ -113,6 +143,7 @@ class MotionFrames:
 class PackedFrames:
     """A folder of packed frames."""
 
+    folder: Path
     paths: list[Path]
     names: list[str]
     map_size: int
@@ -124,19 +155,20 @@ class PackedFrames:
     def read(cls, request: Request, network: dict) -> PackedFrames:
         from scale_backend.decoding.packed_poses import frame_name, packed_files, read_packed_pose
 
+        assert request.packed is not None  # what these frames are chosen by
         paths = packed_files(request.packed, request.every)
         names = [frame_name(path) for path in paths]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
             raise UsageError(f"Several frames in {request.packed} are called '{twice[0]}'; pack them again.")
         read_packed_pose(paths[0], network["map_size"])  # what is wrong with one is often wrong with all
-        return cls(paths, names, network["map_size"], network.get("colors", False), request)
+        return cls(request.packed, paths, names, network["map_size"], network.get("colors", False), request)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def stamp(self) -> str:
-        return str(self.request.packed.resolve())
+        return str(self.folder.resolve())
 
     def files(self, folder: Path, name: str, number: int, surface: str) -> list[Path]:
         stem = f"{name}_{self.names[number]}"
@@ -155,7 +187,14 @@ class PackedFrames:
             points, normals, colors = decode_packed(decoder, pose, options)
             yield number, *pose.in_place(points, normals), colors
 
-    def write(self, files: list[Path], points, normals, colors, topology: dict[str, np.ndarray]) -> None:
+    def write(
+        self,
+        files: list[Path],
+        points: np.ndarray,
+        normals: np.ndarray,
+        colors: np.ndarray | None,
+        topology: dict[str, np.ndarray],
+    ) -> None:
         from scale_backend.formats.frame_files import write_frame
         from scale_backend.formats.point_files import NORMAL_SUFFIX, write_results
 

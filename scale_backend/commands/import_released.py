@@ -82,6 +82,7 @@ class ImportCheckpoint:
         from scale_backend.formats.uv_template import read_uv_template
         from scale_backend.formats.whole_files import write_npz
 
+        assert self.template is not None
         path = self.out.with_name(f"{self.out.stem}-body.npz")
         write_npz(path, read_uv_template(self.template).arrays(), compress=True)
         print(

@@ -116,15 +116,15 @@ class Code:
         return f"define {body} #0 {{\nentry:\n" + "\n".join([*known, *self.lines]) + "\n  ret void\n}\n"
 
 
-def splat(number: float) -> str:
+def splat(number: float | np.floating) -> str:
     return f"splat ({_literal(number)})"
 
 
-def vector(numbers: Iterable[float]) -> str:
+def vector(numbers: Iterable[float | np.floating]) -> str:
     return f"<{', '.join(map(_literal, numbers))}>"
 
 
-def _literal(number: float) -> str:
+def _literal(number: float | np.floating) -> str:
     bits = struct.unpack("<Q", struct.pack("<d", float(np.float32(number))))[0]
     return f"float 0x{bits:016X}"
 

@@ -110,8 +110,9 @@ class Decoder:
         prepared = self.prepare(options.surface, options.part, options.normals)
         rotations = fit_joint_count(_tensor(poses.rotations), body.joint_count).to(device)
         frames = len(rotations)
-        own = poses.shape is not None and self.model.fit is None  # a wearer's body has the shape that it has
-        shape = _shapes(_tensor(poses.shape).to(device), frames, body) if own else None
+        shape = None
+        if poses.shape is not None and self.model.fit is None:  # a wearer's body has the shape that it has
+            shape = _shapes(_tensor(poses.shape).to(device), frames, body)
         translation = torch.zeros(frames, 3) if poses.translation is None else _tensor(poses.translation)
         inputs = [rotations, translation.to(device), *([] if shape is None else [shape])]
         world = partial(decode_world, self.model, prepared, options.push_out)
@@ -201,8 +202,8 @@ def _decode_apart(
     def finish(f: int) -> tuple[Tensor, Tensor]:
         return _finish(model, prepared, push_out, posed[f], pixels[f : f + 1], *apart[f])
 
-    posed, maps = zip(*model.cores.map(pose, frames), strict=True)
-    maps = torch.cat(maps)
+    posed, each = zip(*model.cores.map(pose, frames), strict=True)
+    maps = torch.cat(each)
     tiles = model.cores.tiles(len(frames), UNET_FRAMES)
     pixels = torch.cat(model.cores.map(lambda some: model.pixel_features(maps[some]), tiles))
     points, normals = zip(*model.cores.map(finish, frames), strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ def decode_frames(
     points, normals = _bound(prepared, *_decode_queries(model, prepared, seen, base, frames))
     if skin is not None:
         points = _pushed_out(model, points, skin)
-    return points, vertex_normals(points, prepared.rings) if normals is None else normals
+    return points, _normals(prepared, points, normals)
 
 
 def decode_pixels(
@@ -112,7 +113,7 @@ def decode_pixels(
             vertex_frames(posed, model.rest).flatten(2),
         )
     points, normals = _bound(prepared, *_decode_queries(model, prepared, pixels, base, frames))
-    return points, vertex_normals(points, prepared.rings) if normals is None else normals
+    return points, _normals(prepared, points, normals)
 
 
 def _decode_queries(
@@ -125,7 +126,7 @@ def _decode_queries(
     queries = prepared.queries
     with_normals = prepared.rings is None
     points = torch.empty_like(base)
-    normals = torch.empty_like(base) if with_normals else None
+    normals = torch.empty_like(base if with_normals else base[:0])
 
     def tile(piece: tuple[slice, slice]) -> None:
         chosen, rows = piece
@@ -147,7 +148,7 @@ def _decode_queries(
         normals[chosen, rows] = turned_normals(local, normal)
 
     model.cores.map(tile, _pieces(model, len(base), base.shape[1]))
-    return points, normals
+    return points, normals if with_normals else None
 
 
 def _bound(prepared: Prepared, points: Tensor, normals: Tensor | None) -> tuple[Tensor, Tensor | None]:  # [F, V, 3]
@@ -157,6 +158,14 @@ def _bound(prepared: Prepared, points: Tensor, normals: Tensor | None) -> tuple[
     if normals is not None:
         normals = normalize(prepared.binding.means(normals), dim=-1, eps=1e-12)
     return prepared.binding.vertices(points), normals
+
+
+def _normals(prepared: Prepared, points: Tensor, decoded: Tensor | None) -> Tensor:  # [F, V, 3] unit
+    """Those that were decoded, or else those of the faces."""
+    if decoded is not None:
+        return decoded
+    assert prepared.rings is not None  # else they would have been decoded
+    return vertex_normals(points, prepared.rings)
 
 
 def _pushed_out(model: Model, points: Tensor, skin: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]
@@ -178,7 +187,7 @@ def _pieces(model: Model, frames: int, rows: int) -> list[tuple[slice, slice]]:
     return [(slice(f, f + step), slice(None)) for f in range(0, frames, step)]
 
 
-def _call(function: Callable):
+def _call(function: Callable[[], Any]) -> Any:
     return function()
 
 

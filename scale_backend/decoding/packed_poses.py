@@ -103,7 +103,7 @@ def decode_packed(
         rotations = torch.from_numpy(matrices_from_axis_angle(pose.pose).astype(np.float32))[None].clone()
         rotations[:, 0] = torch.eye(3)
         pelvis = -model.body.mean_joints[:1].cpu()
-        points, directions = decoder.decode(Poses(rotations, pelvis), replace(options, push_out=False))
+        points, directions = decoder.decode(Poses(rotations.numpy(), pelvis.numpy()), replace(options, push_out=False))
         colors = decode_colors(decoder, rotations, options) if colored else None
         return points[0].numpy(), directions[0].numpy(), None if colors is None else colors[0].numpy()
     places, vertices = torch.from_numpy(pose.positional_map), torch.from_numpy(pose.body_vertices)

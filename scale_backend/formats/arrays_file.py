@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -111,7 +111,7 @@ def read_array(path: str | Path, largest: int = LARGEST, objects: bool = False) 
                                "choose another.") from error  # fmt: skip
 
 
-def read_npy(file: BinaryIO, size: int, objects: bool, name: str) -> np.ndarray:
+def read_npy(file: IO[bytes], size: int, objects: bool, name: str) -> np.ndarray:
     """An array in numpy's format whose header and data have `size` bytes together.
 
     Raises ValueError, and ForeignFileError from pickled objects; `name` is for its sentence.
@@ -136,7 +136,7 @@ def read_npy(file: BinaryIO, size: int, objects: bool, name: str) -> np.ndarray:
     return values.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _header(file: BinaryIO) -> tuple[dict, int]:
+def _header(file: IO[bytes]) -> tuple[dict, int]:
     """The header of an .npy, and its length in bytes. Raises ValueError."""
     start = file.read(8)
     if start[:6] != MAGIC or len(start) != 8:

@@ -21,7 +21,7 @@ class GarmentError(UserError):
     """A garment file that cannot be used. The sentence names the file, what is wrong and what to do."""
 
 
-def surface_kinds(carrier: str, tracked: bool) -> list[str]:
+def surface_kinds(carrier: str | None, tracked: bool) -> list[str]:
     """What a garment on a carrier ("garment" or "body") can be shown as, the default first.
 
     `tracked` where its file holds the tracked surface; `poisson` needs a library that the backend may not have.

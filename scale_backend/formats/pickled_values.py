@@ -34,7 +34,7 @@ class Dtype:
         name = self.name.decode("latin-1") if isinstance(self.name, bytes) else self.name
         if not isinstance(name, str) or not (name in NUMBERS or (name[:1] in "SU" and name[1:].isdecimal())):
             raise ValueError(f"holds values of the kind '{quoted(name)}' where numbers belong")
-        return np.dtype(name).newbyteorder({"<": "<", ">": ">"}.get(self.order, "="))
+        return np.dtype(name).newbyteorder("<" if self.order == "<" else ">" if self.order == ">" else "=")
 
 
 class Array:
@@ -107,7 +107,12 @@ class Storage:
 
 def tensor(storage: object, offset: int, size: object, strides: object, *_: object) -> np.ndarray:
     """A torch tensor, a view of a storage: nothing is copied, however many share it. Raises ValueError."""
-    if not isinstance(storage, Storage) or not isinstance(strides, tuple) or type(offset) is not int:
+    if (
+        not isinstance(storage, Storage)
+        or not isinstance(strides, tuple)
+        or not isinstance(size, tuple)
+        or type(offset) is not int
+    ):
         raise ValueError("holds a tensor without numbers")
     numbers, count = storage.numbers, size_of(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, strides, strict=True)) if count else 0
@@ -121,8 +126,9 @@ def as_array(value: object, depth: int = 0) -> np.ndarray:
     """The numbers of a pickled array, tensor, sparse matrix or chumpy object. Raises ValueError."""
     if isinstance(value, np.ndarray | np.generic | int | float | list | tuple):
         if isinstance(value, list | tuple):
-            value = plain(value)
-            _count(value, MOST_NUMBERS)
+            items = plain(value)
+            _count(items, MOST_NUMBERS)
+            value = items
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise ValueError("holds something else than numbers")
@@ -150,7 +156,7 @@ def plain(value: object, made: dict[int, object] | None = None, depth: int = 0) 
     made = {} if made is None else made
     if id(value) in made:
         return made[id(value)]
-    result: object = None
+    result: Any = None
     if isinstance(value, str | bytes | int | float | bool | np.ndarray | np.generic) or value is None:
         return value
     if depth > 4 * DEEPEST:

@@ -56,13 +56,13 @@ class Poses:
         """From `arrays`, checked. Raises PoseError."""
         if "rotations" not in arrays:
             raise PoseError("The request needs the array 'rotations'.")
-        named = {name: arrays.get(name) for name in ("rotations", "translation", "shape")}
+        named = {name: arrays[name] for name in ("rotations", "translation", "shape") if name in arrays}
         for name, array in named.items():
-            if array is not None and array.dtype.kind not in "fiu":
+            if array.dtype.kind not in "fiu":
                 raise PoseError(f"The pose's {name} are of the type {array.dtype}; numbers are needed.")
         # cast first: what is finite as float64 may not be as float32
         with np.errstate(over="ignore"):
-            poses = cls(**{name: None if a is None else a.astype(np.float32) for name, a in named.items()})
+            poses = cls(**{name: array.astype(np.float32) for name, array in named.items()})
         poses.check()
         return poses
 

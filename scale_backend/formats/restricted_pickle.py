@@ -12,6 +12,7 @@ import pickle
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 from scale_backend.formats.foreign_file import ForeignFileError, check_size, quoted
 from scale_backend.formats.pickled_values import Array, Dtype, JoblibArray, Kept, Storage, size_of, tensor
@@ -136,11 +137,13 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python: its memo grows with 
         self._stream, self._storage, self._left = stream, storage, MOST_OPERATIONS
 
     def load(self) -> object:
-        self._unframer = pickle._Unframer(self._stream.read, self._stream.readline)
+        self._unframer = pickle._Unframer(self._stream.read, self._stream.readline)  # type: ignore[attr-defined]  # Python's own
         self.read, self.readinto, self.readline = self._unframer.read, self._unframer.readinto, self._unframer.readline
-        self.metastack, self.stack, self.proto = [], [], 0
+        self.metastack: list[list] = []
+        self.stack: list[Any] = []
+        self.proto = 0
         self.append = self.stack.append
-        steps = self.dispatch
+        steps: dict[int, Callable] = self.dispatch
         try:
             while self._left:
                 self._left -= 1
@@ -150,7 +153,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python: its memo grows with 
                 if key in REFUSED:
                     raise pickle.UnpicklingError("it holds more than dictionaries, lists and arrays")
                 steps[key[0]](self)
-        except pickle._Stop as stopped:
+        except pickle._Stop as stopped:  # type: ignore[attr-defined]  # Python's own
             return stopped.value
         raise pickle.UnpicklingError("it is longer than a file of arrays has reason to be")
 
@@ -176,7 +179,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python: its memo grows with 
         return self._storage(*pid)
 
     def load_build(self) -> None:
-        super().load_build()
+        super().load_build()  # type: ignore[misc]  # Python's own
         if isinstance(self.stack[-1], JoblibArray):
             self.stack[-1] = self._joblib_array(self.stack[-1].state)
 
@@ -199,7 +202,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python: its memo grows with 
             raise EOFError("the file ends too early")
         self.append(bytearray(data))
 
-    dispatch = pickle._Unpickler.dispatch | {
+    dispatch: ClassVar[dict[int, Callable]] = pickle._Unpickler.dispatch | {
         pickle.BUILD[0]: load_build,
         pickle.BYTEARRAY8[0]: load_bytearray8,
     }

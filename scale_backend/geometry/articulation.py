@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from scale_backend.geometry.gathering import gather_sum, incidence
 from scale_backend.geometry.positional_map import UVLayout
+from scale_backend.machine.moving import to_device
 
 
 def triangle_edges(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:  # [F, V, 3] -> 2 x [F, T, 3]
@@ -58,7 +59,7 @@ class VertexRings:
     present: Tensor  # [V, K] 1 where there is a triangle, else 0
 
     def to(self, device: str | torch.device) -> VertexRings:
-        return VertexRings(*(value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
 
 def vertex_rings(triangles: Tensor, vertex_count: int) -> VertexRings:  # [T, 3]
@@ -82,7 +83,7 @@ class RestFrames:
     normals: Tensor  # [V, 3] unit rest normals
 
     def to(self, device: str | torch.device) -> RestFrames:
-        return RestFrames(*(value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
 
 def rest_frames(template: Tensor, triangles: Tensor) -> RestFrames:  # [V, 3], [T, 3]

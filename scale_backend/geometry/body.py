@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.formats.uv_template import UVTemplate, read_uv_template
+from scale_backend.machine.moving import to_device
 
 SHAPE_COUNT = 10
 
@@ -68,16 +69,12 @@ class Body:
         return torch.einsum("jv,vcs->jcs", self.joint_regressor, self.shape_components)
 
     def to(self, device: str | torch.device) -> Body:
-        moved = {k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor) and k in FIELDS}
-        return replace(self, **moved)
+        return to_device(self, device)
 
     def rest_joints(self, shape: Tensor | None = None) -> Tensor:  # [F, S] -> [F, J, 3]
         if shape is None:
             return self.mean_joints[None]
         return self.mean_joints + torch.einsum("jcs,fs->fjc", self.joint_shape_components, shape)
-
-
-FIELDS = frozenset(Body.__dataclass_fields__)
 
 
 def load_body(path: str | Path = "neutral", shape_count: int = SHAPE_COUNT) -> Body:
@@ -140,11 +137,11 @@ def forward_kinematics(
     offsets = torch.cat([rest[:, :1], rest[:, 1:] - rest.index_select(1, levels.parents[1:])], 1)
     local = _rigid(rotations, offsets)
     world = [local[:, :1]]
-    for joints, parents in levels.below:
-        world.append(world[-1].index_select(1, parents) @ local.index_select(1, joints))
-    world = torch.cat(world, 1).index_select(1, levels.order)
-    rotation = world[:, :, :3, :3]
-    position = world[:, :, :3, 3] - (rotation @ rest[..., None])[..., 0]
+    for joints, above in levels.below:
+        world.append(world[-1].index_select(1, above) @ local.index_select(1, joints))
+    placed = torch.cat(world, 1).index_select(1, levels.order)
+    rotation = placed[:, :, :3, :3]
+    position = placed[:, :, :3, 3] - (rotation @ rest[..., None])[..., 0]
     if translation is not None:
         position = position + translation[:, None]
     return _rigid(rotation, position)
@@ -175,12 +172,12 @@ def _levels(parents: tuple[int, ...], device: torch.device) -> Levels:
     def tensor(numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, device=device)
 
-    below = tuple(
+    steps = tuple(
         (tensor(joints), tensor([above.index(parents[joint]) for joint in joints]))
         for above, joints in itertools.pairwise(levels)
     )
     flat = [joint for level in levels for joint in level]
-    return Levels(tensor([0, *parents[1:]]), below, tensor([flat.index(joint) for joint in range(len(parents))]))
+    return Levels(tensor([0, *parents[1:]]), steps, tensor([flat.index(joint) for joint in range(len(parents))]))
 
 
 def skin(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from scale_backend.formats.errors import UserError
 from scale_backend.geometry.body import Body, joint_transforms, pose_vertices, shaped_vertices, skin
+from scale_backend.machine.moving import to_device
 
 KINDS = ("body", "garment")
 
@@ -34,7 +35,7 @@ class Carrier:
             raise ValueError(f"{len(self.triangles)} triangles but {len(self.uv_triangles)} UV triangles.")
 
     def to(self, device: str | torch.device) -> Carrier:
-        return replace(self, **{k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor)})
+        return to_device(self, device)
 
 
 def body_carrier(body: Body) -> Carrier:

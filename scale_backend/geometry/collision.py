@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scale_backend.geometry.articulation import VertexRings, vertex_normals, vertex_rings
 from scale_backend.geometry.body import Body
+from scale_backend.machine.moving import to_device
 
 MARGIN = 0.004  # metres between skin and cloth
 REACH = 0.05  # metres; cloth further from the skin is either well outside, or so deep that pushing would tear it
@@ -28,7 +29,7 @@ class Collider:
     rings: VertexRings  # its triangles, indices into `vertices`
 
     def to(self, device: str | torch.device) -> Collider:
-        return Collider(self.vertices.to(device), self.rings.to(device))
+        return to_device(self, device)
 
 
 def garment_collider(body: Body, blend_weights: Tensor) -> Collider:  # [V, J] of the garment's carrier
@@ -116,6 +117,7 @@ def nearest_vertices(
     reach: float,
 ) -> tuple[Tensor, Tensor]:  # index [F, M] int64, and whether it lies within reach [F, M] bool
     """The nearest vertex. Beyond reach the index means nothing."""
+    assert skin.trees is not None
     found = [
         tree.query(p, distance_upper_bound=reach) for tree, p in zip(skin.trees, points.detach().numpy(), strict=True)
     ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.geometry.gathering import gather_sum
+from scale_backend.machine.moving import to_device
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class UVLayout:
         return self.triangle_index >= 0 if self.chosen is None else self.chosen
 
     def to(self, device: str | torch.device) -> UVLayout:
-        return UVLayout(*(value if value is None else value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
 
 def pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:  # u of the columns [W], v of the rows [H]

@@ -3,14 +3,18 @@ latent code. For inference only; equal to the network in eval mode up to roundin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scale_backend.model.network import Hidden, NetworkSettings, ScaleNetwork, Up
+from scale_backend.machine.moving import to_device
+from scale_backend.model.network import Down, Hidden, NetworkSettings, Output, ScaleNetwork, Up
+
+Convolution = tuple[Tensor, Tensor | None]  # weights and biases
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Linear:
     bias: Tensor  # [out]
 
     def to(self, device: str | torch.device) -> Linear:
-        return Linear(self.weight.to(device), self.bias.to(device))
+        return to_device(self, device)
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class FoldedNetwork:
     """The U-Net, ready to run, and the MLP's layers, which the kinds of MLP put into their own arithmetic."""
 
     settings: NetworkSettings
-    downs: tuple[tuple[Tensor, Tensor | None], ...]  # convolution weights and biases
-    ups: tuple[tuple[Tensor, Tensor | None], ...]
+    downs: tuple[Convolution, ...]
+    ups: tuple[Convolution, ...]
     trunk: tuple[Linear, ...]
     skip: Linear
     residual: tuple[Linear, ...]
@@ -50,10 +54,10 @@ class FoldedNetwork:
         return x
 
     def to(self, device: str | torch.device) -> FoldedNetwork:
-        def convolutions(layers):
+        def convolutions(layers: Sequence[Convolution]) -> tuple[Convolution, ...]:
             return tuple((w.to(device), None if b is None else b.to(device)) for w, b in layers)
 
-        def linears(layers):
+        def linears(layers: Sequence[Linear]) -> tuple[Linear, ...]:
             return tuple(layer.to(device) for layer in layers)
 
         return FoldedNetwork(
@@ -65,6 +69,7 @@ class FoldedNetwork:
 
 def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Batch norm in eval mode as x * scale + shift."""
+    assert norm.running_mean is not None and norm.running_var is not None  # ours keep them
     scale = (norm.running_var + norm.eps).rsqrt()
     if norm.affine:
         scale = scale * norm.weight
@@ -76,17 +81,19 @@ def norm_scale_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Ten
 def fold(network: ScaleNetwork, blend: Sequence[float] | None = None) -> FoldedNetwork:
     """The network for inference, in float32, with the mean of its latent codes that `blend` asks for."""
     code = network.code(blend)
-    downs = []
-    for down in network.unet.downs:
+    downs: list[Convolution] = []
+    for down in cast("Iterable[Down]", network.unet.downs):
         weight, bias = down.conv.weight, None
         if down.norm:
             scale, bias = norm_scale_shift(down.bn)
             weight = weight * scale[:, None, None, None]
         downs.append((weight, bias))
-    ups = [_fold_up(up, code, network.settings.up_mode) for up in network.unet.ups]
+    ups = [_fold_up(up, code, network.settings.up_mode) for up in cast("Iterable[Up]", network.unet.ups)]
 
     def linear(layer: nn.Module) -> Linear:
+        assert isinstance(layer, Hidden | Output)
         weight, bias = layer.conv.weight[..., 0], layer.conv.bias
+        assert bias is not None
         if isinstance(layer, Hidden):
             scale, shift = norm_scale_shift(layer.bn)
             weight, bias = weight * scale[:, None], bias * scale + shift
@@ -100,8 +107,9 @@ def fold(network: ScaleNetwork, blend: Sequence[float] | None = None) -> FoldedN
     )  # fmt: skip
 
 
-def _fold_up(up: Up, code: Tensor, mode: str) -> tuple[Tensor, Tensor | None]:
-    conv = up.up if mode == "upconv" else up.up[1]
+def _fold_up(up: Up, code: Tensor, mode: str) -> Convolution:
+    conv = up.up[1] if isinstance(up.up, nn.Sequential) else up.up
+    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
     if up.bn is None:
         return conv.weight, conv.bias
     scale, shift = norm_scale_shift(up.bn.bn)

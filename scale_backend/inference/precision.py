@@ -6,7 +6,7 @@ points lie from the carrier. So it is measured when a garment is opened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +73,7 @@ TRIAL_POSES = (
 )  # fmt: skip
 
 
-def trial_poses(joint_count: int, poses: Sequence[dict[int, tuple[float, ...]]] = TRIAL_POSES) -> Tensor:
+def trial_poses(joint_count: int, poses: Sequence[Mapping[int, Sequence[float]]] = TRIAL_POSES) -> Tensor:
     """Poses [F, J, 3, 3] such as people take, by default those to compare precisions in."""
     turns = torch.zeros(len(poses), joint_count, 3)
     for pose, joints in enumerate(poses):

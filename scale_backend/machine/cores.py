@@ -28,9 +28,9 @@ class Cores:
         self.workers: set[int] = set()
         self.pool = ThreadPoolExecutor(self.count, "core") if self.count > 1 else None
         if self.pool is not None:
-            self._start()
+            self._start(self.pool)
 
-    def _start(self) -> None:
+    def _start(self, pool: ThreadPoolExecutor) -> None:
         """Tell every worker to compute alone; the threads that come later keep torch's number."""
         threads = torch.get_num_threads()
         together = threading.Barrier(self.count, timeout=60)
@@ -41,7 +41,7 @@ class Cores:
             torch.get_num_threads()  # a thread's first question resets its number to the process's, so ask before
             torch.set_num_threads(1)
 
-        for started in [self.pool.submit(begin) for _ in range(self.count)]:
+        for started in [pool.submit(begin) for _ in range(self.count)]:
             started.result()
         torch.set_num_threads(threads)
 

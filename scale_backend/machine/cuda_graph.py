@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Function = Callable[..., tuple[Tensor, ...]]
+Pair = tuple[Tensor, Tensor]  # points and normals
+Function = Callable[..., Pair]
 WARM_UPS = 3  # runs before recording, in which libraries choose their kernels
 
 
@@ -21,7 +22,7 @@ class Replay:
     def __init__(self, function: Function, inputs: tuple[Tensor, ...]):
         self.function = function
         self.inputs = tuple(x.clone() for x in inputs)
-        self.graph = None
+        self.graph: torch.cuda.CUDAGraph | None = None
         if inputs[0].device.type == "cuda":
             self._record()
 
@@ -32,11 +33,11 @@ class Replay:
             for _ in range(WARM_UPS):
                 self.function(*self.inputs)
         torch.cuda.current_stream().wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        self.graph = graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.outputs = self.function(*self.inputs)
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, *inputs: Tensor) -> Pair:
         """Outputs that stay valid until the next call."""
         for buffer, value in zip(self.inputs, inputs, strict=True):
             buffer.copy_(value, non_blocking=True)
@@ -46,12 +47,17 @@ class Replay:
         return self.outputs
 
 
-def to_host(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def to_host(tensors: Pair) -> Pair:
     """Copies in the computer's memory; from CUDA through page-locked memory, all with one wait."""
     if tensors[0].device.type != "cuda":
-        return tuple(x.cpu() for x in tensors)
-    copies = tuple(torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in tensors)
+        return tensors[0].cpu(), tensors[1].cpu()
+    a, b = tensors
+    copies = (_page_locked(a), _page_locked(b))
     for copy, x in zip(copies, tensors, strict=True):
         copy.copy_(x, non_blocking=True)
     torch.cuda.current_stream().synchronize()
     return copies
+
+
+def _page_locked(like: Tensor) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)

@@ -71,6 +71,7 @@ class Garment:
 
     def metadata(self) -> dict:
         garment_surface = self.carrier is not None
+        regions = () if self.carrier is None else self.carrier.region_names
         return {
             "format": self.format,
             "name": self.name,
@@ -86,7 +87,7 @@ class Garment:
             "points_per_patch": self.network.settings.points_per_patch,
             "surfaces": surface_kinds("garment" if garment_surface else "body", bool(self.tracked)),
             "parts": ["clothes"] if garment_surface or self.cloth is None else ["clothes", "whole body"],
-            "region_names": list(self.carrier.region_names) if garment_surface else [],
+            "region_names": list(regions),
             "training": self.training,
             **self._of_motion(),
         }

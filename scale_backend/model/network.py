@@ -131,6 +131,7 @@ class LatentNorm(nn.Module):
         self.bn = nn.BatchNorm2d(channels, affine=False)
         for conv, bias in ((self.conv_gamma, 1.0), (self.conv_beta, 0.0)):
             nn.init.zeros_(conv.weight)
+            assert conv.bias is not None
             nn.init.constant_(conv.bias, bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:  # code: [1, L], or [F, L] where frames differ in it
@@ -144,6 +145,7 @@ class Up(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, latent: int, mode: str, last: bool = False):
         super().__init__()
+        self.up: nn.ConvTranspose2d | nn.Sequential
         if mode == "upconv":
             self.up = nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=last)
         else:
@@ -213,6 +215,7 @@ class Output(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(channels_in, channels_out, 1)
         nn.init.zeros_(self.conv.weight)
+        assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -250,7 +253,7 @@ class SharedMLP(nn.Module):
         return LocalPoints(
             _through(self.residual, h),
             _through(self.normal, h) if with_normals else None,
-            _through(self.color, h).sigmoid() if with_colors else None,
+            _through(self.color, h).sigmoid() if with_colors and self.color is not None else None,
         )
 
 
@@ -305,5 +308,11 @@ class ScaleNetwork(nn.Module):
     def _local(self, features: Tensor, uv: Tensor, pq: Tensor, with_normals: bool, with_colors: bool) -> LocalPoints:
         place = torch.cat([encode_uv(uv, self.settings), pq], -1).expand(len(features), -1, -1)
         rows = torch.cat([features, place.to(features.dtype)], -1)
-        outputs = self.mlp(rows.flatten(0, 1), with_normals, with_colors)
-        return LocalPoints(*(x if x is None else x.float().view(len(features), -1, 3) for x in outputs))
+        residual, normal, colors = self.mlp(rows.flatten(0, 1), with_normals, with_colors)
+
+        def shaped(x: Tensor) -> Tensor:
+            return x.float().view(len(features), -1, 3)
+
+        return LocalPoints(
+            shaped(residual), None if normal is None else shaped(normal), None if colors is None else shaped(colors)
+        )

@@ -7,6 +7,7 @@ no cloth: the caps over neck, armholes and hem go, small gaps inside the cloth s
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -22,7 +23,7 @@ BORDER_ROUNDS = 6  # of smoothing along the borders, which trimming leaves ragge
 CELL = 0.75  # spacings of the points; the octree's finest cell is no smaller
 
 
-def pymeshlab():
+def pymeshlab() -> ModuleType:
     """The library. Raises GarmentError with the command that installs it."""
     try:
         import pymeshlab

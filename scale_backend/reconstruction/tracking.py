@@ -151,7 +151,7 @@ def with_tracked_surfaces(garment: Garment, body: Body) -> Garment:
     tracked = {}
     for part in garment.metadata()["parts"]:
         numbers = part_of_points(garment, part).nonzero()[:, 0].numpy()
-        points, normals = decoder.decode(Poses(poses), DecodeOptions("points", part, push_out=False))
+        points, normals = decoder.decode(Poses(poses.numpy()), DecodeOptions("points", part, push_out=False))
         bound = every_second(numbers, garment.network.settings.points_per_patch)
         tracked[part] = track(points.numpy(), normals[0].numpy(), numbers, bound)
     return replace(garment, tracked=tracked)

@@ -135,12 +135,12 @@ def released_name(name: str) -> str:
             return f"unet.conv{int(number) + 1}.{rest}"
         return f"unet.upconv{'C' if int(number) > 2 else ''}{int(number) + 1}.{rest}"
     branch, rest = rest.split(".", 1)
-    number = 5
+    place = 5
     if branch != "skip":
         index, rest = rest.split(".", 1)
-        number = int(index) + (1 if branch == "trunk" else 6)
+        place = int(index) + (1 if branch == "trunk" else 6)
     layer, tensor = rest.split(".", 1)
-    return f"map2Dto3D.{layer}{number}{'N' if branch == 'normal' else ''}.{tensor}"
+    return f"map2Dto3D.{layer}{place}{'N' if branch == 'normal' else ''}.{tensor}"
 
 
 def _own_names(network: ScaleNetwork, checkpoint: Checkpoint) -> dict[str, Tensor]:

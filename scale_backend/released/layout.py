@@ -67,6 +67,8 @@ def _triangles(file: Path) -> np.ndarray:  # [T, 3]; none in a file that is no b
 
 def read_layout(body: Body, size: int, valid_pixels: Path | None, face_ids: Path | None) -> UVLayout:
     """The positional map's layout: rasterised, or as the release's files have it. Raises ForeignFileError, OSError."""
+    if body.uv is None or body.uv_triangles is None:
+        raise ForeignFileError(f"The body '{body.name}' has no UV layout; import it with its UV template.")
     if face_ids is None:
         layout = rasterise(body.uv, body.uv_triangles, size)
     else:

@@ -87,7 +87,13 @@ class Entrance:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.listener: Listener | None = None
+        self._listener: Listener | None = None
+
+    @property
+    def listener(self) -> Listener:
+        """The socket; there once it is open."""
+        assert self._listener is not None
+        return self._listener
 
     @property
     def address(self) -> str:
@@ -95,13 +101,13 @@ class Entrance:
 
     def open(self) -> None:
         if sys.platform == "win32":
-            self.listener = Listener(None, "AF_PIPE", backlog=16)
+            self._listener = Listener(None, "AF_PIPE", backlog=16)
             return
         base = tempfile.gettempdir()
         if len(os.fsencode(base)) + len("/scale-12345678/backend") > LONGEST_SOCKET_PATH:
             base = "/tmp"
         self.folder = Path(tempfile.mkdtemp(prefix="scale-", dir=base))  # mode 0700
-        self.listener = Listener(str(self.folder / "backend"), "AF_UNIX", backlog=16)
+        self._listener = Listener(str(self.folder / "backend"), "AF_UNIX", backlog=16)
 
     def leave(self, code: int) -> None:
         """End the process at once, whatever its other threads compute."""

@@ -101,7 +101,9 @@ class Service:
             with self.lock:
                 self.decoders[worn] = decoder.worn(fitted)
                 self._forget_fits()
-        return {"id": worn, "report": asdict(self.decoders[worn].model.fit.report)}
+        worn_fit = self.decoders[worn].model.fit
+        assert worn_fit is not None
+        return {"id": worn, "report": asdict(worn_fit.report)}
 
     def _forget_fits(self) -> None:
         """Those fitted first, where a user has changed a character again and again."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.machine.moving import to_device
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -21,7 +23,7 @@ class Pairs:
     share: Tensor  # [V] 1 / number of pairs; 0 for a vertex without any
 
     def to(self, device: str | torch.device) -> Pairs:
-        return Pairs(*(value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
     def of(self, rest: Tensor) -> Pairs:  # [V, 3] metres
         """The same pairs at the distances that another rest shape has."""
@@ -37,7 +39,7 @@ class Constraints:
     bends: Pairs  # the corners opposite each other across an edge
 
     def to(self, device: str | torch.device) -> Constraints:
-        return Constraints(self.edges.to(device), self.bends.to(device))
+        return to_device(self, device)
 
     def of(self, rest: Tensor) -> Constraints:  # [V, 3] metres
         return Constraints(self.edges.of(rest), self.bends.of(rest))

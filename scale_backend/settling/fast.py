@@ -72,7 +72,10 @@ class Sweeper:
         """answer [F, V, 3] metres -> [F, V, 3], as `sweeps.settle`."""
         frames = range(len(answer))
         return torch.stack(
-            [self._frame(answer[f], planes and (planes.normal[f], planes.offset[f]), settling) for f in frames]
+            [
+                self._frame(answer[f], None if planes is None else (planes.normal[f], planes.offset[f]), settling)
+                for f in frames
+            ]
         )
 
     def _frame(self, answer: Tensor, plane: tuple[Tensor, Tensor] | None, settling: Settling) -> Tensor:  # [V, 3]

@@ -7,6 +7,7 @@ it, else its flat triangles would show; and simulated cloth is known by it betwe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch import Tensor
 from scale_backend.surfaces.subdivision import split_edges
 
 REGULAR = 6  # edges at an inner vertex of a regular mesh
+
+Add = Callable[[np.ndarray, np.ndarray, np.ndarray | float], None]  # edges, vertices, their weights in them
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _round(faces: np.ndarray, count: int) -> sparse.csr_matrix:  # [new V, count
     return sparse.diags(1 / np.asarray(matrix.sum(1)).ravel()) @ matrix  # an edge that is border twice was added twice
 
 
-def _add_border(add, edges: np.ndarray, start: np.ndarray, end: np.ndarray, count: int) -> None:
+def _add_border(add: Add, edges: np.ndarray, start: np.ndarray, end: np.ndarray, count: int) -> None:
     """Four points in a row; two where the border does not go on in one way."""
     after, behind = np.full(count, -1), np.full(count, -1)
     after[start[edges]], behind[end[edges]] = end[edges], start[edges]
@@ -94,7 +97,15 @@ def _add_border(add, edges: np.ndarray, start: np.ndarray, end: np.ndarray, coun
     add(half, end[half], 0.5)
 
 
-def _add_regular(add, edges, twin, before, start, end, opposite) -> None:
+def _add_regular(
+    add: Add,
+    edges: np.ndarray,
+    twin: np.ndarray,
+    before: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    opposite: np.ndarray,
+) -> None:
     """The butterfly's eight points."""
     add(edges, start[edges], 1 / 2)
     add(edges, end[edges], 1 / 2)
@@ -105,7 +116,17 @@ def _add_regular(add, edges, twin, before, start, end, opposite) -> None:
             add(edges, opposite[twin[wing]], -1 / 16)
 
 
-def _add_fan(add, edges, first, share, valence, twin, before, start, end) -> None:
+def _add_fan(
+    add: Add,
+    edges: np.ndarray,
+    first: np.ndarray,
+    share: np.ndarray,
+    valence: np.ndarray,
+    twin: np.ndarray,
+    before: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+) -> None:
     """The rule of one end: its value and those round it, starting with the edge's other end."""
     add(edges, start[first], 0.75 * share)
     spoke, around = first, valence[start[first]]

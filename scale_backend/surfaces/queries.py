@@ -18,6 +18,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import UVLayout, rasterise
+from scale_backend.machine.moving import to_device
 from scale_backend.model.network import NetworkSettings, patch_grid
 
 GUTTER = 2  # pixels round the map that a cubic mix may reach
@@ -39,9 +40,9 @@ class Queries:
         return len(self.corners)
 
     def to(self, device: str | torch.device) -> Queries:
-        return Queries(*(value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
-    def __getitem__(self, chosen: Tensor) -> Queries:
+    def __getitem__(self, chosen: Tensor | slice) -> Queries:
         return replace(self, **{k: v[chosen] for k, v in self.__dict__.items()})
 
 

@@ -15,6 +15,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.gathering import gather_sum, incidence
 from scale_backend.geometry.positional_map import UVLayout
+from scale_backend.machine.moving import to_device
 from scale_backend.surfaces.butterfly import Stencils, butterfly
 from scale_backend.surfaces.queries import Queries, islands, surface_queries
 from scale_backend.surfaces.subdivision import Subdivided, subdivide
@@ -93,7 +94,7 @@ class Seams:
     weights: Tensor  # [W, K]
 
     def to(self, device: str | torch.device) -> Seams:
-        return replace(self, **{k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, Tensor)})
+        return to_device(self, device)
 
     def means(self, values: Tensor) -> Tensor:  # [F, M, C] -> [F, V, C]
         """What decoded points have, at the vertices."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scale_backend.geometry.articulation import VertexRings, vertex_normals, vertex_rings
 from scale_backend.geometry.gathering import gather_sum
+from scale_backend.machine.moving import to_device
 
 REACH = 5.0  # edges' length; standard deviation of the weights is half of it
 NEIGHBOURS = 80
@@ -34,7 +35,7 @@ class Smoothing:
     rings: VertexRings
 
     def to(self, device: str | torch.device) -> Smoothing:
-        return Smoothing(*(value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
     def __call__(self, vertices: Tensor) -> Tensor:  # [F, V, 3] -> [F, V, 3]
         smooth = gather_sum(vertices, self.wide, self.wide_weights)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.geometry.gathering import gather_sum
+from scale_backend.machine.moving import to_device
 from scale_backend.surfaces.queries import Queries
 from scale_backend.surfaces.seams import Seams
 from scale_backend.surfaces.smoothing import Smoothing
@@ -26,7 +27,7 @@ class Binding:
     smoothing: Smoothing
 
     def to(self, device: str | torch.device) -> Binding:
-        return Binding(*(value.to(device) for value in self.__dict__.values()))
+        return to_device(self, device)
 
     def means(self, values: Tensor) -> Tensor:  # [F, M, C] -> [F, V, C]
         """What decoded points have, at the vertices."""

@@ -109,7 +109,7 @@ def skin_gradients(body: Template, laid: Registered) -> Array:  # [V, 3, 3]
 
 
 def _means(
-    cloth: Cloth, body: Template, laid: Registered, gradients: Array, distance: Array, asked: Array
+    cloth: Cloth, body: Template, laid: Registered, gradients: Array, distance: Array, asked: np.ndarray
 ) -> tuple[Array, Array]:
     """Where the skin round each vertex of the cloth takes it [G, 3], and how it turns it [G, 3, 3].
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from scale_backend.geometry.articulation import vertex_rings
 from scale_backend.geometry.body import Body, forward_kinematics
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.collision import Collider
+from scale_backend.machine.moving import to_device
 from scale_backend.wearer import carrying, placing, registration, thinning
-from scale_backend.wearer.mesh import Array, Surface, refined, vertex_normals
+from scale_backend.wearer.mesh import Array, Index, Surface, refined, vertex_normals
 
 LONGEST = 0.03  # metres of an edge of the wearer's mesh, which is refined where it is longer
 SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
@@ -49,10 +50,7 @@ class Fit:
         return forward_kinematics(self.parents, self.joints[None], above @ rotations @ self.turns.mT, translation)
 
     def to(self, device: str | torch.device) -> Fit:
-        moved = {
-            name: value.to(device) for name, value in self.__dict__.items() if isinstance(value, Tensor | Collider)
-        }
-        return replace(self, **moved)
+        return to_device(self, device)
 
 
 def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share: None) -> Fit:
@@ -71,7 +69,7 @@ def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share:
     tell(0.1)
     laid = registration.register(template, joints, surface, size)
     tell(0.6)
-    cloth = carrying.Cloth(*(_array(value) for value in (carrier.template, carrier.triangles, carrier.blend_weights)))
+    cloth = carrying.Cloth(_array(carrier.template), _index(carrier.triangles), _array(carrier.blend_weights))
     skin_weights = _padded(laid.contact.carry(weights), len(template.joints))
     if carrier.kind == "body":
         carried, inside, blend = laid.vertices, 0.0, skin_weights
@@ -97,23 +95,32 @@ def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share:
 
 def template_of(body: Body) -> registration.Template:
     """A body as the registration has it."""
-    arrays = (_array(value) for value in (body.template, body.triangles, body.blend_weights, body.mean_joints))
-    return registration.Template(*arrays, body.parents, body.joint_names)
+    return registration.Template(
+        _array(body.template), _index(body.triangles), _array(body.blend_weights), _array(body.mean_joints),
+        body.parents, body.joint_names,
+    )  # fmt: skip
 
 
 def _collider(
-    vertices: Array, triangles: Array, weights: Array, cloth: carrying.Cloth, size: float
-) -> tuple[Collider, Array]:
+    vertices: Array, triangles: Index, weights: Array, cloth: carrying.Cloth, size: float
+) -> tuple[Collider, Index]:
     touched = np.flatnonzero(cloth.weights.max(0) > TOUCHED)
     belongs = weights[:, touched[touched < weights.shape[1]]].sum(1) > TOUCHED
     kept = triangles[belongs[triangles].any(1)]
     chosen, corners = thinning.thinned(vertices, kept, SPACING * size)
     used, compact = np.unique(corners, return_inverse=True)
-    corners = torch.from_numpy(compact.reshape(-1, 3)).long()
-    return Collider(torch.arange(len(used)), vertex_rings(corners, len(used))), chosen[used]
+    rings = vertex_rings(torch.from_numpy(compact.reshape(-1, 3)).long(), len(used))
+    return Collider(torch.arange(len(used)), rings), chosen[used]
 
 
-def _report(template, laid, touched: Array, inside: float, size: float, seconds: float) -> WearerReport:
+def _report(
+    template: registration.Template,
+    laid: registration.Registered,
+    touched: np.ndarray,  # [V] bool
+    inside: float,
+    size: float,
+    seconds: float,
+) -> WearerReport:
     unmatched = touched & (laid.found < MATCHED)
     area = carrying.laplacian(template.vertices, template.triangles)[0]
     joints = template.weights.argmax(1)
@@ -133,8 +140,11 @@ def _padded(weights: Array, count: int) -> Array:  # [V, 22] -> [V, J]
 
 
 def _array(value: Tensor) -> Array:
-    array = value.cpu().numpy()
-    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    return value.cpu().numpy().astype(np.float64)
+
+
+def _index(value: Tensor) -> Index:
+    return value.cpu().numpy().astype(np.int64)
 
 
 def _tensor(array: Array) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def find_people(values: object) -> dict[str, Record]:
     return dict(zip(names, (record for _, record in found), strict=True))
 
 
-def has_pose(values: object) -> bool:
+def has_pose(values: object) -> TypeGuard[Record]:
     return isinstance(values, Mapping) and any(key in values for key in (*WHOLE, *BODY))
 
 
@@ -44,13 +44,14 @@ def join_frames(frames: Iterable[Iterable[tuple[str, Record]]]) -> dict[str, Rec
     for number, frame in enumerate(frames):
         for name, record in frame:
             seen.setdefault(name, []).append((number, record))
-    people = {}
+    people: dict[str, Record] = {}
     for name, appearances in seen.items():
         first = appearances[0][1]
         joined: dict[str, Any] = {}
         for key in ALL & set(first):
-            parts = [_try_array(record.get(key)) for _, record in appearances]
-            if all(part is not None and part.shape == parts[0].shape for part in parts):
+            found = (_try_array(record.get(key)) for _, record in appearances)
+            parts = [part for part in found if part is not None]
+            if len(parts) == len(appearances) and len({part.shape for part in parts}) == 1:
                 joined[key] = np.stack(parts)
             elif isinstance(first[key], str):
                 joined[key] = first[key]
@@ -119,11 +120,11 @@ def _is_one_pose(record: Record) -> bool:
 
 def people_of_frame(frame: object) -> list[tuple[str, Record]]:
     """Those who are seen in one frame of a program's results, by their track where the program has followed them."""
-    if isinstance(frame, Mapping) and isinstance(frame.get("smpl"), list) and not has_pose(frame.get("smpl")):  # PHALP
-        tracks = frame.get("tid") if isinstance(frame.get("tid"), list) else range(1, len(frame["smpl"]) + 1)
-        cameras = frame.get("camera") if isinstance(frame.get("camera"), list) else []
+    if isinstance(frame, Mapping) and isinstance(records := frame.get("smpl"), list):  # PHALP
+        tracks = named if isinstance(named := frame.get("tid"), list) else range(1, len(records) + 1)
+        cameras = given if isinstance(given := frame.get("camera"), list) else []
         people = []
-        for number, (track, record) in enumerate(zip(tracks, frame["smpl"], strict=False)):
+        for number, (track, record) in enumerate(zip(tracks, records, strict=False)):
             if has_pose(record):
                 place = {"camera": cameras[number]} if number < len(cameras) else {}
                 people.append((str(track), one_pose({**record, **place})))
@@ -135,11 +136,11 @@ def people_of_frame(frame: object) -> list[tuple[str, Record]]:
     leading = _leading(frame)
     if not leading:
         return [(_track(frame, 1), frame)]
-    tracks = next((_try_array(frame.get(key)) for key in TRACKS if key in frame), None)
+    ids = next((_try_array(frame.get(key)) for key in TRACKS if key in frame), None)
     rows = [{key: item[row] for key, item in _of_length(frame, leading[0])} for row in range(leading[0])]
-    if tracks is None or tracks.size != len(rows):
-        tracks = np.arange(1, len(rows) + 1)
-    return [(str(track), row) for track, row in zip(tracks.ravel().tolist(), rows, strict=True)]
+    if ids is None or ids.size != len(rows):
+        ids = np.arange(1, len(rows) + 1)
+    return [(str(track), row) for track, row in zip(ids.ravel().tolist(), rows, strict=True)]
 
 
 def one_pose(record: Record) -> Record:
@@ -162,9 +163,12 @@ def _split(name: str, record: Record) -> list[tuple[str, Record]]:
     """The people of a record whose arrays have an axis for them."""
     leading = _leading(record)
     lists = next((record[key] for key, joints in POSES if key in record and _is_list(record[key], joints)), None)
-    if lists is None and (leading is None or len(leading) < 2):
+    if lists is not None:
+        count = len(lists)
+    elif leading is not None and len(leading) > 1:
+        count = leading[0]
+    else:
         return [(name, record)]
-    count = len(lists) if lists is not None else leading[0]
     rest = {key: record[key] for key in record}
     shared = dict(_of_length(record, count))
     people = [rest | {key: item[row] for key, item in shared.items()} for row in range(count)]
@@ -173,9 +177,9 @@ def _split(name: str, record: Record) -> list[tuple[str, Record]]:
     return [(f"{name} {row}".strip(), person) for row, person in enumerate(people, 1)]
 
 
-def _of_length(record: Record, count: int) -> list[tuple[str, Sequence]]:
+def _of_length(record: Record, count: int) -> list[tuple[str, Sequence | np.ndarray]]:
     """The values that have an item for each of so many people."""
-    found = []
+    found: list[tuple[str, Sequence | np.ndarray]] = []
     for key in record:
         item = record[key]
         if (isinstance(item, list) or (isinstance(item, np.ndarray) and item.ndim)) and len(item) == count:

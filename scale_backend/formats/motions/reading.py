@@ -45,8 +45,11 @@ def load_motion(
     which one, where there are several; "" takes the one with most poses. scale: by which places are multiplied.
     `Motion.notes` says what was assumed. Raises ForeignFileError, FileNotFoundError.
     """
-    files = [Path(item) for item in path] if isinstance(path, Sequence) and not isinstance(path, str) else None
-    named = Path(path) if files is None else files[0].parent
+    if isinstance(path, str | Path):
+        files, named = None, Path(path)
+    else:
+        files = [Path(item) for item in path]
+        named = files[0].parent
     try:
         if files is None and not named.is_dir():
             if named.suffix.lower() not in SUFFIXES and named.is_file():

@@ -67,13 +67,13 @@ def read_record(record: Record) -> Pose:
             raise RecordError("holds a person who is never seen; choose another.")
         rotations, translation = rotations[frames], translation[frames]
     with np.errstate(over="ignore"):
-        arrays = [np.asarray(array, np.float32) for array in (rotations, translation, _shape(record, count))]
-    if not all(np.isfinite(array).all() for array in arrays):
+        turns, places, shape = (np.asarray(a, np.float32) for a in (rotations, translation, _shape(record, count)))
+    if not all(np.isfinite(array).all() for array in (turns, places, shape)):
         raise RecordError("holds numbers that are not finite; it is damaged, take another copy.")
-    for array, most, what in zip(arrays[:2], (MOST_TURN, FARTHEST), ("rotations", "places"), strict=True):
+    for array, most, what in ((turns, MOST_TURN, "rotations"), (places, FARTHEST, "places")):
         if np.abs(array).max() > most:
             raise RecordError(f"holds {what} beyond {most:g}; it is damaged, take another copy.")
-    return Pose(*arrays, frames, _kind(record, key, place), notes)
+    return Pose(turns, places, shape, frames, _kind(record, key, place), notes)
 
 
 def _rotations(record: Record, notes: list[str]) -> tuple[str, np.ndarray]:
@@ -120,7 +120,9 @@ def _joined_parts(record: Record, body: str, notes: list[str]) -> np.ndarray:  #
     if root not in record:
         raise RecordError(f"has '{body}' but no '{root}'; it does not say which way the body faces.")
     frames = int(np.prod(shape[0]))
-    values = [_part(record, (root,), 1, frames), array.reshape(frames, shape[1], shape[2])]
+    facing = _part(record, (root,), 1, frames)
+    assert facing is not None  # it is there
+    values = [facing, array.reshape(frames, shape[1], shape[2])]
     if shape[1] == 21:
         values += _face_and_hands(record, frames, notes)
     return _turned(values, notes, 1)
