@@ -63,7 +63,7 @@ def examine(device: str = "auto", threads: int = 0) -> dict:
 def _examine_torch(device: str, threads: int) -> dict:
     """Version, devices, threads; a torch that is missing or broken is a finding, not an error."""
     nothing = {"devices": [], "chosen": {"device": "", "name": "", "reason": ""}, "threads": 0, "units": [],
-               "precisions": [], "softplus": "", "layers": []}  # fmt: skip
+               "precisions": [], "layers": []}  # fmt: skip
     try:
         import torch
     except Exception as error:  # a broken build fails to load in many ways: missing libraries, wrong numpy
@@ -77,7 +77,6 @@ def _examine_torch(device: str, threads: int) -> dict:
     else:
         build = "Metal" if torch.backends.mps.is_built() else "CPU only"
     from scale_backend.cpu import amx, llvm_jit
-    from scale_backend.inference.layers import softplus_jit
     from scale_backend.inference.precision import fast_precisions
 
     lanes = llvm_jit.vector_lanes()
@@ -95,7 +94,6 @@ def _examine_torch(device: str, threads: int) -> dict:
         "threads": threads or torch.get_num_threads(),
         "units": devices.matrix_units(),
         "precisions": list(fast_precisions(chosen["device"])),
-        "softplus": "torch" if softplus_jit() is None else "numba",
         "layers": ["matrix tiles"] * amx.available() + [VECTORS[lanes]] * bool(lanes),
     }
 

@@ -67,7 +67,7 @@ class Plan:
     wheel: Path | None = None  # the add-on's own
     wheels: Path | None = None  # a folder of wheels, to be used instead of the network
     requirements: tuple[str, ...] = tuple(needed[0] for needed in REQUIRED.values())
-    faster: tuple[str, ...] = tuple(OPTIONAL[name][0] for name in ("numba", "llvmlite"))
+    faster: tuple[str, ...] = tuple(OPTIONAL[name][0] for name in ("llvmlite",))
     creator: str = field(default=sys.executable)
 
     @property

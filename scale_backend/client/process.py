@@ -149,6 +149,7 @@ class OthersProcess:
     """A backend that another program has started: one can talk to it, and leave."""
 
     alive = True  # as far as one can see from here: what fails is the connection
+    pid = None
 
     def __init__(self, address: str):
         self.address = address

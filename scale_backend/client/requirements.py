@@ -24,7 +24,6 @@ REQUIRED = {
 }
 VECTORS = {16: "AVX-512", 8: "AVX2"}  # by their number of floats
 OPTIONAL = {
-    "numba": ("numba>=0.59", "decoding on a CPU, networks with softplus about twice as fast"),
     "llvmlite": (
         "llvmlite>=0.45",
         "decoding on a CPU, faster; about three times as fast on matrix tiles (Intel AMX)",

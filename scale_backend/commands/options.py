@@ -7,7 +7,7 @@ from typing import Literal
 from scale_backend.formats.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-PrecisionName = Literal["auto", "float32", "mixed", "bfloat16", "split", "float16"]
+PrecisionName = Literal["auto", "float32", "split", "bfloat16", "float16"]
 NormalsName = Literal["faces", "decoded"]
 
 

@@ -1,11 +1,14 @@
-"""The layers of an MLP as one program: who reads what, and where branches flow into each other."""
+"""The layers of an MLP as one program: who reads what, where branches flow into each other, and the loop round it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scale_backend.cpu.code import Code
+
 BRANCHES = (1, 2)  # that a code is for: residuals or colours alone, residuals and normals
+OUTPUTS = 16  # columns of a branch's output; the first three count, and on tiles the next three
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,47 @@ class Chain:
                 output(other, branch)
         for branch in range(branches if more else 0):
             output(ends[branch], branch)
+
+
+class Numbers:
+    """Weights and biases where the code finds them: each layer's behind those of the layer before."""
+
+    def __init__(self, code: Code):
+        self.code = code
+        self.weights = self.biases = 0  # bytes that have been read
+
+    def following(self, weights: int, biases: int) -> str:
+        """The arguments with which the next layer is called. So many bytes are its own."""
+        found = f"ptr {self.code.at('%weights', self.weights)}, ptr {self.code.at('%biases', self.biases)}"
+        self.weights, self.biases = self.weights + weights, self.biases + biases
+        return found
+
+
+def driver(
+    code: Code,
+    branches: int,
+    step: int,  # of %count that are computed in one turn
+    sizes: tuple[int, int, int],  # bytes of x, place and out for one of %count
+    turn: Callable[[str, str, str], None],  # all layers for one turn, whose x, place and out lie there
+    begin: str = "",  # lines before the loop, and after it
+    end: str = "",
+) -> str:
+    """void chain<branches>(x, place, weights, biases, out, scratch, table, count): the whole MLP in a loop."""
+    if begin:
+        code(begin)
+    code("br label %loop")
+    code.label("loop")
+    code("%turn = phi i64 [0, %entry], [%next, %loop]")
+    x, place, out = (
+        code.at(pointer, code.times("%turn", size))
+        for pointer, size in zip(("%x", "%place", "%out"), sizes, strict=True)
+    )
+    turn(x, place, out)
+    code(f"%next = add i64 %turn, {step}")
+    code("%more = icmp ult i64 %next, %count")
+    code("br i1 %more, label %loop, label %end")
+    code.label("end")
+    if end:
+        code(end)
+    arrays = ", ".join(f"ptr %{name}" for name in ("x", "place", "weights", "biases", "out", "scratch", "table"))
+    return code.function(f"void @chain{branches}({arrays}, i64 %count)")

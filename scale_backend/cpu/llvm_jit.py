@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from scale_backend.cpu import tile_code, vector_code
 from scale_backend.cpu.chain import BRANCHES
 from scale_backend.cpu.tile_code import TileChain
-from scale_backend.cpu.vector_code import Linear, VectorChain
+from scale_backend.cpu.vector_code import SingleLayers, VectorChain
 
 OLDEST_LLVM = 20  # which knows `splat`
 NEEDED = {16: {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}, 8: {"avx2", "fma"}}
@@ -70,13 +70,13 @@ def linear(lanes: int) -> dict[str, Callable[..., None]]:
 
 @functools.cache
 def _linear(lanes: int) -> dict[str, Callable[..., None]]:
-    names = Linear.activations
+    names = SingleLayers.activations
     kinds = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 3
-    found = functions(vector_code.linear_module(Linear(lanes)), names, kinds, "")
+    found = functions(vector_code.layers_module(SingleLayers(lanes)), names, kinds, "")
     return dict(zip(names, found, strict=True))
 
 
-def functions(text: str, names: Sequence[str], arguments: list, cpu: str) -> list[Callable[..., None]]:
+def functions(text: str, names: Sequence[str], arguments: Sequence[type], cpu: str) -> list[Callable[..., None]]:
     """Compiled for a CPU, by default this one."""
     import llvmlite.binding as llvm
 
@@ -89,7 +89,7 @@ def functions(text: str, names: Sequence[str], arguments: list, cpu: str) -> lis
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     kind = ctypes.CFUNCTYPE(None, *arguments)
-    functions = [kind(engine.get_function_address(name)) for name in names]
-    for function in functions:
-        function.engine = engine  # which owns the code
-    return functions
+    found = [kind(engine.get_function_address(name)) for name in names]
+    for function in found:
+        function.engine = engine  # type: ignore[attr-defined]  # it owns the code, and must live as long
+    return list(found)

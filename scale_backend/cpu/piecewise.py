@@ -43,7 +43,7 @@ def activate(code: Code, activation: str, x: str) -> str:
     halves = (
         [code.once(f"load {code.floats}, ptr {name}, align 64") for name in names] for names in _names(activation)
     )
-    constant, *lower, value = (code.looked_up(*pair, piece) for pair in halves)
+    constant, *lower, value = (code.looked_up(low, high, piece) for low, high in halves)
     for coefficient in reversed(lower):
         value = code.fused(value, t, coefficient)
     # added only where x is positive: a comparison is cheaper here than a maximum

@@ -11,9 +11,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from scale_backend.cpu.activations import ACTIVATIONS
-from scale_backend.cpu.chain import BRANCHES, Chain
+from scale_backend.cpu.chain import BRANCHES, OUTPUTS, Chain, Numbers, driver
 from scale_backend.cpu.code import Code, declarations
 from scale_backend.cpu.piecewise import activate, constants
 
@@ -55,7 +56,7 @@ class TileChain(Chain):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TileInputs:
     """Where a layer finds some of its inputs: steps of 32 channels for 32 rows."""
 
     pointer: str
@@ -79,15 +80,15 @@ class TileCode(Code):
 
 
 def module(chain: TileChain) -> str:
-    """The code: void chain1(x, place, weights, biases, out, scratch, _, blocks), and chain2 for two branches.
+    """The code: void chain1(x, place, weights, biases, out, scratch, _, count), and chain2 for two branches.
 
-    x [32 B, features] and place [32 B, place] bfloat16 (upper parts, then lower ones, if split), weights and float32
-    biases as `tile_mlp.TileMLP` lays them out, out [32 B, branches, 16] float32, whose columns 0 to 2 and 3 to 5 belong
-    together.
+    x [32 count, features] and place [32 count, place] bfloat16 (upper parts, then lower ones, if split), weights and
+    float32 biases as `tile_mlp.TileMLP` lays them out, out [32 count, branches, 16] float32, whose columns 0 to 2 and
+    3 to 5 belong together.
     """
-    x, place = (Inputs(f"%{name}", channels // DEPTH, 64, 2 * channels * chain.parts, 2 * channels)
+    x, place = (TileInputs(f"%{name}", channels // DEPTH, 64, 2 * channels * chain.parts, 2 * channels)
                 for name, channels in (("x", chain.features), ("place", chain.place)))  # fmt: skip
-    h = Inputs("%h", chain.hidden // DEPTH, 2 * TILE, 64, 2 * ROWS * chain.hidden)
+    h = TileInputs("%h", chain.hidden // DEPTH, 2 * TILE, 64, 2 * ROWS * chain.hidden)
     functions = [
         _layer(chain, "first", [x, place], False),
         _layer(chain, "hidden", [h], chain.flows),
@@ -113,7 +114,7 @@ class Step:
     last: bool  # reads what the layer before computed last
 
 
-def _steps(code: TileCode, chain: TileChain, inputs: list[Inputs], weights: str) -> list[Step]:
+def _steps(code: TileCode, chain: TileChain, inputs: list[TileInputs], weights: str) -> list[Step]:
     """Of a block of 32 outputs."""
     steps = []
     for number, (x, k) in enumerate([(source, k) for source in inputs for k in range(source.steps)]):
@@ -128,12 +129,18 @@ def _steps(code: TileCode, chain: TileChain, inputs: list[Inputs], weights: str)
 
 
 def _load_rows(code: TileCode, step: Step, tile: int) -> None:
+    assert step.rows is not None
     pointer, row = step.rows
     code.load_tile(4 + tile, code.at(pointer, 16 * row * tile), row)
 
 
 def _load_columns(code: TileCode, step: Step, tile: int) -> None:
+    assert step.columns is not None
     code.load_tile(6 + tile, code.at(step.columns, TILE * tile), 64)
+
+
+def _load_bias(code: TileCode, bias: str, tile: int) -> None:
+    code.load_tile(tile, code.at(bias, tile % 2 * 64), 0)  # in all rows
 
 
 def _store_sums(code: TileCode, tile: int) -> None:
@@ -156,13 +163,13 @@ def _multiply(
         for tile in range(4):
             if number == 0:
                 if finish:
-                    made.append(lambda t=tile: _store_sums(code, t))
-                made.append(lambda t=tile: code.load_tile(t, code.at(bias, t % 2 * 64), 0))  # in all rows
-            made.append(lambda t=tile: code.multiply_tiles(t, 4 + t // 2, 6 + t % 2))
+                    made.append(partial(_store_sums, code, tile))
+                made.append(partial(_load_bias, code, bias, tile))
+            made.append(partial(code.multiply_tiles, tile, 4 + tile // 2, 6 + tile % 2))
             if after.rows and tile in (1, 3):
-                made.append(lambda after=after, t=tile // 2: _load_rows(code, after, t))
+                made.append(partial(_load_rows, code, after, tile // 2))
             if after.columns and tile in (2, 3):
-                made.append(lambda after=after, t=tile - 2: _load_columns(code, after, t))
+                made.append(partial(_load_columns, code, after, tile - 2))
         start = start or len(made)
     end = end or len(made)
     done = 0
@@ -174,7 +181,7 @@ def _multiply(
         done = due
 
 
-def _layer(chain: TileChain, name: str, inputs: list[Inputs], follows: bool) -> str:
+def _layer(chain: TileChain, name: str, inputs: list[TileInputs], follows: bool) -> str:
     """void name(x, place, h, weights, bias, out, sums, before): a layer of 32 rows, 32 outputs after the other.
 
     The last 32 are left in the tiles. A layer that follows another begins with those of that one, for `before`.
@@ -183,7 +190,7 @@ def _layer(chain: TileChain, name: str, inputs: list[Inputs], follows: bool) -> 
     blocks = chain.hidden // COLUMNS
 
     def finish(out: str) -> list[Callable[[], None]]:
-        return [lambda k=k: _finish(code, chain, "%sums", out, *divmod(k, 2)) for k in range(2 * ROWS)]
+        return [partial(_finish, code, chain, "%sums", out, *divmod(k, 2)) for k in range(2 * ROWS)]
 
     def block(number: str, following: str, finished: list[Callable[[], None]], waits: bool) -> None:
         size = sum(x.steps for x in inputs) * 2 * TILE * chain.parts
@@ -243,7 +250,7 @@ def _finish(code: TileCode, chain: TileChain, sums: str, out: str, row: int, hal
         code(f"store {BFLOATS} {lower}, ptr {code.at(place, 2 * ROWS * chain.hidden)}, align 32")
 
 
-def _output(chain: TileChain, h: Inputs) -> str:
+def _output(chain: TileChain, h: TileInputs) -> str:
     """void output(h, weights, bias, out, row): 16 columns of float32 for 32 rows, so many bytes apart."""
     code = TileCode()
     for tile in (0, 1):
@@ -263,61 +270,40 @@ def _output(chain: TileChain, h: Inputs) -> str:
 def _driver(chain: TileChain, branches: int) -> str:
     """All layers, a block of rows after the other."""
     code = TileCode()
-    code("call void @llvm.x86.ldtilecfg(ptr @palette)")
-    code("br label %loop")
-    code.label("loop")
-    code("%block = phi i64 [0, %entry], [%next, %loop]")
-    x, place, out = (
-        code.at(pointer, code.times("%block", ROWS * size))
-        for pointer, size in (("%x", 2 * chain.features * chain.parts), ("%place", 2 * chain.place * chain.parts),
-                              ("%out", 64 * branches))
-    )  # fmt: skip
-    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(chain.buffers))
-    sums = code.at("%scratch", chain.buffers * chain.buffer)
-    weights_read = biases_read = 0
+    numbers = Numbers(code)
 
-    def weights(size: int) -> str:
-        nonlocal weights_read
-        weights_read += size
-        return code.at("%weights", weights_read - size)
+    def turn(x: str, place: str, out: str) -> None:
+        buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(chain.buffers))
+        sums = code.at("%scratch", chain.buffers * chain.buffer)
+        before: str | None = None  # where what is in the tiles goes
 
-    def bias(columns: int) -> str:
-        nonlocal biases_read
-        biases_read += 4 * columns
-        return code.at("%biases", biases_read - 4 * columns)
+        def end() -> None:
+            nonlocal before
+            if before:
+                code(f"call void @ending(ptr {sums}, ptr {before})")
+            before = None
 
-    before: str | None = None  # where what is in the tiles goes
+        def layer(name: str, inputs: int, h: str, into: str) -> None:
+            nonlocal before
+            if not chain.flows:
+                end()
+            read = numbers.following(2 * inputs * chain.hidden * chain.parts, 4 * chain.hidden)
+            arrays = f"ptr {x}, ptr {place}, ptr {h}, {read}, ptr {into}, ptr {sums}, ptr {before or 'null'}"
+            code(f"call void @{name}({arrays})")
+            before = code.at(into, 2 * ROWS * (chain.hidden - COLUMNS))
 
-    def end() -> None:
-        nonlocal before
-        if before:
-            code(f"call void @ending(ptr {sums}, ptr {before})")
-        before = None
-
-    def layer(name: str, inputs: int, h: str, into: str) -> None:
-        nonlocal before
-        if not chain.flows:
+        def output(h: str, branch: int) -> None:
             end()
-        size = 2 * inputs * chain.hidden * chain.parts
-        read = f"ptr {x}, ptr {place}, ptr {h}, ptr {weights(size)}, ptr {bias(chain.hidden)}"
-        written = f"ptr {into}, ptr {sums}, ptr {before or 'null'}"
-        code(f"call void @{name}({read}, {written})")
-        before = code.at(into, 2 * ROWS * (chain.hidden - COLUMNS))
+            read = numbers.following(2 * OUTPUTS * chain.hidden * chain.parts, 4 * OUTPUTS)
+            into = code.at(out, 4 * OUTPUTS * branch)
+            code(f"call void @output(ptr {h}, {read}, ptr {into}, i64 {4 * OUTPUTS * branches})")
 
-    def output(h: str, branch: int) -> None:
-        end()
-        size = 2 * 16 * chain.hidden * chain.parts
-        read = f"ptr {h}, ptr {weights(size)}, ptr {bias(16)}"
-        code(f"call void @output({read}, ptr {code.at(out, 64 * branch)}, i64 {64 * branches})")
+        chain.run(branches, buffers, layer, output)
 
-    chain.run(branches, buffers, layer, output)
-    code("%next = add i64 %block, 1")
-    code("%more = icmp ult i64 %next, %blocks")
-    code("br i1 %more, label %loop, label %end")
-    code.label("end")
-    code("call void @llvm.x86.tilerelease()")
-    arrays = ", ".join(f"ptr %{name}" for name in ("x", "place", "weights", "biases", "out", "scratch"))
-    return code.function(f"void @chain{branches}({arrays}, ptr, i64 %blocks)")
+    rows = 2 * ROWS * chain.parts
+    sizes = (rows * chain.features, rows * chain.place, 4 * ROWS * OUTPUTS * branches)
+    begin, end = "call void @llvm.x86.ldtilecfg(ptr @palette)", "call void @llvm.x86.tilerelease()"
+    return driver(code, branches, 1, sizes, turn, begin, end)
 
 
 DECLARATIONS = f"""

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scale_backend.cpu.activations import ACTIVATIONS
-from scale_backend.cpu.chain import BRANCHES, Chain
+from scale_backend.cpu.chain import BRANCHES, OUTPUTS, Chain, Numbers, driver
 from scale_backend.cpu.code import Code, declarations
 
 # lanes: rows and vectors of columns whose sums fit into the registers, with what is multiplied; the best first
 REGISTERS = {16: ((6, 4), (12, 2)), 8: ((6, 2),)}
 BLOCK = 384  # rows
-OUTPUTS = 16  # columns of a branch's output; the first three count
 UNITS = {16: "+avx512f,+avx512bw,+avx512dq,+avx512vl,+fma", 8: "+avx2,+fma"}
 
 
@@ -47,7 +46,7 @@ def registers(lanes: int, hidden: int) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RowInputs:
     """Rows of numbers that lie without gaps."""
 
     pointer: str
@@ -55,13 +54,12 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Linear:
+class SingleLayers:
     """Single layers of any size, with 4 K inputs and a multiple of `columns` outputs."""
 
     lanes: int
 
     activations = ("none", "relu", "leaky_relu")
-    shared = False
 
     @property
     def rows(self) -> int:
@@ -73,14 +71,14 @@ class Linear:
 
 
 def module(chain: VectorChain) -> str:
-    """The code: void chain1(x, place, weights, biases, out, scratch, table, groups), and chain2 for two branches.
+    """The code: void chain1(x, place, weights, biases, out, scratch, table, count), and chain2 for two branches.
 
     x [R, features], or [R] int32 into table [K, 2, hidden] if shared, place [R, place] and out [R, branches, 16], whose
-    first 3 columns count, with R groups of rows; weights and biases as `vector_mlp.VectorMLP` lays them out.
+    first 3 columns count, with R rows in `count` groups; weights and biases as `vector_mlp.VectorMLP` lays them out.
     Numbers are float32.
     """
-    features = [] if chain.shared else [Inputs("%x", chain.features)]
-    place, h = Inputs("%place", chain.place), Inputs("%h", chain.hidden)
+    features = [] if chain.shared else [RowInputs("%x", chain.features)]
+    place, h = RowInputs("%place", chain.place), RowInputs("%h", chain.hidden)
     vectors, activation = chain.columns // chain.lanes, chain.activation
     panels = str(chain.hidden // chain.columns)
     functions = [
@@ -93,22 +91,22 @@ def module(chain: VectorChain) -> str:
     return _with_units(chain.lanes, functions)
 
 
-def linear_module(linear: Linear) -> str:
+def layers_module(kind: SingleLayers) -> str:
     """The code: void ACTIVATION(x, weights, bias, out, inputs, outputs, groups) for each activation.
 
     x [R, inputs], out [R, outputs], weights [outputs / columns, inputs, columns].
     """
     functions = []
-    for activation in linear.activations:
-        layer = _layer(linear, f"layer_{activation}", [Inputs("%x", "%depth")], linear.columns // linear.lanes,
+    for activation in kind.activations:
+        layer = _layer(kind, f"layer_{activation}", [RowInputs("%x", "%depth")], kind.columns // kind.lanes,
                        activation, "%panels")  # fmt: skip
-        code = Code(linear.lanes)
-        panels, row = code.let(f"udiv i64 %outputs, {linear.columns}"), code.times("%outputs", 4)
+        code = Code(kind.lanes)
+        panels, row = code.let(f"udiv i64 %outputs, {kind.columns}"), code.times("%outputs", 4)
         code(f"call void @layer_{activation}(ptr %x, ptr null, ptr null, ptr %weights, ptr %bias, ptr %out, i64 {row}, "
              f"ptr null, i64 %groups, i64 %inputs, i64 {panels})")  # fmt: skip
         arguments = "ptr %x, ptr %weights, ptr %bias, ptr %out, i64 %inputs, i64 %outputs, i64 %groups"
         functions += [layer, code.function(f"void @{activation}({arguments})")]
-    return _with_units(linear.lanes, functions)
+    return _with_units(kind.lanes, functions)
 
 
 def _with_units(lanes: int, functions: list[str]) -> str:
@@ -117,7 +115,7 @@ def _with_units(lanes: int, functions: list[str]) -> str:
 
 
 def _layer(
-    chain: VectorChain | Linear, name: str, inputs: list[Inputs], vectors: int, activation: str, panels: str
+    chain: VectorChain | SingleLayers, name: str, inputs: list[RowInputs], vectors: int, activation: str, panels: str
 ) -> str:
     """void name(x, place, h, weights, bias, out, row, table, groups): some vectors of columns after the other.
 
@@ -125,7 +123,7 @@ def _layer(
     """
     code = Code(chain.lanes)
     columns = vectors * chain.lanes
-    depth = inputs[0].channels if len(inputs) == 1 else sum(source.channels for source in inputs)
+    depth = _depth(inputs)
 
     code("br label %panel")
     code.label("panel")
@@ -136,7 +134,7 @@ def _layer(
     code.label("group")
     code("%g = phi i64 [0, %panel], [%next_g, %group_end]")
     first = code.times("%g", chain.rows)
-    if chain.shared and name in ("first", "fifth"):  # whose bias is in the table
+    if isinstance(chain, VectorChain) and chain.shared and name in ("first", "fifth"):  # whose bias is in the table
         table = code.at("%table", code.times("%p", 4 * columns))
         rows = [_row_of_table(code, chain, code.at(table, 4 * chain.hidden * (name == "fifth")), row)
                 for row in range(chain.rows)]  # fmt: skip
@@ -146,7 +144,7 @@ def _layer(
     before, read = "group", 0
     for source in inputs:
         sums, before = _multiply(code, chain, source, weights, read, sums, before)
-        read = depth if len(inputs) == 1 else read + source.channels
+        read += source.channels if isinstance(source.channels, int) else 0
     for row, values in enumerate(sums):
         here = code.at(out, code.let(f"mul i64 {code.let(f'add i64 {first}, {row}')}, %row"))
         for v, value in enumerate(values):
@@ -159,6 +157,12 @@ def _layer(
     return code.function(f"internal void @{name}(ptr noalias %x, ptr noalias %place, ptr noalias %h, ptr noalias "
                          "%weights, ptr noalias %bias, ptr noalias %out, i64 %row, ptr noalias %table, "
                          "i64 %groups, i64 %depth, i64 %panels)")  # fmt: skip
+
+
+def _depth(inputs: list[RowInputs]) -> int | str:
+    """All channels; where they are not known as the code is made there is one array of them."""
+    known = [source.channels for source in inputs if isinstance(source.channels, int)]
+    return sum(known) if len(known) == len(inputs) else inputs[0].channels
 
 
 def _row_of_table(code: Code, chain: VectorChain, table: str, row: int) -> str:
@@ -179,7 +183,13 @@ def _again(code: Code, counter: str, limit: str, body: str, after: str, inner: b
 
 
 def _multiply(
-    code: Code, chain: VectorChain | Linear, source: Inputs, weights: str, read: int, sums: list[list[str]], before: str
+    code: Code,
+    chain: VectorChain | SingleLayers,
+    source: RowInputs,
+    weights: str,
+    read: int,
+    sums: list[list[str]],
+    before: str,
 ) -> tuple[list[list[str]], str]:
     """Sums of a group of rows after some inputs, and the label that they are known at."""
     name, vectors = source.pointer[1:], len(sums[0])
@@ -219,41 +229,31 @@ def _multiply(
 
 
 def _driver(chain: VectorChain, branches: int) -> str:
-    """All layers, a block of rows after the other."""
+    """All layers, a block of groups of rows after the other."""
     code = Code(chain.lanes)
-    groups = BLOCK // chain.rows
-    code("br label %loop")
-    code.label("loop")
-    code("%first = phi i64 [0, %entry], [%next, %loop]")
-    code("%left = sub i64 %groups, %first")
-    code(f"%last = icmp ult i64 %left, {groups}")
-    code(f"%count = select i1 %last, i64 %left, i64 {groups}")
-    x, place, out = (
-        code.at(pointer, code.times("%first", 4 * chain.rows * channels))
-        for pointer, channels in (("%x", 1 if chain.shared else chain.features), ("%place", chain.place),
-                                  ("%out", OUTPUTS * branches))
-    )  # fmt: skip
-    buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(chain.buffers))
-    weights_read = biases_read = 0
-
-    def call(name: str, inputs: int, h: str, into: str, columns: int, row: int) -> None:
-        nonlocal weights_read, biases_read
-        weights, bias = code.at("%weights", 4 * weights_read), code.at("%biases", 4 * biases_read)
-        weights_read, biases_read = weights_read + inputs * columns, biases_read + columns
-        arrays = ", ".join(f"ptr {array}" for array in (x, place, h, weights, bias, into))
-        code(f"call void @{name}({arrays}, i64 {4 * row}, ptr %table, i64 %count, i64 0, i64 0)")
-
+    numbers, groups = Numbers(code), BLOCK // chain.rows
     seen = {"first": chain.features, "fifth": chain.features} if chain.shared else {}  # in the table
-    hidden, output = chain.hidden, OUTPUTS * branches
-    chain.run(
-        branches,
-        buffers,
-        lambda name, inputs, h, into: call(name, inputs - seen.get(name, 0), h, into, hidden, hidden),
-        lambda h, branch: call("output", hidden, h, code.at(out, 4 * OUTPUTS * branch), OUTPUTS, output),
-    )
-    code(f"%next = add i64 %first, {groups}")
-    code("%more = icmp ult i64 %next, %groups")
-    code("br i1 %more, label %loop, label %end")
-    code.label("end")
-    arrays = ", ".join(f"ptr %{name}" for name in ("x", "place", "weights", "biases", "out", "scratch"))
-    return code.function(f"void @chain{branches}({arrays}, ptr %table, i64 %groups)")
+
+    def turn(x: str, place: str, out: str) -> None:
+        code("%left = sub i64 %count, %turn")
+        code(f"%last = icmp ult i64 %left, {groups}")
+        code(f"%groups = select i1 %last, i64 %left, i64 {groups}")
+        buffers = tuple(code.at("%scratch", k * chain.buffer) for k in range(chain.buffers))
+
+        def call(name: str, inputs: int, h: str, into: str, columns: int, row: int) -> None:
+            arrays = (
+                f"ptr {x}, ptr {place}, ptr {h}, {numbers.following(4 * inputs * columns, 4 * columns)}, ptr {into}"
+            )
+            code(f"call void @{name}({arrays}, i64 {4 * row}, ptr %table, i64 %groups, i64 0, i64 0)")
+
+        def layer(name: str, inputs: int, h: str, into: str) -> None:
+            call(name, inputs - seen.get(name, 0), h, into, chain.hidden, chain.hidden)
+
+        def output(h: str, branch: int) -> None:
+            call("output", chain.hidden, h, code.at(out, 4 * OUTPUTS * branch), OUTPUTS, OUTPUTS * branches)
+
+        chain.run(branches, buffers, layer, output)
+
+    of_row = (1 if chain.shared else chain.features, chain.place, OUTPUTS * branches)
+    features, place, out = (4 * chain.rows * channels for channels in of_row)
+    return driver(code, branches, groups, (features, place, out), turn)

@@ -20,7 +20,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.formats.garment_header import NORMALS
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import Body, fit_joint_count
-from scale_backend.inference.mlp import mlp_of
+from scale_backend.inference.choice import mlp_of
 from scale_backend.inference.precision import Precision, candidates, is_equal, trial_poses
 from scale_backend.machine.cores import Cores, shared_cores
 from scale_backend.machine.cuda_graph import Replay, to_host
@@ -44,7 +44,7 @@ class Decoder:
         garment: Garment,
         body: Body,
         device: str = "cpu",
-        precision: str = "float32",  # or "mixed", "bfloat16", "float16", "auto": see precision.py
+        precision: str = "float32",  # or "bfloat16", "split", "float16", "auto": see precision.py
         cores: Cores | None = None,  # None: as many as torch has threads
     ):
         at = torch.device(device)

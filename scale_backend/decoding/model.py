@@ -13,9 +13,10 @@ from scale_backend.geometry.body import Body
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.collision import Collider, garment_collider
 from scale_backend.geometry.positional_map import UVLayout
+from scale_backend.inference.choice import mlp_of
 from scale_backend.inference.convolutions import MatrixUNet
 from scale_backend.inference.folding import FoldedNetwork, fold
-from scale_backend.inference.mlp import InferenceMLP, mlp_of
+from scale_backend.inference.mlp import InferenceMLP
 from scale_backend.inference.precision import Precision
 from scale_backend.machine.cores import Cores
 from scale_backend.model.garment import Garment

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from scale_backend.decoding.model import Model
 from scale_backend.geometry.articulation import VertexRings, vertex_rings
-from scale_backend.inference.folded_mlp import Place
+from scale_backend.inference.mlp import Place
 from scale_backend.surfaces import Binding, Seams, Surface
 from scale_backend.surfaces.queries import Queries
 
@@ -20,7 +19,7 @@ class Prepared:
     """A surface kind made ready: its queries, what they add to the network's layers, its topology."""
 
     queries: Queries
-    place: Place | Tensor  # as the model's MLP has it
+    place: Place
     topology: dict[str, np.ndarray]
     rings: VertexRings | None  # of a mesh whose normals are those of its faces; None: the network's normals
     binding: Binding | Seams | None  # of vertices to decoded points; None: the points are the vertices

@@ -3,27 +3,15 @@ what depends on the place alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from scale_backend.inference.folding import FoldedNetwork
 from scale_backend.inference.layers import Layer
+from scale_backend.inference.mlp import Place
 from scale_backend.inference.precision import Precision
 from scale_backend.model.network import encode_uv
-
-
-@dataclass(frozen=True)
-class Place:
-    """What uv and pq of M queries add to the first and the fifth layer: the same for every pose."""
-
-    first: Tensor  # [M, H]
-    fifth: Tensor  # [M, H]
-
-    def __getitem__(self, rows: slice) -> Place:
-        return Place(self.first[rows], self.fifth[rows])
 
 
 class FoldedMLP:
@@ -43,11 +31,10 @@ class FoldedMLP:
         self.skip_features = Layer(self.skip.weight[:, :features], None, "none", dtype)
         self.skip_hidden = Layer(self.skip.weight[:, inputs:], None, activation, dtype)
         # the outputs stay in float32: a rounded residual would be a rounded point
-        exact = torch.float32 if precision.exact_residual else dtype
         first, last, output = network.residual
         self.residual = [
-            Layer(first.weight, first.bias, activation, exact),
-            Layer(last.weight, last.bias, activation, exact),
+            Layer(first.weight, first.bias, activation, dtype),
+            Layer(last.weight, last.bias, activation, dtype),
             Layer(output.weight, output.bias, "none", torch.float32),
         ]
         first, last, output = network.normal
@@ -59,13 +46,14 @@ class FoldedMLP:
         ends = (activation, activation, "none")
         self.color = [Layer(x.weight, x.bias, end, dtype) for x, end in zip(network.color, ends, strict=False)]
 
-    def place(self, uv: Tensor, pq: Tensor) -> Place:  # [M, 2], [M, 2]
+    def place(self, uv: Tensor, pq: Tensor) -> Place:  # [M, 2], [M, 2] -> 2 x [M, H]
+        """What they add to the first and the fifth layer."""
         place = torch.cat([encode_uv(uv, self.settings), pq], -1)
         features, inputs = self.settings.features, self.settings.input_channels
         first = functional.linear(place, self.first.weight[:, features:], self.first.bias)
         fifth = functional.linear(place, self.skip.weight[:, features:inputs], self.skip.bias)
         dtype = self.precision.dtype
-        return Place(first.to(dtype), fifth.to(dtype))
+        return Place((first.to(dtype), fifth.to(dtype)))
 
     def __call__(
         self,
@@ -88,7 +76,7 @@ class FoldedMLP:
         return h.float().sigmoid().view(*features.shape[:2], 3)
 
     def _shared(self, features: Tensor, place: Place) -> Tensor:  # [F, R, H], or [R, H] of one frame
-        x, first, fifth = features.to(self.precision.dtype), place.first, place.fifth
+        x, (first, fifth) = features.to(self.precision.dtype), place.parts
         if len(x) > 1:
             first, fifth = first.expand(len(x), -1, -1), fifth.expand(len(x), -1, -1)
         else:

@@ -13,7 +13,9 @@ from scale_backend.cpu import llvm_jit
 from scale_backend.cpu.tile_code import TileChain
 from scale_backend.cpu.vector_code import VectorChain
 from scale_backend.inference.folding import FoldedNetwork, Linear
+from scale_backend.inference.mlp import Place
 from scale_backend.inference.precision import Precision
+from scale_backend.model.network import encode_uv
 
 
 @dataclass(frozen=True)
@@ -38,44 +40,45 @@ class FusedMLP:
 
     def __init__(self, network: FoldedNetwork, precision: Precision):
         self.settings, self.precision, self.network = network.settings, precision, network
-        self.programs = {
-            1: self._program(network.residual),
-            2: self._program(network.residual, network.normal),
-            **({"color": self._program(network.color)} if network.color else {}),
-        }
+        self.residual = self._program(network.residual)
+        self.with_normal = self._program(network.residual, network.normal)
+        self.color = self._program(network.color) if network.color else None
 
-    def place(self, uv: Tensor, pq: Tensor) -> Tensor:  # [M, 2], [M, 2] -> [M, E]
-        raise NotImplementedError
+    def place(self, uv: Tensor, pq: Tensor) -> Place:  # [M, 2], [M, 2] -> [M, E]
+        """Their encoding, as the code reads it."""
+        return Place((self._encoded(torch.cat([encode_uv(uv, self.settings), pq], -1)),))
 
     def __call__(
         self,
         features: Tensor,  # [F, R, C], or [F, K, C] with `of`
-        place: Tensor,  # [R, E]
+        place: Place,  # of the R queries
         with_normals: bool = True,
         of: Tensor | None = None,  # [R] into K: which features a query has, where many share them
     ) -> tuple[Tensor, Tensor | None]:  # [F, R, 3], [F, R, 3] or None
         """Residuals and, where asked for, normals, in the local frame."""
+        program = self.with_normal if with_normals else self.residual
         if of is None:
-            decoded = self._decode(features, place, 1 + with_normals)
+            decoded = self._decode(features, place, program)
         else:
-            decoded = self._decode_shared(features, of, place, 1 + with_normals)
+            decoded = self._decode_shared(features, of, place, program)
         return decoded[:, :, 0], decoded[:, :, 1] if with_normals else None
 
-    def colors(self, features: Tensor, place: Tensor) -> Tensor:  # as in a call -> [F, R, 3] in 0..1
-        return self._decode(features, place, "color")[:, :, 0].sigmoid()
+    def colors(self, features: Tensor, place: Place) -> Tensor:  # as in a call -> [F, R, 3] in 0..1
+        assert self.color is not None
+        return self._decode(features, place, self.color)[:, :, 0].sigmoid()
 
-    def _decode(self, features: Tensor, place: Tensor, ending: int | str) -> Tensor:  # -> [F, R, B, 3]
-        program = self.programs[ending]
+    def _decode(self, features: Tensor, place: Place, program: Program) -> Tensor:  # -> [F, R, B, 3]
         return torch.stack([self._outputs(self._run(program, self._inputs(x), place)) for x in features])
 
-    def _decode_shared(self, features: Tensor, of: Tensor, place: Tensor, ending: int) -> Tensor:
-        return self._decode(features.index_select(1, of), place, ending)
+    def _decode_shared(self, features: Tensor, of: Tensor, place: Place, program: Program) -> Tensor:
+        return self._decode(features.index_select(1, of), place, program)
 
-    def _run(self, program: Program, x: Tensor, place: Tensor, table: Tensor | None = None) -> Tensor:
+    def _run(self, program: Program, x: Tensor, place: Place, table: Tensor | None = None) -> Tensor:
         """Outputs [R, branches, 16] of rows x [R, ...], which may point into a table."""
         rows, over = len(x), -len(x) % self.group
         out = torch.empty(rows + over, program.branches, 16)
         scratch = torch.empty(program.chain.scratch, dtype=torch.uint8)
+        (encoded,) = place.parts
 
         def run(first: int, x: Tensor, place: Tensor) -> None:
             arrays = (x, place, program.weights, program.biases, out[first:], scratch)
@@ -84,9 +87,9 @@ class FusedMLP:
 
         whole = rows - rows % self.group
         if whole:
-            run(0, x, place)
+            run(0, x, encoded)
         if over:
-            run(whole, *(functional.pad(rest[whole:], (0, 0, 0, over)) for rest in (x, place)))
+            run(whole, *(functional.pad(rest[whole:], (0, 0, 0, over)) for rest in (x, encoded)))
         return out[:rows]
 
     def _program(self, *branches: tuple[Linear, ...]) -> Program:
@@ -112,6 +115,9 @@ class FusedMLP:
         return Program(chain, len(branches), torch.cat(weights), torch.cat(biases))
 
     def _chain(self) -> TileChain | VectorChain:
+        raise NotImplementedError
+
+    def _encoded(self, place: Tensor) -> Tensor:  # [M, E'] -> [M, E] as the code reads it
         raise NotImplementedError
 
     def _inputs(self, x: Tensor) -> Tensor:  # [R, C] -> [R, C'] as the code reads it

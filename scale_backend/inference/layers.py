@@ -1,28 +1,29 @@
 """The network's layers in the arithmetic the hardware is best at.
 
 On a CPU a layer is one oneDNN call with weights laid out once, its activation fused where oneDNN knows it (relu,
-silu). softplus, which oneDNN's layers do not know, is compiled by numba where that is installed. Everywhere else it is
-plain torch.
+silu). softplus, which oneDNN's layers do not know, is code of our own where llvmlite is installed. Everywhere else it
+is plain torch.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-FUSED = {"none": ("none", []), "relu": ("relu", []), "silu": ("swish", []), "leaky_relu": ("leaky_relu", [0.2])}
+from scale_backend.cpu import llvm_jit, softplus
+
+FUSED: dict[str, tuple[str, list[float]]] = {  # as oneDNN calls them, with their numbers
+    "none": ("none", []), "relu": ("relu", []), "silu": ("swish", []), "leaky_relu": ("leaky_relu", [0.2]),
+}  # fmt: skip
 
 
 def _softplus(x: Tensor) -> Tensor:
-    if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float32) and x.is_contiguous():
-        jit = softplus_jit()
-        if jit is not None:
-            return jit(x)
+    if x.device.type == "cpu" and x.dtype in softplus.SIZES and x.is_contiguous() and llvm_jit.available():
+        return softplus.softplus_(x)
     return functional.softplus(x)
 
 
@@ -33,21 +34,6 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": lambda x: functional.leaky_relu_(x, 0.2),
     "softplus": _softplus,
 }
-
-
-@functools.cache
-def softplus_jit() -> Callable[[Tensor], Tensor] | None:
-    """softplus in place, compiled for this CPU; None without numba. The first call compiles, or reads the cache."""
-    if find_spec("numba") is None:
-        return None
-    try:
-        from scale_backend.cpu.softplus_jit import softplus_
-
-        for dtype in (torch.float32, torch.bfloat16):
-            softplus_(torch.zeros(1, dtype=dtype))
-    except (ImportError, RuntimeError, OSError):  # a numba too old for this numpy, or no folder for its cache
-        return None
-    return softplus_
 
 
 class Layer:

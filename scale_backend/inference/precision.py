@@ -28,7 +28,6 @@ class Precision:
 
     name: str
     dtype: torch.dtype  # of the trunk and the branches
-    exact_residual: bool = False  # the residual's branch in float32: its rounding weighs most
     split: bool = False  # float32 as the sum of two bfloat16, where the CPU has matrix tiles
 
 
@@ -36,7 +35,6 @@ PRECISIONS = {
     p.name: p
     for p in (
         Precision("float32", torch.float32),
-        Precision("mixed", torch.bfloat16, exact_residual=True),
         Precision("bfloat16", torch.bfloat16),
         Precision("split", torch.float32, split=True),
         Precision("float16", torch.float16),
@@ -60,7 +58,7 @@ def fast_precisions(device: str) -> tuple[str, ...]:
     if device == "cpu" and amx.available():
         return ("bfloat16", "split", "float32")
     if device == "cpu" and {"amx_bf16", "avx512_bf16"} & set(matrix_units()):
-        return ("bfloat16", "mixed", "float32")
+        return ("bfloat16", "float32")
     return ("float32",)
 
 

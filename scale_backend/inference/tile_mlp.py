@@ -12,7 +12,6 @@ from scale_backend.cpu.tile_code import ROWS, TileChain
 from scale_backend.inference.folding import FoldedNetwork, Linear
 from scale_backend.inference.fused_mlp import FusedMLP
 from scale_backend.inference.precision import Precision
-from scale_backend.model.network import encode_uv
 
 
 class TileMLP(FusedMLP):
@@ -31,13 +30,12 @@ class TileMLP(FusedMLP):
     def offers(network: FoldedNetwork, precision: Precision) -> bool:
         """Whether this machine and this code have what is asked for."""
         settings = network.settings
-        asked = precision.split or (precision.dtype == torch.bfloat16 and not precision.exact_residual)
+        asked = precision.split or precision.dtype == torch.bfloat16
         if not asked or network.skip.weight.device.type != "cpu" or not amx.available():
             return False
         return settings.hidden % 32 == 0 and settings.activation in ACTIVATIONS
 
-    def place(self, uv: Tensor, pq: Tensor) -> Tensor:  # [M, 2], [M, 2] -> [M, E] bfloat16
-        place = torch.cat([encode_uv(uv, self.settings), pq], -1)
+    def _encoded(self, place: Tensor) -> Tensor:  # [M, E'] -> [M, E] bfloat16
         parts = [upper(place), place - upper(place)]
         if not self.split:
             return widened(torch.cat([*parts, parts[0]], 1), self.places).to(torch.bfloat16)

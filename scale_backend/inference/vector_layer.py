@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scale_backend.cpu import llvm_jit
-from scale_backend.cpu.vector_code import Linear
+from scale_backend.cpu.vector_code import SingleLayers
 from scale_backend.inference.layers import Layer
 
 
@@ -16,7 +16,7 @@ class VectorLayer:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str, lanes: int):
         self.inputs, self.outputs, self.activation = weight.shape[1], len(weight), activation
-        self.kind = Linear(lanes)
+        self.kind = SingleLayers(lanes)
         self.weight = weight.unflatten(0, (-1, self.kind.columns)).mT.contiguous()  # [N / columns, K, columns]
         self.bias = torch.zeros(self.outputs) if bias is None else bias.contiguous()
 
@@ -34,6 +34,11 @@ def float32_layer(weight: Tensor, bias: Tensor | None, activation: str) -> Vecto
     """A layer on the CPU: code of our own where there is some for this CPU and these sizes."""
     lanes = llvm_jit.vector_lanes()
     outputs, inputs = weight.shape
-    if lanes and activation in Linear.activations and inputs % 4 == 0 and outputs % Linear(lanes).columns == 0:
+    if (
+        lanes
+        and activation in SingleLayers.activations
+        and inputs % 4 == 0
+        and outputs % SingleLayers(lanes).columns == 0
+    ):
         return VectorLayer(weight, bias, activation, lanes)
     return Layer(weight, bias, activation, torch.float32)

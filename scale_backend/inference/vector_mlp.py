@@ -13,8 +13,8 @@ from scale_backend.cpu.activations import ACTIVATIONS
 from scale_backend.cpu.vector_code import OUTPUTS, VectorChain, registers
 from scale_backend.inference.folding import FoldedNetwork, Linear
 from scale_backend.inference.fused_mlp import FusedMLP, Program
+from scale_backend.inference.mlp import Place
 from scale_backend.inference.precision import Precision
-from scale_backend.model.network import encode_uv
 
 
 class VectorMLP(FusedMLP):
@@ -22,12 +22,16 @@ class VectorMLP(FusedMLP):
 
     def __init__(self, network: FoldedNetwork, precision: Precision):
         self.lanes = llvm_jit.vector_lanes()
-        self.group, self.columns = registers(self.lanes, network.settings.hidden)
+        kept = registers(self.lanes, network.settings.hidden)
+        assert kept is not None  # `offers` has said so
+        self.group, self.columns = kept
         super().__init__(network, precision)
         features, layers = self.settings.features, (network.trunk[0], network.skip)
         self.table_weight = torch.cat([layer.weight[:, :features] for layer in layers])  # [2 H, C]
         self.table_bias = torch.cat([layer.bias for layer in layers])
-        self.shared = {ending: self._without_features(program) for ending, program in self.programs.items()}
+        self.shared = {
+            program.branches: self._without_features(program) for program in (self.residual, self.with_normal)
+        }
 
     @staticmethod
     def offers(network: FoldedNetwork, precision: Precision) -> bool:
@@ -39,8 +43,8 @@ class VectorMLP(FusedMLP):
         even = settings.features % 2 == settings.input_channels % 2 == 0
         return even and registers(lanes, settings.hidden) is not None and settings.activation in ACTIVATIONS
 
-    def place(self, uv: Tensor, pq: Tensor) -> Tensor:  # [M, 2], [M, 2] -> [M, E]
-        return torch.cat([encode_uv(uv, self.settings), pq], -1)
+    def _encoded(self, place: Tensor) -> Tensor:  # [M, E]
+        return place
 
     def _chain(self) -> VectorChain:
         settings, layers = self.settings, len(self.network.trunk) - 1
@@ -50,17 +54,19 @@ class VectorMLP(FusedMLP):
             self.lanes, self.group, self.columns, False,
         )  # fmt: skip
 
-    def _decode_shared(self, features: Tensor, of: Tensor, place: Tensor, ending: int) -> Tensor:
+    def _decode_shared(self, features: Tensor, of: Tensor, place: Place, program: Program) -> Tensor:
         """The features' share in the first and fifth layers once for all rows that have them: 6 % of all products."""
         first, last = int(of.min()), int(of.max()) + 1
         if last - first > len(of):
-            return super()._decode_shared(features, of, place, ending)
+            return super()._decode_shared(features, of, place, program)
         tables = functional.linear(features[:, first:last], self.table_weight, self.table_bias)  # [F, K, 2 H]
         rows = (of - first).int()[:, None]
-        return torch.stack([self._outputs(self._run(self.shared[ending], rows, place, table)) for table in tables])
+        shared = self.shared[program.branches]
+        return torch.stack([self._outputs(self._run(shared, rows, place, table)) for table in tables])
 
     def _without_features(self, program: Program) -> Program:
         """The program for rows that share features."""
+        assert isinstance(program.chain, VectorChain)
         features, inputs, hidden = self.settings.features, self.settings.input_channels, self.settings.hidden
         trunk, fifth = program.chain.trunk * hidden * hidden, (inputs + hidden) * hidden
         sizes = [inputs * hidden, trunk, fifth, len(program.weights) - inputs * hidden - trunk - fifth]

@@ -6,7 +6,7 @@ Parameter shapes equal those of released checkpoints one to one (tests/backend/t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MAP_SIZES = (32, 64, 128, 256)
-ACTIVATIONS = {"softplus": functional.softplus, "silu": functional.silu, "relu": functional.relu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softplus": functional.softplus,
+    "silu": functional.silu,
+    "relu": functional.relu,
+}
 
 # of what makes a network large
 MOST = {"features": 4096, "unet_width": 1024, "hidden": 8192, "latent": 4096, "points_per_patch": 4096, "inputs": 1024,

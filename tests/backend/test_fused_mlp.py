@@ -9,9 +9,10 @@ from scale_backend.cpu import amx, llvm_jit, tile_code, vector_code
 from scale_backend.cpu.piecewise import EVEN, LAST, WIDTH, table
 from scale_backend.cpu.tile_code import TileChain
 from scale_backend.cpu.vector_code import VectorChain
+from scale_backend.inference.choice import mlp_of
 from scale_backend.inference.folded_mlp import FoldedMLP
 from scale_backend.inference.folding import FoldedNetwork, fold
-from scale_backend.inference.mlp import InferenceMLP, mlp_of
+from scale_backend.inference.mlp import InferenceMLP
 from scale_backend.inference.precision import PRECISIONS, fast_precisions
 from scale_backend.inference.tile_mlp import TileMLP, pack
 from scale_backend.inference.vector_mlp import VectorMLP
@@ -222,8 +223,7 @@ def test_what_the_code_has_not_is_left_to_the_layers():
     odd = fold(random_network(replace(NETWORKS["plain"], hidden=40)))
     for precision in PRECISIONS.values():
         assert isinstance(mlp_of(odd, precision), FoldedMLP)
-    for name in ("mixed", "float16"):
-        assert isinstance(mlp_of(network("plain"), PRECISIONS[name]), FoldedMLP)
+    assert isinstance(mlp_of(network("plain"), PRECISIONS["float16"]), FoldedMLP)
 
 
 @needs_tiles

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +57,6 @@ def machine() -> dict[str, object]:
     """What the figures were measured on, and how busy it was with other things."""
     import torch
 
-    from scale_backend.inference.layers import softplus_jit
     from scale_backend.machine.devices import matrix_units, processor_name
 
     return {
@@ -68,7 +66,6 @@ def machine() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "torch": torch.__version__,
-        "softplus": "torch" if softplus_jit() is None else f"numba {metadata.version('numba')}",
         "python": platform.python_version(),
         "system": platform.platform(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
