@@ -3,7 +3,7 @@
 # make bench         how long things take on this machine
 # make device-check  a GPU against the CPU: equal, how fast, training; 8 minutes at most
 # make addon         the extension: dist/scale_clothing-<version>.zip
-# make lint          ruff
+# make lint          ruff, and types by mypy
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
 # make window-test   the extension in a real Blender window; WALK=set-up, two, mistakes or times: others
 # Each sets up .venv first, if it is missing or pyproject.toml has changed. CONTRIBUTING.md has the same steps without make.
@@ -53,6 +53,8 @@ addon: setup
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 matrix: setup $(OTHER_BLENDERS:%=$(MATRIX)/%/.ready)
 	$(BIN)/python build_addon.py
