@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import Field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-    from _typeshed import DataclassInstance
 
-    Moved = TypeVar("Moved", bound=DataclassInstance)
+
+class Holder(Protocol):
+    """A dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @runtime_checkable
@@ -17,6 +20,9 @@ class Movable(Protocol):
     """A tensor, or what holds tensors."""
 
     def to(self, device: Any, /) -> Any: ...
+
+
+Moved = TypeVar("Moved", bound=Holder)
 
 
 def to_device(value: Moved, device: str | torch.device) -> Moved:
