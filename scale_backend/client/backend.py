@@ -24,14 +24,21 @@ from scale_backend.client.process import (
     Process,
     examine_python,
 )
-from scale_backend.client.protocol import PROTOCOL, ProtocolError, greet_backend, receive_message, send_message
+from scale_backend.client.protocol import (
+    PROTOCOL,
+    OutOfStepError,
+    ProtocolError,
+    greet_backend,
+    receive_message,
+    send_message,
+)
+from scale_backend.client.wire import LOOK
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer, WearerReport
 
 __all__ = ["Backend", "BackendCancelled", "BackendDied", "BackendError", "BackendStartError", "examine_python"]
 
-SILENCE = 120.0  # seconds without a sign of life after which a backend counts as stuck
-WATCH = 0.5  # seconds between two looks at the process while waiting
+SILENCE = 120.0  # seconds without a whole message after which a backend counts as stuck
 
 Progress = Callable[[int, int], bool]  # frames done, frames in all -> whether to go on
 
@@ -54,17 +61,18 @@ class Channel:
     def send(self, request: str, arrays: dict[str, np.ndarray] | None = None, **fields: Any) -> int:
         """Send a request; its number is what `replies` waits for."""
         self.count += 1
+        self.deadline = time.monotonic() + self.silence
         try:
-            send_message(self.connection, {"request": request, "id": self.count, **fields}, arrays)
+            send_message(self.connection, {"request": request, "id": self.count, **fields}, arrays, self._check)
         except ProtocolError as error:
             raise BackendError(str(error)) from error
-        except OSError as error:
+        except (EOFError, OSError) as error:
             raise BackendDied(self._why_gone(error)) from error
         return self.count
 
     def cancel(self, number: int) -> None:
-        with contextlib.suppress(OSError):  # whoever waits for the reply hears that it is gone
-            send_message(self.connection, {"request": "cancel", "id": number})
+        with contextlib.suppress(EOFError, OSError, BackendDied):  # whoever waits for the reply hears that it is gone
+            send_message(self.connection, {"request": "cancel", "id": number}, None, self._check)
 
     def receive(self, number: int) -> tuple[dict, dict[str, np.ndarray]]:
         """The next message that answers this request. Raises BackendError."""
@@ -73,16 +81,20 @@ class Channel:
             try:
                 header, arrays = receive_message(self.connection, self._wait)
             except ProtocolError as error:
+                if isinstance(error, OutOfStepError):
+                    self.close()
                 raise BackendError(f"The backend's reply could not be read: {error}") from error
             except (EOFError, OSError) as error:
                 raise BackendDied(self._why_gone(error)) from error
-            if header.get("id") != number:
+            if header.get("id") not in (number, None):
                 continue
-            if "error" in header:
-                told = (BackendCancelled if header.get("kind") == "cancelled" else BackendError)(header["error"])
-                told.kind = header.get("kind", "internal")
+            if "error" in header:  # without an id where the backend could not even read that
+                kind = header.get("kind")
+                told = (BackendCancelled if kind == "cancelled" else BackendError)(str(header["error"]))
+                told.kind = kind if isinstance(kind, str) else "internal"
                 raise told
-            return header, arrays
+            if header.get("id") == number:
+                return header, arrays
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -90,21 +102,31 @@ class Channel:
 
     def _wait(self, connection: Connection) -> None:
         """Until there is something to read; watches the process meanwhile."""
-        while not connection.poll(WATCH):
+        self._check()
+        while not connection.poll(LOOK):
             if not self.process.alive and not connection.poll(0):
                 raise EOFError
-            if time.monotonic() > self.deadline:
-                self.process.kill()
-                raise BackendDied(
-                    f"The backend has not answered for {self.silence:.0f} seconds and was ended; start it again."
-                    + self.process.told()
-                )
+            self._check()
+
+    def _check(self) -> None:
+        """Raises BackendDied where a message takes too long, EOFError where nobody waits for one any more."""
+        if self.process.unwanted.is_set():
+            raise EOFError
+        if time.monotonic() > self.deadline:
+            self.process.kill()
+            raise BackendDied(
+                f"The backend has not answered for {self.silence:.0f} seconds and was ended; start it again."
+                + self.process.told()
+            )
 
     def _why_gone(self, error: BaseException) -> str:
+        if self.process.unwanted.is_set():
+            return "The backend was stopped; start it again."
         if self.process.alive:
             # the socket ends a moment before the process does
             self.process.wait(2.0)
-        if self.process.alive:
+        if self.process.alive:  # it does so with none of ours; what is out of step is of no more use
+            self.process.kill()
             return f"The backend closed the connection ({error or type(error).__name__}); start it again."
         return self.process.why_died()
 
@@ -127,9 +149,10 @@ class Backend:
         timeout: float = 120.0,  # seconds until it must be ready
         module_path: str | Path | None = None,  # where the child finds scale_backend, if its Python has none
         silence: float = SILENCE,  # seconds
+        unwanted: threading.Event | None = None,  # set by another thread that does not want it any more
     ) -> Backend:
         """Start `python -m scale_backend serve` and connect. Raises BackendStartError."""
-        process = Process(python, ["serve", "--device", device, "--threads", str(threads)], module_path)
+        process = Process(python, ["serve", "--device", device, "--threads", str(threads)], module_path, unwanted)
         try:
             key = secrets.token_bytes(32)
             process.hand_key(key)
@@ -142,14 +165,17 @@ class Backend:
             process.address = ready["address"]
             return cls(process, ready["address"], key, silence)
         except BaseException:
-            process.end()
+            process.kill() if process.unwanted.is_set() else process.end()
+            _remove_socket(process.address)
             raise
 
     @classmethod
-    def connect(cls, address: str, key: bytes, silence: float = SILENCE) -> Backend:
+    def connect(
+        cls, address: str, key: bytes, silence: float = SILENCE, unwanted: threading.Event | None = None
+    ) -> Backend:
         """Use a backend that another program has started and will end. Raises BackendStartError."""
         try:
-            return cls(OthersProcess(address), address, key, silence)
+            return cls(OthersProcess(address, unwanted), address, key, silence)
         except BackendDied as error:
             raise BackendStartError(
                 f"The backend at {address} does not answer: {error} Check that it still runs, and its key."
@@ -170,13 +196,25 @@ class Backend:
 
     @property
     def pid(self) -> int | None:
-        """None for a backend that another program has started."""
+        """Of the process; None where another program has started it."""
         return self._process.child.pid if isinstance(self._process, Process) else None
 
     def close(self) -> None:
         """End the process. Waits for a few seconds at most; may be called twice."""
         self._channel.close()
         self._process.end()
+        self._clean_up()
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does; whoever waits for a reply hears that it is gone."""
+        self._process.unwanted.set()
+        self._process.kill()
+        if self._lock.acquire(blocking=False):
+            self._channel.close()
+            self._lock.release()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         if isinstance(self._process, Process):
             _remove_socket(self._process.address)
 

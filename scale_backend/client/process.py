@@ -49,11 +49,18 @@ class BackendCancelled(BackendError):  # noqa: N818
 class Process:
     """The child process: its standard input keeps it alive, its last lines say why it died."""
 
-    def __init__(self, python: str | Path, arguments: list[str], module_path: str | Path | None):
+    def __init__(
+        self,
+        python: str | Path,
+        arguments: list[str],
+        module_path: str | Path | None,
+        unwanted: threading.Event | None = None,
+    ):
         self.python = str(python)
+        self.unwanted = unwanted or threading.Event()
         try:
             self.child = subprocess.Popen(
-                [self.python, "-m", "scale_backend", *arguments],
+                [self.python, *module_command("scale_backend"), *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env=child_environment(module_path), **own_group(),
             )  # fmt: skip
@@ -81,6 +88,7 @@ class Process:
 
     def kill(self) -> None:
         self.child.kill()
+        self.wait(1.0)
 
     def wait(self, seconds: float) -> None:
         """Until it has ended, or for some seconds."""
@@ -100,6 +108,8 @@ class Process:
             try:
                 line = self.output.get(timeout=0.05)
             except queue.Empty:
+                if self.unwanted.is_set():
+                    raise BackendStartError("The start of the backend was stopped; start it again.") from None
                 if not self.alive and self.output.empty():
                     self._join_readers()
                     if self.output.empty():
@@ -151,8 +161,9 @@ class OthersProcess:
     alive = True  # as far as one can see from here: what fails is the connection
     pid = None
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, unwanted: threading.Event | None = None):
         self.address = address
+        self.unwanted = unwanted or threading.Event()
 
     def kill(self) -> None:
         self.alive = False
@@ -177,10 +188,30 @@ def child_environment(module_path: str | Path | None) -> dict[str, str]:
         environment.pop(name, None)
     environment["PYTHONUTF8"] = "1"
     environment["PYTHONSAFEPATH"] = "1"  # a numpy.py in the folder Blender was started from is none of its modules
-    if module_path is not None:
-        others = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = str(module_path) + (os.pathsep + others if others else "")
+    others = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    paths = [
+        *([str(module_path)] if module_path is not None else []),
+        *(path for path in others if os.path.isabs(path)),
+    ]
+    if paths:  # a relative one names another place in the child
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
+
+
+# The folder in which a program is started is none of its modules': a json.py there must not be run. PYTHONSAFEPATH says
+# so from Python 3.11 on; before, `-m` puts that folder in front, and only code that is run first can take it away.
+START_MODULE = """
+import sys
+sys.path[:] = [path for path in sys.path if path not in ("", ".")]
+sys.argv[:] = sys.argv[1:]
+import runpy
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+def module_command(module: str) -> list[str]:
+    """A Python's arguments that run a module of its own, whatever lies in the current folder."""
+    return ["-c", START_MODULE, module]
 
 
 def own_group() -> dict:
@@ -221,7 +252,7 @@ def examine_python(python: str | Path, module_path: str | Path | None = None, ti
     """What `scale-backend doctor` finds in a Python, also in one that cannot serve. Raises BackendStartError."""
     try:
         done = subprocess.run(
-            [str(python), "-m", "scale_backend.doctor", "--json"],
+            [str(python), *module_command("scale_backend.doctor"), "--json"],
             stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, env=child_environment(module_path),
         )  # fmt: skip
         return json.loads(done.stdout)

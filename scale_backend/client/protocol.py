@@ -12,12 +12,14 @@ import hmac
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 import numpy as np
 
+from scale_backend.client.wire import Check, TooLongError, Wait, receive_bytes, send_bytes
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import quoted
 
 PROTOCOL = 3
 MAX_HEADER = 1 << 20  # bytes
@@ -30,11 +32,11 @@ DTYPES = {
     for name in ("float32", "float64", "float16", "int32", "int64", "uint8", "bool")
 }
 
-Wait = Callable[[Connection], None]  # returns when there is something to read; raises when it gives up
-
 
 class ProtocolError(UserError):
     """A message that cannot be understood. The connection may go on."""
+
+    request: object = None  # the id of the request that it was, where that could be read
 
 
 class OutOfStepError(ProtocolError):
@@ -45,8 +47,12 @@ def send_message(
     connection: Connection,
     header: Mapping,  # what JSON can hold
     arrays: Mapping[str, np.ndarray] | None = None,
+    check: Check | None = None,
 ) -> None:
-    """Send a header and its arrays. Raises ProtocolError before anything is sent, OSError when the peer is gone."""
+    """Send a header and its arrays. `check` is called now and then while the peer takes nothing.
+
+    Raises ProtocolError before anything is sent, OSError when the peer is gone, and what `check` raises.
+    """
     described, buffers = [], []
     for name, array in (arrays or {}).items():
         dtype = DTYPES.get(array.dtype.name)
@@ -58,53 +64,63 @@ def send_message(
     if len(text) > MAX_HEADER:
         raise ProtocolError(f"A header of {len(text)} bytes; at most {MAX_HEADER} are sent.")
     check_sizes(described)
-    connection.send_bytes(text)
+    send_bytes(connection, text, check)
     for buffer in buffers:
-        connection.send_bytes(buffer.data)
+        send_bytes(connection, buffer.data, check)
 
 
 def receive_message(
-    connection: Connection, wait: Wait | None = None, max_header: int = MAX_HEADER
+    connection: Connection, wait: Wait | None = None, max_header: int = MAX_HEADER, with_arrays: bool = True
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """The next header and its arrays, which are read-only.
+    """The next header and its arrays, which are read-only. `wait` is called wherever nothing is there yet.
 
-    Raises EOFError or OSError when the peer is gone, ProtocolError for a message that is none,
-    OutOfStepError for one that is longer than it may be.
+    Raises EOFError or OSError when the peer is gone, ProtocolError for a message that is none, OutOfStepError for one
+    that is longer than it may be, and what `wait` raises.
     """
     header = _parse(_receive(connection, max_header, wait))
     described = header.pop("arrays", [])
-    sizes = check_sizes(described)
+    try:
+        if described and not with_arrays:
+            raise OutOfStepError("This message may hold no arrays.")
+        sizes = check_sizes(described)
+        arrays = _receive_arrays(connection, described, sizes, wait)
+    except ProtocolError as error:
+        error.request = header.get("id")
+        raise
+    return header, arrays
+
+
+def _receive_arrays(
+    connection: Connection, described: list[dict], sizes: list[int], wait: Wait | None
+) -> dict[str, np.ndarray]:
     arrays, problem = {}, None
     for entry, size in zip(described, sizes, strict=True):
         data = _receive(connection, size, wait)
         if len(data) != size:
-            problem = f"Array '{entry['name']}' has {len(data)} bytes where its header says {size}."
+            problem = f"Array '{quoted(entry['name'])}' has {len(data)} bytes where its header says {size}."
             continue
-        arrays[entry["name"]] = np.frombuffer(data, DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        array = np.frombuffer(data, DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        array.flags.writeable = False
+        arrays[entry["name"]] = array
     if problem:
         raise ProtocolError(problem)
-    return header, arrays
+    return arrays
 
 
-def _receive(connection: Connection, limit: int, wait: Wait | None) -> bytes:
-    if wait is not None:
-        wait(connection)
+def _receive(connection: Connection, limit: int, wait: Wait | None) -> bytes | bytearray:
     try:
-        return connection.recv_bytes(limit)
-    except OSError as error:
-        # multiprocessing closes its reading side when a message announces more than the limit
-        if connection.closed or not connection.readable:
-            raise OutOfStepError(f"A message is longer than the {limit} bytes expected.") from error
-        raise
+        return receive_bytes(connection, limit, wait)
+    except TooLongError as error:
+        raise OutOfStepError(f"A message is longer than the {limit} bytes expected.") from error
     except MemoryError as error:
         raise OutOfStepError(f"There is too little memory for a message of {limit} bytes.") from error
 
 
-def _parse(text: bytes) -> dict:
+def _parse(text: bytes | bytearray) -> dict:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"A message's header is not JSON ({error}).") from None
+        raise ProtocolError(f"A message's header is not JSON ({quoted(error)}).") from None
     if not isinstance(header, dict):
         raise ProtocolError("A message's header must be a JSON object.")
     return header
@@ -126,14 +142,17 @@ def check_sizes(described: object) -> list[int]:
 def _array_size(entry: object) -> int:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ProtocolError("Each array of a header needs a name, a dtype and a shape.")
-    name, dtype, shape = entry["name"], entry.get("dtype"), entry.get("shape")
+    name, dtype, shape = quoted(entry["name"]), entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ProtocolError(f"Array '{name}' is of type {dtype!r}, and only {', '.join(DTYPES)} are read.")
+        raise ProtocolError(f"Array '{name}' is of type '{quoted(dtype)}', and only {', '.join(DTYPES)} are read.")
     if not isinstance(shape, list | tuple) or len(shape) > MAX_DIMENSIONS:
         raise ProtocolError(f"The shape of array '{name}' must be a list of at most {MAX_DIMENSIONS} sizes.")
     for size in shape:
         if type(size) is not int or not 0 <= size <= MAX_ARRAY_BYTES:
-            raise ProtocolError(f"Array '{name}' has the shape {shape}, which no array can have.")
+            raise ProtocolError(f"Array '{name}' has a size of '{quoted(size)}', which no array can have.")
+    # what one size of 0 makes small, numpy multiplies all the same
+    if math.prod(max(size, 1) for size in shape) * DTYPES[dtype].itemsize >= 1 << 63:
+        raise ProtocolError(f"Array '{name}' has sizes that no array can have.")
     return math.prod(shape) * DTYPES[dtype].itemsize
 
 
@@ -144,11 +163,11 @@ def greet_client(connection: Connection, key: bytes, wait: Wait) -> None:
     """
     challenge = secrets.token_hex(32)
     send_message(connection, {"protocol": PROTOCOL, "challenge": challenge})
-    answer, _ = receive_message(connection, wait, MAX_GREETING)
     try:
+        answer, _ = receive_message(connection, wait, MAX_GREETING, with_arrays=False)
         _check_version(answer)
         expected = _proof(key, "client", challenge, answer.get("challenge"))
-        if not hmac.compare_digest(expected, str(answer.get("proof")).encode("ascii", "replace").decode()):
+        if not hmac.compare_digest(expected.encode(), quoted(answer.get("proof")).encode()):
             raise ProtocolError("The client does not know this backend's key.")
     except ProtocolError as error:
         send_message(connection, {"error": str(error)})
@@ -158,23 +177,23 @@ def greet_client(connection: Connection, key: bytes, wait: Wait) -> None:
 
 def greet_backend(connection: Connection, key: bytes, wait: Wait) -> None:
     """The client's side of the greeting. Raises ProtocolError."""
-    hello, _ = receive_message(connection, wait, MAX_GREETING)
+    hello, _ = receive_message(connection, wait, MAX_GREETING, with_arrays=False)
     _check_version(hello)
     challenge = secrets.token_hex(32)
     proof = _proof(key, "client", hello.get("challenge"), challenge)
     send_message(connection, {"protocol": PROTOCOL, "challenge": challenge, "proof": proof})
-    answer, _ = receive_message(connection, wait, MAX_GREETING)
+    answer, _ = receive_message(connection, wait, MAX_GREETING, with_arrays=False)
     if "error" in answer:
-        raise ProtocolError(str(answer["error"]))
+        raise ProtocolError(quoted(answer["error"], MAX_GREETING))
     expected = _proof(key, "backend", hello["challenge"], challenge)
-    if not hmac.compare_digest(expected, str(answer.get("proof")).encode("ascii", "replace").decode()):
+    if not hmac.compare_digest(expected.encode(), quoted(answer.get("proof")).encode()):
         raise ProtocolError("What answers at the backend's address does not know its key.")
 
 
 def _check_version(hello: dict) -> None:
     if hello.get("protocol") != PROTOCOL:
         raise ProtocolError(
-            f"The other side speaks protocol {hello.get('protocol')}, this one {PROTOCOL}; "
+            f"The other side speaks protocol {quoted(hello.get('protocol'))}, this one {PROTOCOL}; "
             "install the same version of scale_backend for Blender and for the backend."
         )
 

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -16,13 +18,16 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scale_backend.client.protocol import PROTOCOL, OutOfStepError, ProtocolError, greet_client
+from scale_backend.client.protocol import PROTOCOL, ProtocolError, greet_client
+from scale_backend.client.wire import Deadline
 from scale_backend.formats.errors import UserError
 
 if TYPE_CHECKING:
     from scale_backend.service.session import Service
 
-GREETING_SECONDS = 20.0
+GREETING_SECONDS = 20.0  # for a whole greeting
+FOLDER = "scale-"
+UNBORN = 60.0  # seconds after which a private folder without a socket is taken for a dead backend's
 KEY = re.compile(r"[0-9a-f]{64}")
 LONGEST_SOCKET_PATH = 100  # bytes; macOS allows 103, Linux 107
 
@@ -106,7 +111,8 @@ class Entrance:
         base = tempfile.gettempdir()
         if len(os.fsencode(base)) + len("/scale-12345678/backend") > LONGEST_SOCKET_PATH:
             base = "/tmp"
-        self.folder = Path(tempfile.mkdtemp(prefix="scale-", dir=base))  # mode 0700
+        drop_stale_folders(Path(base))
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=base))  # mode 0700
         self._listener = Listener(str(self.folder / "backend"), "AF_UNIX", backlog=16)
 
     def leave(self, code: int) -> None:
@@ -117,6 +123,29 @@ class Entrance:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def drop_stale_folders(base: Path) -> None:
+    """Remove this user's private folders whose backends were killed: nobody listens there."""
+    for folder in base.glob(f"{FOLDER}????????"):
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            private = stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o700
+            if private and status.st_uid == os.getuid() and _is_stale(folder, status.st_mtime):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_stale(folder: Path, made: float) -> bool:
+    there = os.listdir(folder)
+    if there != ["backend"]:  # the time between a folder and its socket; or it is somebody else's
+        return not there and time.time() - made > UNBORN
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(folder / "backend"))
+        except ConnectionRefusedError:
+            return stat.S_ISSOCK((folder / "backend").lstat().st_mode)
+    return False
 
 
 def leave_with_parent(entrance: Entrance) -> None:
@@ -144,13 +173,8 @@ def attend(connection: Connection, service: Service, key: bytes) -> None:
 
     with connection, contextlib.suppress(EOFError, ConnectionError):
         try:
-            greet_client(connection, key, wait_for_greeting)
-        except (ProtocolError, OutOfStepError, TimeoutError) as error:
+            greet_client(connection, key, Deadline(GREETING_SECONDS).wait)
+        except (ProtocolError, TimeoutError) as error:
             print(f"A client was refused: {error}", file=sys.stderr, flush=True)
             return
         Session(service, connection).run()
-
-
-def wait_for_greeting(connection: Connection) -> None:
-    if not connection.poll(GREETING_SECONDS):
-        raise TimeoutError(f"it sent nothing for {GREETING_SECONDS:.0f} seconds.")

@@ -25,10 +25,12 @@ from scale_backend.client.protocol import (
     receive_message,
     send_message,
 )
+from scale_backend.client.wire import Deadline
 from scale_backend.decoding.batches import BATCH, decode_batches, failure_sentence
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_body, find_garment
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.garment_header import garment_summary
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer
@@ -41,6 +43,8 @@ from scale_backend.model.garment import load_garment
 if TYPE_CHECKING:
     from scale_backend.reconstruction.poisson import FrameMesh
 
+RECEIVING = 60.0  # seconds from a message's beginning to its end
+SENDING = 600.0  # the same for replies: whoever takes them may have been suspended for a while
 MAX_BATCH = 4096  # frames
 MAX_FITS = 64  # to wearers, that are kept; about a megabyte each
 
@@ -49,6 +53,14 @@ Reply = tuple[dict, dict[str, np.ndarray]]
 
 class CancelledError(Exception):
     """The client has asked to stop."""
+
+
+class StandsStillError(Exception):
+    """The client has stopped in the middle of a message: it is no longer served."""
+
+
+class NotOpenError(UserError):
+    """The client names a garment that is not open here: of a backend before, or dropped to make room."""
 
 
 class Service:
@@ -196,23 +208,26 @@ class Session:
         while True:
             request = None
             try:
-                header, arrays = receive_message(self.connection)
+                self.connection.poll(None)  # a client may be silent for as long as it likes, between two messages
+                header, arrays = self._receive()
                 request = header.get("id")
                 if header.get("request") == "cancel":  # came too late: the reply is on its way
                     continue
                 reply, arrays = self._answer(header, arrays)
-                send_message(self.connection, {**reply, "id": request}, arrays)
+                self._send({**reply, "id": request}, arrays)
             except OutOfStepError as error:
-                self._fail(request, "protocol", error)
+                self._fail(request or error.request, "protocol", error)
                 return
             except ProtocolError as error:
-                self._fail(request, "protocol", error)
+                self._fail(request or error.request, "protocol", error)
             except CancelledError:
                 self._fail(request, "cancelled", "The decoding was cancelled.")
-            except (EOFError, ConnectionError):
+            except (EOFError, ConnectionError, StandsStillError):
                 return
             except DeviceError as error:
                 self._fail(request, "device", error)
+            except NotOpenError as error:
+                self._fail(request, "not open", error)
             except (UserError, OSError) as error:
                 self._fail(request, "user", error)
             except Exception as error:
@@ -222,10 +237,23 @@ class Session:
                 if sentence:
                     self._fail(request, "device", sentence)
                 else:
-                    self._fail(request, "internal", f"The backend failed: {type(error).__name__}: {error}")
+                    self._fail(request, "internal", f"The backend failed: {type(error).__name__}: {quoted(error, 200)}")
 
     def _fail(self, request: object, kind: str, error: object) -> None:
-        send_message(self.connection, {"id": request, "error": str(error), "kind": kind})
+        self._send({"id": request, "error": str(error), "kind": kind})
+
+    def _receive(self) -> tuple[dict, dict[str, np.ndarray]]:
+        """A message that has begun."""
+        try:
+            return receive_message(self.connection, Deadline(RECEIVING).wait)
+        except TimeoutError as error:
+            raise StandsStillError from error
+
+    def _send(self, header: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
+        try:
+            send_message(self.connection, header, arrays, Deadline(SENDING).check)
+        except TimeoutError as error:
+            raise StandsStillError from error
 
     def _answer(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
         match header.get("request"):
@@ -257,7 +285,7 @@ class Session:
             case "meshes":
                 return self._meshes(header, arrays)
             case other:
-                raise ProtocolError(f"The backend knows no request {other!r}.")
+                raise ProtocolError(f"The backend knows no request '{quoted(other)}'.")
 
     def _decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
         """All frames in one reply. Tells after each batch how far it is."""
@@ -278,7 +306,7 @@ class Session:
         """A message for each batch as soon as it is decoded, then the reply."""
         for first, points, normals in self.service.decode(header, arrays):
             frames = {"points": points, "normals": normals}
-            send_message(self.connection, {"id": header.get("id"), "first": first}, frames)
+            self._send({"id": header.get("id"), "first": first}, frames)
             self._heed_cancellation(header)
         return {}, {}
 
@@ -286,7 +314,7 @@ class Session:
         """A message for each frame: its points and the triangles between them."""
         for mesh in self.service.meshes(header, arrays):
             frame = {name: value for name, value in mesh._asdict().items() if name != "frame"}
-            send_message(self.connection, {"id": header.get("id"), "first": mesh.frame}, frame)
+            self._send({"id": header.get("id"), "first": mesh.frame}, frame)
             self._heed_cancellation(header)
         return {}, {}
 
@@ -294,13 +322,13 @@ class Session:
         self._progress(header, round(100 * share), 100)
 
     def _progress(self, header: dict, done: int, total: int) -> None:
-        send_message(self.connection, {"id": header.get("id"), "done": done, "total": total})
+        self._send({"id": header.get("id"), "done": done, "total": total})
         self._heed_cancellation(header)
 
     def _heed_cancellation(self, header: dict) -> None:
         """Raises CancelledError when the client has said so; EOFError when it has left."""
         while self.connection.poll():
-            message, _ = receive_message(self.connection)
+            message, _ = self._receive()
             if message.get("request") == "cancel" and message.get("id") == header.get("id"):
                 raise CancelledError
             self._fail(message.get("id"), "protocol", "This connection is decoding; open another one.")
