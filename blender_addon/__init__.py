@@ -13,7 +13,7 @@ if __package__.startswith("bl_ext.") and f"{__package__}.backend" not in sys.mod
         del sys.modules[name]
 
 from .backend import process
-from .clothes import live
+from .clothes import live, unattended
 from .garments import previews
 from .headless import command_line
 from .ui import (
@@ -52,7 +52,7 @@ CLASSES = tuple(
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    for module in (process, properties, bone_mapping, operators, motion_operators, live, command_line):
+    for module in (unattended, process, properties, bone_mapping, operators, motion_operators, live, command_line):
         module.register()
     # Blender disables its add-ons before it ends; the bpy module does not, and hangs on handlers that are left
     atexit.register(unregister)
@@ -64,7 +64,7 @@ def unregister() -> None:
         return
     for module in (command_line, live, bake_operators, environment_operators, motion_operators, operators):
         module.unregister()
-    for module in (process, bone_mapping, properties, previews):
+    for module in (process, bone_mapping, properties, previews, unattended):
         module.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

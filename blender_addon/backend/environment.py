@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from scale_backend.client.process import BackendStartError, child_environment, examine_python, own_group
@@ -96,8 +97,14 @@ def is_current(plan: Plan) -> bool:
         return False
 
 
+@lru_cache(maxsize=8)
+def _digest(path: Path, _changed: int) -> str:
+    """Of a file; panels that are drawn ask often."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _stamp(plan: Plan) -> str:
-    wheel = hashlib.sha256(plan.wheel.read_bytes()).hexdigest() if plan.wheel else "none"
+    wheel = _digest(plan.wheel, plan.wheel.stat().st_mtime_ns) if plan.wheel else "none"
     return "\n".join((*plan.requirements, *plan.faster, f"wheel {wheel}", ""))
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-
-import bpy
+from weakref import WeakSet
 
 from scale_backend.client.backend import Backend, BackendError
 from scale_backend.formats.errors import UserError
@@ -23,36 +21,100 @@ ADDRESS_VARIABLE, KEY_VARIABLE = "SCALE_BACKEND_ADDRESS", "SCALE_BACKEND_KEY"
 NOT_STARTED, STARTING, READY, FAILED = "not started", "starting", "ready", "failed"
 NOT_SET_UP, SETTING_UP = "not set up", "setting up"
 
-_lock = threading.RLock()
+_lock = threading.Lock()  # of what is below; held for moments alone, never while something starts or ends
 _backend: Backend | None = None
+_launch: Launch | None = None  # with which the backend was started
+_start: Start | None = None  # that goes on
 _failure = ""
-_starting = False
 _is_shut = False  # the add-on was disabled: a thread that still decodes must not start another
 _set_up: environment.SetUp | None = None
+_stopped: WeakSet[Backend] = WeakSet()  # by us: they did not die
 
 
 @dataclass(frozen=True)
 class Launch:
     """What a start asks of Blender, whose data the main thread alone may read. With it any may start the backend."""
 
-    python: Path
-    plan: environment.Plan
-    device: str
-    threads: int
-    module_path: str
-    online: bool
+    python: Path = Path()
+    device: str = "auto"
+    threads: int = 0
+    module_path: str = ""
+    address: str = ""  # of a backend that another program has started, which is used instead
+    key: bytes = b""
 
     @classmethod
     def read(cls) -> Launch:
-        """As the preferences say. Raises AddonError."""
+        """As the environment and the preferences say. Raises AddonError."""
+        shared = os.environ.get(ADDRESS_VARIABLE, "")
+        if shared:
+            return cls(address=shared, key=_shared_key())
         return cls(
             backend_settings.backend_python(),
-            backend_settings.environment_plan(),
             backend_settings.device(),
             backend_settings.threads(),
             paths.backend_modules(),
-            bpy.app.online_access,
         )
+
+    def start(self, unwanted: threading.Event) -> Backend:
+        """Raises BackendError. unwanted: set by whoever does not want it any more."""
+        if self.address:
+            return Backend.connect(self.address, self.key, unwanted=unwanted)
+        return Backend.start(
+            self.python, device=self.device, threads=self.threads, module_path=self.module_path, unwanted=unwanted
+        )
+
+
+def _shared_key() -> bytes:
+    """Raises AddonError."""
+    try:
+        return bytes.fromhex(os.environ.get(KEY_VARIABLE, ""))
+    except ValueError:
+        raise messages.AddonError(f"{KEY_VARIABLE} must be the backend's key, 64 hexadecimal digits.") from None
+
+
+class Start:
+    """One start of the backend. Whoever needs it waits for its end, one thread does it; it can be made unwanted."""
+
+    def __init__(self, launch: Launch | None):
+        self.launch = launch
+        self.unwanted = threading.Event()
+        self._ended = threading.Event()
+        self._backend: Backend | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """What it comes to is kept for `result`."""
+        try:
+            self.launch = self.launch or Launch.read()
+            self._backend = self.launch.start(self.unwanted)
+        except BaseException as error:
+            self._error = error
+        if not _has_ended(self, self._backend, self._error) and self._backend is not None:
+            self._backend.kill()
+            self._backend, self._error = None, BackendError("The start of the backend was stopped; start it again.")
+        self._ended.set()
+
+    def result(self) -> Backend:
+        """The backend, once it is there. Raises what the start has raised."""
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._backend is not None
+        return self._backend
+
+
+def _has_ended(start: Start, backend: Backend | None, error: BaseException | None) -> bool:
+    """Take over what a start has come to, unless it has become unwanted meanwhile."""
+    global _backend, _launch, _start, _failure
+    with _lock:
+        if _start is not start:
+            return False
+        _start = None
+        if backend is not None:
+            _backend, _launch, _failure = backend, start.launch, ""
+        elif isinstance(error, UserError):
+            _failure = str(error)
+        return True
 
 
 @dataclass(frozen=True)
@@ -63,15 +125,16 @@ class Status:
 
 def status() -> Status:
     """Where the backend stands, in words for the panel."""
-    if setting_up() is not None and not _set_up.ended.is_set():
+    if _set_up is not None and not _set_up.ended.is_set():
         return Status(SETTING_UP, f"Setting up… {_set_up.fraction:.0%}")
-    if _starting:
+    backend = _backend
+    if _start is not None:
         return Status(STARTING, "Starting…")
-    if _backend is not None and _backend.alive:
-        return Status(READY, f"Ready on {_device_name(_backend.info)}")
+    if backend is not None and backend.alive:
+        return Status(READY, f"Ready on {_device_name(backend.info)}")
     if _failure:
         return Status(FAILED, "Failed")
-    if not backend_settings.is_set_up():
+    if not os.environ.get(ADDRESS_VARIABLE) and not backend_settings.is_set_up():
         return Status(NOT_SET_UP, "Not set up")
     return Status(NOT_STARTED, "Backend starts when it is needed")
 
@@ -82,42 +145,45 @@ def _device_name(info: dict) -> str:
 
 
 def running() -> bool:
-    return _backend is not None and _backend.alive
+    backend = _backend
+    return backend is not None and backend.alive
 
 
 def get(launch: Launch | None = None) -> Backend:
-    """The backend, started if it is not running; from other threads than the main one with a `launch`.
+    """The backend, started if it is not running. From other threads than the main one with the `launch` that this
+    module gave.
 
     Raises BackendError or AddonError.
     """
-    global _backend, _failure, _starting
+    global _backend, _start, _failure
     with _lock:
         if running():
             return _backend
         if _is_shut:
             raise BackendError("The add-on is disabled; enable it again.")
-        stop()
-        _starting = True
-        try:
-            launch = launch or Launch.read()
-            _keep_current(launch)
-            _backend = _others() or Backend.start(
-                launch.python, device=launch.device, threads=launch.threads, module_path=launch.module_path
-            )
-        except UserError as error:
-            _failure = str(error)
-            raise
-        finally:
-            _starting = False
-        _failure = ""
-        return _backend
+        dead, _backend = _backend, None
+        mine = _start is None
+        if mine:
+            _start, _failure = Start(launch or _launch), ""
+        start = _start
+    if dead is not None:
+        dead.kill()  # what it leaves behind
+    if mine:
+        start.run()
+    return start.result()
 
 
-def launch() -> Launch | None:
-    """What another thread needs to use the backend: nothing where it runs. Raises AddonError."""
+def has_died(backend: Backend) -> bool:
+    """Whether a backend is gone though nobody has stopped it: then another may take its place."""
+    return not backend.alive and backend not in _stopped and not _is_shut
+
+
+def launch() -> Launch:
+    """What another thread needs to use the backend: while it runs that with which it was started. Raises AddonError."""
     global _failure
-    if running():
-        return None
+    with _lock:
+        if running() and _launch is not None:
+            return _launch
     try:
         return Launch.read()
     except messages.AddonError as error:
@@ -137,41 +203,16 @@ def setting_up() -> environment.SetUp | None:
     return _set_up
 
 
-def _keep_current(launch: Launch) -> None:
-    """After an update of the add-on, update the environment that it has made; the old one serves where that fails."""
-    plan = launch.plan
-    if launch.python != plan.python or not environment.is_set_up(plan.folder) or environment.is_current(plan):
-        return
-    if plan.wheels is None and not launch.online:
-        return
-    with contextlib.suppress(messages.AddonError, environment.Cancelled):
-        environment.SetUp(plan).run()
-
-
-def _others() -> Backend | None:
-    """A backend that somebody else has started, if the environment names one. Raises BackendError and AddonError."""
-    address, key = os.environ.get(ADDRESS_VARIABLE), os.environ.get(KEY_VARIABLE, "")
-    if not address:
-        return None
-    try:
-        return Backend.connect(address, bytes.fromhex(key))
-    except ValueError:
-        raise messages.AddonError(f"{KEY_VARIABLE} must be the backend's key, 64 hexadecimal digits.") from None
-
-
 def start_beside() -> None:
     """Start the backend without making Blender wait; `status` tells how it went. Raises AddonError."""
-    global _starting
-    if running() or _starting:
-        return
-    launch = Launch.read()
-
-    def run() -> None:
-        with contextlib.suppress(UserError):  # kept in _failure, which `status` shows
-            get(launch)
-
-    _starting = True
-    threading.Thread(target=run, name="scale-backend-start", daemon=True).start()
+    global _start, _failure
+    asked = launch()
+    with _lock:
+        if running() or _start is not None or _is_shut:
+            return
+        start = _start = Start(asked)
+        _failure = ""
+    threading.Thread(target=start.run, name="scale-backend-start", daemon=True).start()
 
 
 def failure() -> str:
@@ -179,13 +220,18 @@ def failure() -> str:
 
 
 def stop() -> None:
-    """Close the process; the next use starts a new one."""
-    global _backend, _failure
+    """End the process, or its start, at once; the next use starts a new one, as it is set then."""
+    global _backend, _launch, _start, _failure
     with _lock:
-        if _backend is not None:
-            _backend.close()
-        _backend = None
+        backend, start = _backend, _start
+        _backend = _launch = _start = None
         _failure = ""
+        if backend is not None:
+            _stopped.add(backend)
+    if start is not None:
+        start.unwanted.set()
+    if backend is not None:
+        backend.kill()
 
 
 def doctor() -> dict:

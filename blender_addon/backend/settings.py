@@ -45,6 +45,12 @@ def is_set_up() -> bool:
     return bool(_named_python()) or environment.is_set_up(environment_folder())
 
 
+def is_outdated() -> bool:
+    """Whether the add-on's own environment was set up by another version of it. It serves; the user may update it."""
+    folder = environment_folder()
+    return not _named_python() and environment.is_set_up(folder) and not environment.is_current(environment_plan())
+
+
 def default_folder() -> Path:
     """A short path that needs no rights: Windows allows 260 characters, of which torch takes some 150."""
     return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".scale-clothing")

@@ -6,14 +6,17 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import bpy
 import numpy as np
 from bpy.types import Depsgraph, Object, Scene
 
+from scale_backend.client.backend import BackendError
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer
 
+from ..backend.process import Launch, launch
 from ..clothes import request, selection
 from ..garments import library, opened
 from ..messages import AddonError
@@ -22,6 +25,8 @@ from ..rig.pose import read_pose
 from ..rig.rest import Rest, RigFrame, rest_of
 from .frame_files import Topology
 from .sampling import BATCH, Sampling
+
+Item = TypeVar("Item")
 
 # what the last bits of a decoded point depend on, beside the pose
 COMPUTED_BY = ("version", "torch", "device", "device_name", "threads", "precisions")
@@ -36,6 +41,7 @@ class Recording:
     rest: Rest
     garment: opened.OpenGarment
     frame: RigFrame
+    launch: Launch  # to start the backend again from another thread, where it dies
     fitted: fitting.FittedBody  # at the take's beginning; a wearer's body stays what it was then
     rotations: list[np.ndarray] = field(default_factory=list)  # F of [J, 3, 3]
     translations: list[np.ndarray] = field(default_factory=list)  # F of [3] metres
@@ -53,7 +59,7 @@ class Recording:
         rest = rest_of(target)
         garment = opened.open_garment(library.entry(obj.scale_clothing.garment))
         fitted = _fitted(obj, target, rest, garment)
-        return cls(obj, target, rest, garment.worn_by(fitted.wearer), fitted.frame(rest.frame), fitted)
+        return cls(obj, target, rest, garment.worn_by(fitted.wearer), fitted.frame(rest.frame), launch(), fitted)
 
     def add(self, depsgraph: Depsgraph) -> None:
         """Record the pose of the present frame."""
@@ -68,12 +74,10 @@ class Recording:
         """What a bake of it depends on."""
         settings = self.obj.scale_clothing
         stat = self.garment.entry.path.stat()
-        info = self.garment.backend.info
         hasher = hashlib.sha256()
         parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
                  settings.push_out, request.shown_normals(self.obj), self.frame.unit,
-                 *(() if self.wearer is None else (self.wearer.digest,)),
-                 *(info.get(name) for name in COMPUTED_BY))  # fmt: skip
+                 *(() if self.wearer is None else (self.wearer.digest,)), *self._computed_by())  # fmt: skip
         hasher.update(repr(parts).encode())
         for array in (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation):
             hasher.update(np.ascontiguousarray(array).tobytes())
@@ -84,15 +88,41 @@ class Recording:
 
         What it needs of Blender is read at once; what it gives may be taken from any thread.
         """
-        stream = self.garment.stream(
-            self._poses(lambda values: sampling.filled(values, batches)), self._options(), BATCH
-        )
-        return self._in_armature(stream, len(self.obj.data.vertices), self.obj.name)
+        poses = self._poses(lambda values: sampling.filled(values, batches))
+        options, count, name = self._options(), len(self.obj.data.vertices), self.obj.name
+
+        def from_batch(done: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            stream = self.garment.stream(poses[done * BATCH :], options, BATCH)
+            return self._in_armature(stream, count, name)
+
+        return self._outliving(from_batch)
 
     def decode_meshes(self, samples: range) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
         """Points, normals [M, 3] and faces of each sample, for clothes that have other faces in each. As `decode`."""
-        chosen = self._poses(lambda values: values[samples.start : samples.stop])
-        return self._meshes_in_armature(self.garment.meshes(chosen, self._options()))
+        poses, options = self._poses(lambda values: values[samples.start : samples.stop]), self._options()
+        return self._outliving(lambda done: self._meshes_in_armature(self.garment.meshes(poses[done:], options)))
+
+    def _outliving(self, stream_from: Callable[[int], Iterator[Item]]) -> Iterator[Item]:
+        """What a stream gives. Where the backend dies on the way it goes on with another from where it was, but not
+        twice from the same place. Raises BackendError, AddonError."""
+        done, died_at = 0, -1
+        while True:
+            try:
+                with contextlib.closing(stream_from(done)) as stream:
+                    for item in stream:
+                        yield item
+                        done += 1
+                return
+            except BackendError as error:
+                if died_at == done:
+                    raise
+                died_at, computed_by = done, self._computed_by()
+                self.garment = opened.renewed(self.garment, error, self.launch)
+                if self._computed_by() != computed_by:  # parts of a bake are to be one
+                    raise
+
+    def _computed_by(self) -> tuple[object, ...]:
+        return tuple(self.garment.backend.info.get(name) for name in COMPUTED_BY)
 
     def _options(self) -> DecodeOptions:
         settings = self.obj.scale_clothing

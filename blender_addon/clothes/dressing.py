@@ -26,23 +26,24 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     """
     rest = rest_of(target)
     look_again(target)
-    garment = opened.open_garment(library.entry(key))
-    surface, part = garment.entry.choose(surface, part)
+    entry = library.entry(key)
+    surface, part = entry.choose(surface, part)
     topology = None
+    wire = Options().on_wire(surface, part)
     if surface not in kinds.CHANGING:
-        topology = garment.topology(Options().on_wire(surface, part))
+        topology = opened.with_garment(entry, lambda garment: garment.topology(wire))
     depsgraph = context.evaluated_depsgraph_get()
     pose = read_pose(target, depsgraph, rest)
     worn = clothes_of(target)
     options = options_of(worn[0]) if worn else Options()
-    decoded = request(target, rest, pose, garment.entry, surface, part, options).decode()
+    decoded = request(target, rest, pose, entry, surface, part, options).decode()
 
     obj = worn[0] if worn else _new_object(context, target)
     settings = obj.scale_clothing
     clear_bake(obj)
     is_new = (settings.garment, settings.surface, settings.part) != (key, surface, part)
     settings.garment, settings.surface, settings.part = key, surface, part
-    obj.name = f"{target.name} {garment.entry.title}"
+    obj.name = f"{target.name} {entry.title}"
     obj.data.name = obj.name
     _build(obj, topology or decoded.topology, decoded)
     modifiers.ensure_modifier(obj, surface)
@@ -52,7 +53,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     looks.renew(obj)
     if not worn and proportions.fits_well(obj):
         settings["hide_skin"] = True  # its update would look for the skin twice
-    skin_mask.update(context, obj, garment, rest)
+    skin_mask.update(context, obj, entry, rest)
     return obj
 
 

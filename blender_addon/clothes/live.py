@@ -22,7 +22,7 @@ from .. import messages, paths
 from ..backend import process
 from ..rig import wearer
 from ..tasks.background import DecodingThread
-from . import mesh, playback
+from . import mesh, playback, unattended
 from .request import Decoded, present_request
 
 PATIENCE = 0.1  # seconds that a user's frame waits for its clothes: Blender still answers ten times a second
@@ -99,7 +99,7 @@ def update(scene: Scene, depsgraph: Depsgraph, waits: bool = True) -> None:
         if waits:
             _beside.forget()
             for obj in following:
-                with _told(obj):
+                with _told(obj, scene if _must_be_exact() else None):
                     mesh.follow(obj, depsgraph)
         else:
             _update_beside(following, depsgraph)
@@ -169,10 +169,13 @@ def _collect() -> float | None:
 
 
 class _told:
-    """What fails inside for clothes is told in a sentence, and they are no longer followed."""
+    """What fails inside for clothes is told in a sentence, and they are no longer followed.
 
-    def __init__(self, obj: Object):
-        self.obj = obj
+    unattended: the scene of a frame that nobody looks at; None: a user reads what is told.
+    """
+
+    def __init__(self, obj: Object, unattended: Scene | None = None):
+        self.obj, self.unattended = obj, unattended
 
     def __enter__(self) -> None:
         pass
@@ -181,7 +184,10 @@ class _told:
         if not isinstance(error, UserError):
             return False
         self.obj.scale_clothing.live = False
-        messages.show_error(f"{error} Live update of '{self.obj.name}' is off until you switch it on again.")
+        sentence = f"{error} Live update of '{self.obj.name}' is off until you switch it on again."
+        messages.show_error(sentence)
+        if self.unattended is not None:
+            unattended.failed(self.unattended, sentence)
         _soon(watch)
         return True
 

@@ -40,8 +40,12 @@ class Request:
     wearer: Wearer | None = None  # the character's own body; None: the garment's
 
     def decode(self, launch: process.Launch | None = None) -> Decoded:
-        """The clothes in the armature's space. Raises AddonError and BackendError."""
-        garment = opened.open_garment(self.entry, launch).worn_by(self.wearer)
+        """The clothes in the armature's space; a backend that dies on the way is started again once. Raises AddonError
+        and BackendError."""
+        return opened.with_garment(self.entry, self._decode, launch)
+
+    def _decode(self, garment: opened.OpenGarment) -> Decoded:
+        garment = garment.worn_by(self.wearer)
         topology = colors = None
         if self.options.surface in kinds.CHANGING_ON_WIRE:
             with contextlib.closing(garment.meshes(self.poses, self.options)) as frames:

@@ -54,18 +54,19 @@ def body_meshes(target: Object, rest: Rest) -> list[Object]:
     ]
 
 
-def update(context: Context, obj: Object, garment: opened.OpenGarment, rest: Rest) -> None:
+def update(context: Context, obj: Object, entry: library.Entry, rest: Rest) -> None:
     """Find the skin under clothes at rest and mask it, if the clothes ask for it."""
     settings = obj.scale_clothing
     remove(obj)
     if not settings.hide_skin:
         return
     target = settings.rig
-    surface, part = garment.entry.choose("MESH", settings.part)
+    surface, part = entry.choose("MESH", settings.part)
     still = pose.pose_at_rest(rest)
     options = replace(request.options_of(obj), push_out=True)
-    asked = request.request(target, rest, still, garment.entry, surface, part, options)
-    cloth, triangles = asked.decode().points, garment.topology(asked.options)["triangles"]
+    asked = request.request(target, rest, still, entry, surface, part, options)
+    topology = opened.with_garment(entry, lambda garment: garment.topology(asked.options))
+    cloth, triangles = asked.decode().points, topology["triangles"]
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
     cover = Cover(_tree(cloth), border, rest.frame.unit * rest.size)
     for mesh in body_meshes(target, rest):
@@ -152,7 +153,6 @@ def show(obj: Object, hidden: bool) -> None:
         return
     try:
         target = selection.wearer(obj)
-        garment = opened.open_garment(library.entry(settings.garment))
-        update(bpy.context, obj, garment, rest_of(target))
+        update(bpy.context, obj, library.entry(settings.garment), rest_of(target))
     except UserError as error:
         messages.show_error(str(error))

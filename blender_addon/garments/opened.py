@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from scale_backend.client.backend import Backend
+from scale_backend.client.backend import Backend, BackendError
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer, WearerReport
 
 from .. import messages
-from ..backend.process import Launch, get
+from ..backend.process import Launch, get, has_died
 from ..rig.body_data import BodyData
 from . import library
+
+Result = TypeVar("Result")
 
 # the ids of what is open, by backend: one that is gone takes its garments along
 _ids: WeakKeyDictionary[Backend, dict[tuple, str]] = WeakKeyDictionary()
@@ -31,6 +34,7 @@ class OpenGarment:
     id: str
     entry: library.Entry
     body: BodyData
+    wearer: Wearer | None = None  # who wears it; None: its own body
 
     def worn_by(self, wearer: Wearer | None) -> OpenGarment:
         """The garment on a wearer: fitted on first use, which takes some seconds. None: on its own body."""
@@ -39,7 +43,7 @@ class OpenGarment:
         fits, key = _fits.setdefault(self.backend, {}), (self.id, wearer.digest)
         if key not in fits:
             fits[key] = self.backend.fit(self.id, wearer)
-        return replace(self, id=fits[key][0])
+        return replace(self, id=fits[key][0], wearer=wearer)
 
     def topology(self, options: DecodeOptions) -> dict[str, np.ndarray]:
         """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
@@ -70,8 +74,17 @@ def open_garment(entry: library.Entry, launch: Launch | None = None) -> OpenGarm
 
     launch: for other threads than the main one. Raises BackendError or AddonError.
     """
-    body = entry.body()
     backend = get(launch)
+    try:
+        return _open_in(backend, entry)
+    except BackendError:
+        if not has_died(backend):
+            raise
+        return _open_in(get(launch), entry)
+
+
+def _open_in(backend: Backend, entry: library.Entry) -> OpenGarment:
+    body = entry.body()
     ids, key = _ids.setdefault(backend, {}), _opening_key(entry)
     if key not in ids:
         ids[key] = backend.open_garment(str(entry.path), body_path=str(entry.body_path()))["id"]
@@ -86,6 +99,28 @@ def report_of(entry: library.Entry, wearer: Wearer) -> WearerReport | None:
         if fit is not None:
             return fit[1]
     return None
+
+
+def renewed(garment: OpenGarment, error: BackendError, launch: Launch | None = None) -> OpenGarment:
+    """The garment opened again where the backend has died on the way, or no longer has it. Raises `error` where
+    neither is so, BackendError and AddonError."""
+    if not has_died(garment.backend):
+        if error.kind != "not open":
+            raise error
+        known = _ids.get(garment.backend, {}).pop(_opening_key(garment.entry), "")
+        fits = _fits.get(garment.backend, {})
+        for key in [key for key in fits if key[0] == known]:
+            del fits[key]
+    return open_garment(garment.entry, launch).worn_by(garment.wearer)
+
+
+def with_garment(entry: library.Entry, work: Callable[[OpenGarment], Result], launch: Launch | None = None) -> Result:
+    """Work with a garment; once more where the backend dies on the way. Raises BackendError or AddonError."""
+    garment = open_garment(entry, launch)
+    try:
+        return work(garment)
+    except BackendError as error:
+        return work(renewed(garment, error, launch))
 
 
 def _opening_key(entry: library.Entry) -> tuple:

@@ -11,8 +11,10 @@ from pathlib import Path
 import bpy
 from bpy.types import Object, Scene
 
+from scale_backend.client.backend import BackendError
+
 from ..bake import baking, plan
-from ..clothes import playback
+from ..clothes import playback, unattended
 from ..messages import AddonError
 from ..tasks.interruption import Interruption
 
@@ -85,8 +87,17 @@ def played(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _all_followed() -> None:
+    """Raises BackendError where clothes without a bake could not be brought to the frame."""
+    sentence = unattended.failure()
+    if sentence:
+        unattended.forget()
+        raise BackendError(sentence)
+
+
 def render(scene: Scene, folder: Path, frame: int, scraps: Path, interruption: Interruption) -> Path:
-    """Render one frame. An interruption ends the process, and removes `scraps`. Raises AddonError."""
+    """Render one frame. An interruption ends the process, and removes `scraps`. Raises AddonError,
+    BackendError."""
     path = picture(scene, folder, frame)
     beside = path.with_name(f".{path.stem}.part{path.suffix}")
 
@@ -97,10 +108,15 @@ def render(scene: Scene, folder: Path, frame: int, scraps: Path, interruption: I
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scene.frame_set(frame)
+        _all_followed()
         scene.render.filepath = str(beside)
         with interruption.leave_at_once(clean_up):
             bpy.ops.render.render(write_still=True)
+        _all_followed()
         os.replace(beside, path)
+    except BackendError:
+        beside.unlink(missing_ok=True)
+        raise
     except (RuntimeError, OSError) as error:
         beside.unlink(missing_ok=True)
         kind = plan.DiskError if isinstance(error, OSError) else AddonError

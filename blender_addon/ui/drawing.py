@@ -58,9 +58,18 @@ def draw_set_up(layout: UILayout) -> None:
         broken_off = work is not None and not work.succeeded
         done = environment.is_set_up(backend_settings.environment_folder())
         text = "Continue Set-up" if broken_off else "Set Up Again" if done else "Set Up Backend"
+        text = "Update Backend" if backend_settings.is_outdated() else text
         row.operator("scale_clothing.set_up_backend", text=text, icon="IMPORT")
     if (backend_settings.environment_folder() / environment.LOG).is_file():
         row.operator("scale_clothing.show_log", icon="TEXT")
+
+
+def draw_update(layout: UILayout, context: Context) -> None:
+    """After an update of the add-on: a button that updates the backend too. Nothing is fetched unasked."""
+    idle = process.status().kind not in (process.SETTING_UP, process.STARTING)
+    if idle and backend_settings.is_outdated():
+        draw_sentence(layout, context, "The backend was set up by another version of the add-on", "INFO")
+        layout.operator("scale_clothing.set_up_backend", text="Update Backend", icon="IMPORT")
 
 
 def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: str, margin: float = MARGIN) -> None:

@@ -18,6 +18,7 @@ from .drawing import (
     draw_error,
     draw_sentence,
     draw_status_buttons,
+    draw_update,
     preferences_button,
 )
 
@@ -34,6 +35,7 @@ class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
         draw_sentence(self.layout, context, state.text, STATUS_ICONS[state.kind])
         if process.status().kind in (process.NOT_SET_UP, process.SETTING_UP, process.FAILED):
             preferences_button(self.layout)
+        draw_update(self.layout, context)
         draw_error(self.layout, context)
 
 

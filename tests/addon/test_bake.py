@@ -176,16 +176,18 @@ def test_other_poses_begin_anew(moving, character, scene, bake_folder):
     assert not parts(bake_folder)
 
 
-def test_a_backend_that_dies_leaves_the_scene_and_the_frames(moving, scene, bake_folder):
+def test_a_backend_that_dies_for_good_leaves_the_scene_and_the_frames(moving, scene, bake_folder, monkeypatch):
     scene.frame_set(5)
     before = meshes.get_positions(moving.data)
     todo = steps_of(moving, scene, bake_folder)
     while next(todo).done <= FRAMES:
         pass
-    os.kill(process.get().pid, signal.SIGKILL)
-    with pytest.raises(BackendError, match="backend stopped"):
-        for _ in todo:
-            pass
+    with monkeypatch.context() as patch:  # no other can be started
+        patch.setattr(process.Launch, "start", lambda *_: (_ for _ in ()).throw(BackendError("There is no other.")))
+        os.kill(process.get().pid, signal.SIGKILL)
+        with pytest.raises(BackendError, match="There is no other"):
+            for _ in todo:
+                pass
     assert scene.frame_current == 5
     assert not playback.is_baked(moving)
     assert not cache(moving, bake_folder).exists()

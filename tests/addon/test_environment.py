@@ -83,13 +83,18 @@ def test_set_up_cancelled_failed_continued_used_and_updated(dressed, own_folder,
     assert process.status().kind == process.READY
     assert process.get().doctor()["python"]["executable"] == str(plan.python)
 
-    process.stop()  # an update of the add-on brings another wheel: the next start installs it
+    process.stop()  # an update of the add-on brings another wheel
     with zipfile.ZipFile(plan.wheel, "a") as wheel:
         wheel.writestr("scale_backend/newer.py", "")
     assert not environment.is_current(plan) and environment.is_set_up(plan.folder)
-    monkeypatch.setattr(backend_settings, "environment_plan", lambda: plan)
-    assert bpy.ops.scale_clothing.update() == {"FINISHED"}
+    monkeypatch.setattr(backend_settings, "environment_plan", lambda *_: plan)
+    log = plan.log.read_text()
+    assert bpy.ops.scale_clothing.update() == {"FINISHED"}  # the old one serves, and nothing is fetched unasked
+    assert plan.log.read_text() == log and not (packages / "scale_backend" / "newer.py").exists()
+    assert backend_settings.is_outdated()  # the panel offers to update it
+    assert bpy.ops.scale_clothing.set_up_backend() == {"FINISHED"}
     assert environment.is_current(plan) and (packages / "scale_backend" / "newer.py").is_file()
+    assert not backend_settings.is_outdated()
 
 
 def test_what_the_backend_found_is_told(scene, monkeypatch):
