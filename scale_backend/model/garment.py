@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.garment_header import (
     FORMAT_VERSION,
     METADATA_KEY,
     GarmentError,
+    checked_metadata,
     garment_summary,
     surface_kinds,
     window_of,
@@ -28,7 +30,25 @@ from scale_backend.model.tracked_surface import TrackedSurface
 from scale_backend.settling.sweeps import Settling
 
 MODES = ("patch", "continuous")
-CARRIER_TENSORS = ("template", "triangles", "blend_weights", "shape_components", "uv", "uv_triangles", "region")
+
+
+LARGEST = 1000.0  # metres from the origin that a carrier may be
+KINDS = {
+    "float": lambda value: value.is_floating_point(),
+    "int": lambda value: not value.is_floating_point() and value.dtype != torch.bool,
+    "bool": lambda value: value.dtype == torch.bool,
+    "uint8": lambda value: value.dtype == torch.uint8,
+}
+# kind of number, whether it must be there, shape; a letter is the same number wherever it stands
+LAYOUT = {
+    "triangle_index": ("int", True, ("H", "H")), "barycentrics": ("float", True, ("H", "H", 3)),
+    "chosen": ("bool", False, ("H", "H")),
+}  # fmt: skip
+CARRIER = {
+    "template": ("float", True, ("V", 3)), "triangles": ("int", True, ("T", 3)),
+    "blend_weights": ("float", True, ("V", "J")), "shape_components": ("float", True, ("V", 3, "S")),
+    "uv": ("float", True, ("U", 2)), "uv_triangles": ("int", True, ("T", 3)), "region": ("uint8", False, ("V",)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,13 +122,13 @@ class Garment:
 
 def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:
     """Write the file; beside first, then renamed. Weights of two and more dimensions are kept in 16 bits, or as they
-    are where they must be exact. Raises OSError."""
+    are where they must be exact. Raises OSError, GarmentError."""
     from safetensors.torch import save
 
     tensors = {f"network.{k}": v if exact else _compact(v) for k, v in garment.network.state_dict().items()}
     tensors |= {f"layout.{k}": v for k, v in garment.layout.__dict__.items() if v is not None}
     if garment.carrier is not None:
-        parts = {k: getattr(garment.carrier, k) for k in CARRIER_TENSORS}
+        parts = {k: getattr(garment.carrier, k) for k in CARRIER}
         tensors |= {f"carrier.{k}": v for k, v in parts.items() if v is not None}
     if garment.cloth is not None:
         tensors["cloth"] = garment.cloth
@@ -116,7 +136,10 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors |= {f"tracked.{part}.{k}": v for k, v in surface.tensors().items()}
     if garment.preview:
         tensors["preview"] = torch.frombuffer(bytearray(garment.preview), dtype=torch.uint8)
-    metadata = {METADATA_KEY: json.dumps(garment.metadata())}
+    try:
+        metadata = {METADATA_KEY: json.dumps(checked_metadata(garment.metadata()), allow_nan=False)}
+    except ValueError as error:  # else nobody could read it
+        raise GarmentError(f"The garment '{quoted(garment.name)}' cannot be written: {error}; rename it.") from error
     with written_whole(Path(path)) as beside:
         # not safetensors' own writer: its errors are not the system's, and only the owner may read its files
         beside.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
@@ -150,6 +173,9 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite")
     settings = NetworkSettings(**metadata["network"])
+    numbers = sum(value.numel() for name, value in tensors.items() if name.startswith("network."))
+    if 4000 * settings.unet_width**2 + 8 * settings.hidden**2 > numbers:  # fewer than any network of these sizes has
+        raise ValueError(f"it holds {numbers} weights, fewer than its network's settings say")
     # not on the meta device: that imports torch._dynamo, over a second where the weights' values take 35 ms
     network = ScaleNetwork(settings)
     weights = {k: v.float() if v.is_floating_point() else v for k, v in part("network.").items()}
@@ -157,33 +183,34 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
     network.eval().requires_grad_(False)
     if metadata["mode"] not in MODES:
         raise ValueError(f"unknown mode {metadata['mode']}")
-    layout = UVLayout(**part("layout."))
-    if layout.triangle_index.shape != (settings.map_size,) * 2 or layout.barycentrics.shape != (
-        settings.map_size,
-    ) * 2 + (3,):
-        raise ValueError("the UV layout is not of the map's size")
-    if layout.chosen is not None and (
-        layout.chosen.shape != layout.triangle_index.shape or (layout.chosen & (layout.triangle_index < 0)).any()
-    ):
+    layout = UVLayout(**_checked(part("layout."), LAYOUT, {"H": settings.map_size}))
+    if layout.chosen is not None and (layout.chosen & (layout.triangle_index < 0)).any():
         raise ValueError("the UV layout has patches where there is no surface")
+    if layout.triangle_index.min() < -1 or not layout.mask.any():
+        raise ValueError("the UV layout has no patches, or some that are nowhere")
     carrier = None
     if metadata["carrier"] == "garment":
-        carrier = Carrier("garment", **part("carrier."), region_names=tuple(metadata["region_names"]))
+        names = tuple(metadata.get("region_names", ()))
+        carrier = Carrier("garment", **_checked(part("carrier."), CARRIER, {}), region_names=names)
         _check_indices("triangles", carrier.triangles, len(carrier.template))
         _check_indices("uv_triangles", carrier.uv_triangles, len(carrier.uv))
         _check_indices("layout", layout.triangle_index.clamp_min(0), len(carrier.triangles))
-        if len(carrier.blend_weights) != len(carrier.template) or len(carrier.shape_components) != len(
-            carrier.template
-        ):
-            raise ValueError("the carrier's arrays differ in length")
+        if carrier.region is not None:
+            _check_indices("region", carrier.region, max(len(names), 1))
+        sums = carrier.blend_weights.double().sum(1)
+        if (sums - 1).abs().max() > 1e-2 or carrier.blend_weights.min() < -1e-2:
+            raise ValueError("the carrier's weights are no shares of one")
+        if carrier.template.abs().max() > LARGEST:
+            raise ValueError(f"the carrier is larger than {LARGEST:.0f} m")
     cloth = tensors.get("cloth")
-    if cloth is not None and cloth.shape != (int(layout.mask.sum()) * settings.points_per_patch,):
+    points = int(layout.mask.sum()) * settings.points_per_patch
+    if cloth is not None and (cloth.shape != (points,) or cloth.dtype != torch.bool):
         raise ValueError("there is not one cloth flag for each point")
     tracked = {}
     for name in metadata["parts"]:
         if surface := part(f"tracked.{name}."):
             tracked[name] = TrackedSurface.from_tensors(surface)
-            tracked[name].check(int(layout.mask.sum()) * settings.points_per_patch)
+            tracked[name].check(points)
     window = window_of(metadata)
     if window.channels != settings.inputs:
         raise ValueError(f"its window has {window.channels} channels, its network {settings.inputs}")
@@ -192,15 +219,39 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
     fabrics, settling = tuple(metadata.get("fabrics", ())), metadata.get("settling", [])
     if max(1, len(fabrics)) != settings.codes or (settling and len(settling) != settings.codes):
         raise ValueError(f"its network has {settings.codes} codes for {len(fabrics)} fabrics")
-    preview = bytes(tensors["preview"].numpy()) if "preview" in tensors else b""
+    preview = bytes(tensors["preview"].flatten().to(torch.uint8).numpy()) if "preview" in tensors else b""
     body = metadata["body"]
     return Garment(
         name=metadata["name"], network=network, layout=layout, mode=metadata["mode"], body_name=body["name"],
         body_vertices=body["vertices"], body_digest=body["digest"], carrier=carrier, cloth=cloth,
         tracked=tracked, preview=preview,
-        **{k: metadata[k] for k in ("title", "description", "licence", "author", "training")},
+        **{k: metadata[k] for k in ("title", "description", "licence", "author", "training") if k in metadata},
         window=window, fabrics=fabrics, settling=tuple(Settling(**settings) for settings in settling),
     )  # fmt: skip
+
+
+def _checked(
+    tensors: dict[str, Tensor], expected: dict[str, tuple[str, bool, tuple[str | int, ...]]], sizes: dict[str, int]
+) -> dict[str, Tensor]:
+    """Tensors of the kinds and shapes that are expected, as float32 and int64. Raises ValueError."""
+    others = tensors.keys() - expected.keys()
+    if others:
+        raise ValueError(f"it also holds {quoted(min(others))}")
+    checked = {}
+    for name, (kind, is_needed, shape) in expected.items():
+        if name not in tensors:
+            if is_needed:
+                raise ValueError(f"it lacks {name}")
+            continue
+        value = tensors[name]
+        known = tuple(sizes.setdefault(each, n) if isinstance(each, str) else each
+                      for each, n in zip(shape, value.shape, strict=False))  # fmt: skip
+        if len(known) != len(shape) or value.shape != known or not value.numel():
+            raise ValueError(f"{name} has the shape {list(value.shape)}")
+        if not KINDS[kind](value):
+            raise ValueError(f"{name} holds {str(value.dtype).removeprefix('torch.')}")
+        checked[name] = value.float() if kind == "float" else value.long() if kind == "int" else value
+    return checked
 
 
 def _check_indices(name: str, indices: Tensor, count: int) -> None:
