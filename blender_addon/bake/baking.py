@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import BinaryIO
 import numpy as np
 from bpy.types import Object, Scene
 
+from scale_backend.formats.whole_files import opened_own, write_whole
+
 from ..blender import pc2
 from ..clothes import baked_normals, live
 from ..clothes.playback import normals_use, play_cache
 from ..messages import AddonError
+from ..tasks import folder_lock
 from ..tasks.ahead import ahead
 from . import export, formats, frame_files
 from .plan import (
@@ -32,6 +36,8 @@ from .plan import (
 )
 from .recordings import Recording, record
 from .sampling import BATCH, Sampling
+
+IN_USE = "is being baked by {who}; wait until that has finished, or choose another folder."
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,9 @@ def bake(
         path = bake_path(recording.obj, settings)
         steps = _bake_files if formats.BY_KEY[settings.format].is_sequence else _bake_cache
         try:
-            for done in steps(scene, recording, path, settings, patience):
-                yield Progress(number * sampling.count + done, total, f"Baking {recording.obj.name}")
+            with folder_lock.held(_lock_path(path, settings), f"{path} {IN_USE}"):
+                for done in steps(scene, recording, path, settings, patience):
+                    yield Progress(number * sampling.count + done, total, f"Baking {recording.obj.name}")
         except OSError as error:
             raise DiskError(
                 f"The bake could not be written to {path.parent} ({error.strerror or error}); "
@@ -73,6 +80,13 @@ def bake(
         first, scale = float(sampling.first / sampling.interval), float(1 / sampling.interval)
         play_cache(obj, bake_path(obj, settings), first, scale)
         live.watch()
+
+
+def _lock_path(path: Path, settings: BakeSettings) -> Path:
+    """What one bake alone holds: a result, or where missing files are added those of its frames."""
+    frames = settings.sampling
+    part = f".{frames.first}-{frames.last}-{frames.step}-{frames.per_frame}" if settings.keep else ""
+    return path.with_name(f".{path.name}{part}.baking")
 
 
 def _bake_cache(
@@ -108,8 +122,7 @@ def _bake_cache(
             file.flush()
             os.fsync(file.fileno())
     if settings.format != "PC2":
-        beside = part.with_name(part.name + path.suffix)
-        beside.unlink(missing_ok=True)
+        beside = part.with_name(f"{part.name}.{secrets.token_hex(8)}{path.suffix}")
         try:
             with live.suspended():
                 export.export(scene, recording.obj, part, next(iter(parts[1:]), None), sampling, beside)
@@ -132,7 +145,7 @@ def _frames_there(part: Path, header: pc2.Header) -> int:
 @contextlib.contextmanager
 def _opened(part: Path, header: pc2.Header, done: int) -> Iterator[BinaryIO]:
     """A point cache cut to the samples that are done, to be written on."""
-    with open(part, "r+b" if done else "wb") as file:
+    with opened_own(part) as file:
         file.write(header.pack())
         file.truncate(pc2.HEADER.size + done * header.frame_bytes)
         file.seek(0, os.SEEK_END)
@@ -149,7 +162,7 @@ def _bake_files(
     if not settings.keep and not mark.exists():
         for each in files:  # of another bake
             each.unlink(missing_ok=True)
-        mark.touch()
+        opened_own(mark).close()
     missing = [index for index, each in enumerate(files) if not each.exists()]
     done = missing[0] if missing else 0
     for frame in _frames(recording, sampling, missing, patience):
@@ -160,17 +173,11 @@ def _bake_files(
         if not files[sample].exists():
             _check_room(path.parent)
             here = recording.to_world(points, sample), recording.turn_to_world(normals, sample)
-            _write_whole(files[sample], frame_files.content(path.suffix, *here, topology))
+            write_whole(files[sample], frame_files.content(path.suffix, *here, topology))
         done = sample + 1
         yield done
     if not settings.keep:
         _drop_leftovers(path)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_bytes(data)
-    os.replace(beside, path)
 
 
 def _frames(

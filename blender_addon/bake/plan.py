@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import bpy
 from bpy.types import Object
+
+from scale_backend.formats.whole_files import new_beside
 
 from ..blender import meshes
 from ..clothes import baked_normals, request
@@ -158,9 +159,7 @@ def _check_folder(folder: Path, size: int) -> None:
     """The folder exists, can be written and has room. Raises AddonError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".scale-clothing-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        new_beside(folder / "scale-clothing").unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise DiskError(

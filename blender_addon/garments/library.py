@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import os
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from scale_backend.formats.body_digest import body_digest
 from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.whole_files import written_whole
 
 from .. import settings as addon_settings
 from ..messages import AddonError
@@ -97,8 +97,17 @@ def entry(key: str) -> Entry:
 def library() -> list[Entry]:
     """All garments: shipped ones first, then the user's, by title."""
     shipped = [entry(path.stem) for path in shipped_folder().glob(f"*{SUFFIX}")]
-    own = [entry(str(path)) for path in addon_settings.garment_folder().glob(f"*{SUFFIX}")]
+    own = [entry(str(path)) for path in addon_settings.garment_folder().glob(f"*{SUFFIX}") if _has_a_text(path)]
     return [*sorted(shipped, key=lambda e: e.title), *sorted(own, key=lambda e: e.title)]
+
+
+def _has_a_text(path: Path) -> bool:
+    """Whether a file's name is letters: Blender's menus and .blend files can hold no others."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_own(entry: Entry) -> bool:
@@ -136,12 +145,9 @@ def add_to_library(path: Path) -> Entry:
     if target.exists() and not filecmp.cmp(target, path, shallow=False):
         raise AddonError(f"{target.parent} already holds a garment {path.name}; rename one of the two.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(target.name + ".part")
-        shutil.copyfile(path, beside)
-        os.replace(beside, target)
-    except shutil.SameFileError:
-        pass
+        if not (target.exists() and target.samefile(path)):
+            with written_whole(target) as beside:
+                shutil.copyfile(path, beside)
     except OSError as error:
         raise AddonError(
             f"{path.name} could not be copied to {target.parent}: {error.strerror}; "

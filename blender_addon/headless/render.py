@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def render(scene: Scene, folder: Path, frame: int, scraps: Path, interruption: I
     """Render one frame. An interruption ends the process, and removes `scraps`. Raises AddonError,
     BackendError."""
     path = picture(scene, folder, frame)
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    beside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part{path.suffix}")
 
     def clean_up() -> None:
         beside.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import tomllib
 
 from scale_backend.formats import joints
+from scale_backend.formats.whole_files import write_whole
 
 from ..messages import AddonError
 from ..paths import user_folder
@@ -124,7 +125,7 @@ def write_table(path: Path, name: str, bones: Mapping[str, str], is_smpl: bool =
     """Write the bones of joints as a table. Raises OSError."""
     lines = [f"name = {json.dumps(name, ensure_ascii=False)}", *(["is_smpl = true"] if is_smpl else []), "", "[bones]"]
     lines += [f"{joint} = {json.dumps(bones[joint], ensure_ascii=False)}" for joint in JOINTS if joint in bones]
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    write_whole(path, "\n".join([*lines, ""]).encode())
 
 
 def plain(name: str) -> str:

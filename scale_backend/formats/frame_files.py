@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scale_backend.formats.whole_files import written_whole
+from scale_backend.formats.whole_files import write_whole
 
 FORMATS = ("ply", "npz")
 
@@ -33,12 +33,6 @@ def write_frame(
         np.savez(buffer, points=points, normals=normals, **colored, **topology)
         data = buffer.getvalue()
     write_whole(path, data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, then rename: what stands under the name is complete."""
-    with written_whole(path) as beside:
-        beside.write_bytes(data)
 
 
 def color_bytes(colors: np.ndarray) -> np.ndarray:  # [M, 3] in 0..1 -> [M, 3] uint8

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none, and gives links to administrators alone
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -20,7 +24,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises OSError that names the path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = new_beside(path)
     try:
         yield beside
         os.replace(beside, path)
@@ -32,6 +36,39 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write beside, then rename: what stands under the name is complete. Raises OSError that names the path."""
+    with written_whole(path) as beside:
+        beside.write_bytes(data)
+
+
+def new_beside(path: Path) -> Path:
+    """An empty file of our own, beside, for what is to become `path`. Nobody can know its name before, and what stands
+    under it is neither a link nor anybody else's. Raises OSError."""
+    for _ in range(100):
+        beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666))
+            return beside
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def opened_own(path: Path) -> BinaryIO:
+    """A file to go on with or to begin, read and written: of our own, no link. Raises OSError."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode) or os.fstat(file).st_nlink > 1:
+        os.close(file)
+        raise FileExistsError(errno.EEXIST, "it is a link", str(path))
+    return open(file, "r+b")
+
+
+def append_line(path: Path, line: str) -> None:
+    """A line at the end of a file of our own. Raises OSError."""
+    with opened_own(path) as file:
+        file.seek(0, os.SEEK_END)
+        file.write(f"{line}\n".encode())
 
 
 def write_npz(path: Path, arrays: dict[str, Any], compress: bool = False) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import ForeignFileError
+from scale_backend.formats.whole_files import opened_own
 from scale_backend.model.torch_file import load_torch
 
 NAME = re.compile(r"checkpoint-(\d+)\.pt$")
@@ -37,7 +38,8 @@ def save_checkpoint(folder: str | Path, step: int, state: dict) -> Path:
     torch.save(state, memory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
+        with opened_own(beside) as file:
+            file.truncate()
             file.write(memory.getbuffer())
             file.flush()
             os.fsync(file.fileno())

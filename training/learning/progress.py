@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from scale_backend.formats.frame_files import write_whole
+from scale_backend.formats.whole_files import append_line
 from scale_backend.model.garment import Garment, save_garment
 from scale_backend.model.network import ScaleNetwork
 from scale_backend.settling.sweeps import Settling
@@ -97,9 +98,8 @@ class Run:
                 f"{self.mean_loss or 0:.4f}; held-out mm: {regions}; from truth "
                 f"{row['from_truth_mean']:.2f}{p90}, normals {row['normal_angle']:.1f}°")  # fmt: skip
         (bar.write if bar is not None else print)(line)
-        with open(self.out / "held-out.jsonl", "a") as file:
-            record = {"step": trainer.step, "seconds": trainer.seconds, "table": self.table}
-            file.write(json.dumps(record) + "\n")
+        record = {"step": trainer.step, "seconds": trainer.seconds, "table": self.table}
+        append_line(self.out / "held-out.jsonl", json.dumps(record))
         if self.recipe.samples:
             folder = self.out / "samples" / f"step-{trainer.step:08d}"
             self.picture = self.held_out.write_samples(network, self.recipe.name, folder)

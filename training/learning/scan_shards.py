@@ -20,6 +20,7 @@ from training.learning.dataset import Groundwork, PosedFrames
 from training.learning.packed_poses import pose_packed
 
 SHARD_FRAMES = 256
+INDEX = "index.json"
 FORMAT = 3
 POSED = ("rotations", "maps", "base", "frames")
 
@@ -71,8 +72,7 @@ def read_shards(
     """Shards of packed frames, what the network sees of them, and their names. Written to the folder when it does not
     hold those of these very files. Raises PackedFrameError, also where there is no room for them."""
     key = _key(paths, groundwork)
-    index = folder / "index.json"
-    if not index.is_file() or json.loads(index.read_text()).get("key") != key:
+    if _key_of(folder) != key:
         beside = folder.with_name(f"{folder.name}.part")  # one name: what a kill leaves is overwritten by the next
         shutil.rmtree(beside, ignore_errors=True)
         try:
@@ -84,7 +84,7 @@ def read_shards(
                                    "packed frames; free some space, or choose another --out.") from error  # fmt: skip
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    content = json.loads(index.read_text())
+    content = json.loads((folder / INDEX).read_text())
     device = groundwork.body.template.device
 
     def mapped(name: str) -> tuple[np.ndarray, ...]:
@@ -96,6 +96,16 @@ def read_shards(
     cloth, colors = (mapped(name) if content[name] else None for name in ("cloth", "colors"))
     place = np.array(content["place"], np.int64).reshape(-1, 3)
     return ScanShards(mapped("rows"), cloth, colors, place, device), posed, tuple(content["names"])
+
+
+def _key_of(folder: Path) -> str:
+    """Of which packed frames a folder holds the shards; empty where they are not whole."""
+    try:
+        content = json.loads((folder / INDEX).read_text())
+        whole = all((folder / name).stat().st_size == size for name, size in content["sizes"].items())
+        return content["key"] if whole else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 def _key(paths: Sequence[Path], groundwork: Groundwork) -> str:
@@ -127,8 +137,9 @@ def _write(paths: Sequence[Path], groundwork: Groundwork, folder: Path, key: str
             for name in POSED:
                 _append(folder / f"{name}.npy", getattr(posed, name).numpy(), len(paths))
             shards += 1
-    content = {"key": key, "shards": shards, "place": place, "names": names} | known
-    (folder / "index.json").write_text(json.dumps(content))
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    content = {"key": key, "shards": shards, "place": place, "names": names, "sizes": sizes} | known
+    (folder / INDEX).write_text(json.dumps(content))
 
 
 def _write_shard(folder: Path, number: int, frames: list[PackedFrame]) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.whole_files import write_whole
+
 from .garment_parts import Field, GarmentMesh, nearest_side
 from .mesh_tools import Array, Mesh, carry_weights, compact, vertex_normals
 from .remesh import remesh
@@ -60,7 +62,7 @@ def write_pc2(path: Path, frames: Array) -> None:
     """Write frames [F, V, 3] as a PC2 point cache."""
     content = np.ascontiguousarray(to_blender(frames), "<f4")
     header = b"POINTCACHE2\0" + struct.pack("<iiffi", 1, content.shape[1], 0.0, 1.0, content.shape[0])
-    path.write_bytes(header + content.tobytes())
+    write_whole(path, header + content.tobytes())
 
 
 def make_collider(body: SkinnedBody, padding: Field | None = None) -> tuple[Mesh, Array]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_backend.formats.whole_files import write_npz
+
 from .poses import INDEX, SIDES, set_arm, set_leg, within_limits
 
 FRAME_RATE = 30.0
@@ -157,5 +159,5 @@ def run(settings: MotionSettings) -> None:
     for name in MOTIONS:
         arrays = make_motion(name, body.joints, lambda pose: float(skin_body(body, pose)[:, 1].min()))
         path = settings.out / f"{name}.npz"
-        np.savez_compressed(path, **arrays)
+        write_npz(path, arrays, compress=True)
         print(f"{path}: {len(arrays['poses'])} frames at {FRAME_RATE:.0f} a second")

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from scale_backend.formats.whole_files import write_whole
+
 from .cloth import ClothSettings
 from .draping import drape, drape_through
 from .garments import find_recipe, make_garment, make_scene
@@ -88,12 +90,7 @@ def table(rows: list[dict]) -> str:
 
 def write_table(folder: Path, name: str, rows: list[dict]) -> Path:
     path = Path(folder) / "path-test.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     mean = {key: round(float(np.mean([row[key] for row in rows])), 2) for key in ("mm", "degrees", "mm_vertices")}
-    path.write_text(
-        json.dumps(
-            {"garment": name, "mean": mean, "bars": {"mm": MOST_DISTANCE, "degrees": MOST_ANGLE}, "poses": rows},
-            indent=1,
-        )
-    )
+    content = {"garment": name, "mean": mean, "bars": {"mm": MOST_DISTANCE, "degrees": MOST_ANGLE}, "poses": rows}
+    write_whole(path, json.dumps(content, indent=1).encode())
     return path

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.whole_files import write_whole
 
 from ..frames.child_processes import follow_parent
 from ..frames.raw_frames import RawFrames, read_garment, write_chunk
@@ -66,7 +67,7 @@ def drape_jobs(folder: Path, jobs: list[Job], report_path: Path, processes: int,
                 bar.update()
                 if reason != "kept":
                     bar.write(f"{name} left out: {reason}")
-                report_path.write_text(json.dumps(reasons, indent=1))
+                write_whole(report_path, json.dumps(reasons, indent=1).encode())
     finally:
         for worker in workers:
             worker.join(timeout=5)

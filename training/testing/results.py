@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from scale_backend.formats.frame_files import write_whole
+from scale_backend.formats.whole_files import append_line
 from training.config import ConfigError, Recipe, read_recipe
 
 WRITTEN_EVERY = 10
@@ -165,6 +166,5 @@ def report(figures, name: str, folder: Path, split: str, out: Path) -> None:
     content = {"garment": name, "data": str(folder), "split": split, "frames": len(figures.rows),
                "weights": RELEASE_WEIGHTS, "mean": mean, "rows": figures.rows}  # fmt: skip
     write_whole(out / "results.json", json.dumps(content, indent=1).encode())
-    with open(out / "results.log", "a") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+    append_line(out / "results.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
     print(f"{line}\nfigures: {out / 'results.json'}")
