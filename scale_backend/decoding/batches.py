@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scale_backend.decoding.decoder import Decoder
+from scale_backend.formats.garment_header import GarmentError
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.machine.devices import DeviceError, label
 
@@ -47,7 +48,11 @@ def decode_batches(
             batch = (last - first) // 2
             release_memory()  # here the failed attempt's arrays are no longer held by its traceback
             continue
-        yield first, decoded[0].numpy(), decoded[1].numpy()
+        points, normals = decoded[0].numpy(), decoded[1].numpy()
+        if not (np.isfinite(points).all() and np.isfinite(normals).all()):
+            name = decoder.model.garment.name
+            raise GarmentError(f"The garment '{name}' gives numbers that are not finite; train it again.")
+        yield first, points, normals
         first = last
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from scale_backend.formats.errors import UserError
 
+UNIT = 1e-2  # how far from rotations rotations may be
+LARGEST = 1e6  # metres, and of shape coefficients
+
 
 class PoseError(UserError, ValueError):
     """Arrays that are no poses."""
@@ -45,11 +48,22 @@ class Poses:
         for name, array in self.arrays().items():
             if not np.isfinite(array).all():
                 raise PoseError(f"The pose's {name} hold numbers that are not finite; look at the rig's constraints.")
+            if name != "rotations" and array.size and np.abs(array).max() > LARGEST:
+                raise PoseError(f"The pose's {name} hold numbers over {LARGEST:,.0f}; look at the rig's scale.")
+        turns = np.asarray(rotations, np.float32)
+        if (
+            np.abs(turns).max() > 2
+            or (np.abs(turns @ turns.swapaxes(-1, -2) - np.eye(3, dtype=np.float32)) > UNIT).any()
+        ):
+            raise PoseError("The pose's rotations are no rotations; look at the rig's constraints and scales.")
+        if (np.linalg.det(turns) < 0).any():
+            raise PoseError("The pose's rotations mirror; look at the rig's scales.")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """By name, as float32, without those that are None: as they go over the wire."""
         named = {"rotations": self.rotations, "translation": self.translation, "shape": self.shape}
-        return {name: np.asarray(array, np.float32) for name, array in named.items() if array is not None}
+        with np.errstate(over="ignore"):  # what is finite as float64 may not be as float32: `check` sees it
+            return {name: np.asarray(array, np.float32) for name, array in named.items() if array is not None}
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> Poses:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 import threading
@@ -10,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,18 +25,16 @@ from scale_backend.client.protocol import (
 )
 from scale_backend.client.wire import Deadline
 from scale_backend.decoding.batches import BATCH, decode_batches, failure_sentence
-from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.assets import find_body, find_garment
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.garment_header import garment_summary
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer
-from scale_backend.geometry.body import Body, load_body
 from scale_backend.inference.precision import candidates
 from scale_backend.machine.cores import shared_cores
 from scale_backend.machine.devices import Choice, DeviceError
-from scale_backend.model.garment import load_garment
+from scale_backend.service.shelf import NotOpenError, Shelf, load_decoder
 
 if TYPE_CHECKING:
     from scale_backend.reconstruction.poisson import FrameMesh
@@ -46,7 +42,8 @@ if TYPE_CHECKING:
 RECEIVING = 60.0  # seconds from a message's beginning to its end
 SENDING = 600.0  # the same for replies: whoever takes them may have been suspended for a while
 MAX_BATCH = 4096  # frames
-MAX_FITS = 64  # to wearers, that are kept; about a megabyte each
+BATCH_BYTES = 256 << 20  # that a batch's points and normals may take
+POINT_BYTES = 24  # a point and its normal, in float32
 
 Reply = tuple[dict, dict[str, np.ndarray]]
 
@@ -59,10 +56,6 @@ class StandsStillError(Exception):
     """The client has stopped in the middle of a message: it is no longer served."""
 
 
-class NotOpenError(UserError):
-    """The client names a garment that is not open here: of a backend before, or dropped to make room."""
-
-
 class Service:
     """The garments that are open, and the device they decode on. Shared by all connections."""
 
@@ -71,8 +64,8 @@ class Service:
         self.device, self.precision = device, precision
         self.cores = shared_cores(threads if device.kind == "cpu" else 1)
         self.lock = threading.Lock()  # one decode at a time: two would only take memory and cores from each other
-        self.decoders: dict[str, Decoder] = {}
-        self.bodies: dict[tuple, Body] = {}
+        options = (device.kind, precision, self.cores)
+        self.shelf = Shelf(self.lock, lambda file, body: load_decoder(file, body, *options))
 
     def info(self) -> dict:
         return {
@@ -94,74 +87,59 @@ class Service:
         garment_file = find_garment(path)
         summary = garment_summary(garment_file)
         body_file = find_body(body_path or summary["body"]["name"], garment_file)
-        key = hashlib.sha256(repr((_stamp(garment_file), _stamp(body_file))).encode()).hexdigest()[:16]
-        with self.lock:
-            if key not in self.decoders:
-                garment, body = load_garment(garment_file), self._body(body_file)
-                self.decoders[key] = Decoder(garment, body, self.device.kind, self.precision, self.cores)
-            return {**summary, "id": key, "precision": self.decoders[key].precision}
+        key, decoder = self.shelf.open(garment_file, body_file)
+        return {**summary, "id": key, "precision": decoder.precision}
 
     def fit(self, key: object, arrays: dict[str, np.ndarray], tell: Callable[[float], None]) -> dict:
         """Fit a garment to a wearer, unless it is fitted already. tell: hears which share is done."""
         from scale_backend.wearer.fit import fit
 
-        decoder, wearer = self.decoder(key), Wearer.of_arrays(arrays)
-        worn = f"{key}-{wearer.digest}"
-        if worn not in self.decoders:
+        decoder, wearer = self.shelf.decoder(key), Wearer.of_arrays(arrays)
+        worn, there = self.shelf.fit_of(key, wearer)
+        if there is None:
             # not one at a time: fitting leaves the decoders alone
-            fitted = fit(decoder.plain.body.to("cpu"), decoder.plain.host_carrier, wearer, tell)
-            with self.lock:
-                self.decoders[worn] = decoder.worn(fitted)
-                self._forget_fits()
-        worn_fit = self.decoders[worn].model.fit
-        assert worn_fit is not None
-        return {"id": worn, "report": asdict(worn_fit.report)}
-
-    def _forget_fits(self) -> None:
-        """Those fitted first, where a user has changed a character again and again."""
-        fits = [key for key, decoder in self.decoders.items() if decoder.model.fit is not None]
-        for key in fits[:-MAX_FITS]:
-            del self.decoders[key]
-
-    def _body(self, path: Path) -> Body:
-        stamp = _stamp(path)
-        if stamp not in self.bodies:
-            self.bodies[stamp] = load_body(path)
-        return self.bodies[stamp]
-
-    def decoder(self, key: object) -> Decoder:
-        if not isinstance(key, str) or key not in self.decoders:
-            raise UserError(f"No garment with the id {key!r} is open in this backend; open its file first.")
-        return self.decoders[key]
+            there = decoder.worn(fit(decoder.plain.body.to("cpu"), decoder.plain.host_carrier, wearer, tell))
+            self.shelf.keep_fit(worn, there)
+        assert there.model.fit is not None
+        return {"id": worn, "report": asdict(there.model.fit.report)}
 
     def topology(self, key: object, surface: str, part: str) -> dict[str, np.ndarray]:
-        decoder = self.decoder(key)
+        decoder = self.shelf.decoder(key)
         with self.lock:
             return decoder.topology(surface, part)
+
+    def points(self, header: dict) -> int:
+        """How many each frame of a request has. Raises UserError."""
+        return len(self.topology(header.get("garment"), _text(header, "surface"), _text(header, "part"))["patch"])
 
     def decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Batches of frames; other connections get their turn between two of them."""
         batch = header.get("batch", BATCH)
         if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
-            raise UserError(f"A batch of {batch!r} frames; it must be from 1 to {MAX_BATCH}.")
-        decoder = self.decoder(header.get("garment"))
-        yield from self._in_turn(decode_batches(decoder, Poses.of(arrays), _options(header), batch))
+            raise UserError(f"A batch of {quoted(batch)} frames; it must be from 1 to {MAX_BATCH}.")
+        poses, options = Poses.of(arrays), _options(header)
+        batch = min(batch, max(1, BATCH_BYTES // (POINT_BYTES * max(1, self.points(header)))))
+        yield from self._in_turn(decode_batches(self.shelf.decoder(header.get("garment")), poses, options, batch))
 
     def colors(self, header: dict, arrays: dict[str, np.ndarray]) -> np.ndarray:  # [F, M, 3] in 0..1, sRGB
         from scale_backend.decoding.colors import decode_colors
 
-        poses = Poses.of(arrays)
-        if len(poses) > MAX_BATCH:
-            raise UserError(f"A request for the colours of {len(poses)} frames; ask for {MAX_BATCH} at most.")
-        decoder, options = self.decoder(header.get("garment")), _options(header)
+        poses, options = Poses.of(arrays), _options(header)
+        most = min(MAX_BATCH, max(1, BATCH_BYTES // (POINT_BYTES * max(1, self.points(header)))))
+        if len(poses) > most:
+            raise UserError(f"A request for the colours of {len(poses)} frames; ask for {most} at most.")
+        decoder = self.shelf.decoder(header.get("garment"))
         with self.lock:
-            return decode_colors(decoder, torch.from_numpy(poses.rotations), options).numpy()
+            colors = decode_colors(decoder, torch.from_numpy(poses.rotations), options).numpy()
+        if not np.isfinite(colors).all():
+            raise UserError(f"The garment '{decoder.model.garment.name}' gives colours that are none; train it again.")
+        return colors
 
     def meshes(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[FrameMesh]:
         """Frames whose topology changes, reconstructed one by one."""
         from scale_backend.reconstruction.poisson import decode_meshes
 
-        decoder = self.decoder(header.get("garment"))
+        decoder = self.shelf.decoder(header.get("garment"))
         yield from self._in_turn(decode_meshes(decoder, Poses.of(arrays), _options(header)))
 
     def _in_turn(self, steps: Iterator) -> Iterator:
@@ -173,17 +151,11 @@ class Service:
             yield step
 
 
-def _stamp(path: Path) -> tuple:
-    """Changes when the file does."""
-    status = path.stat()
-    return str(path.resolve()), status.st_mtime_ns, status.st_size
-
-
 def _options(header: dict) -> DecodeOptions:
     """Raises UserError."""
     push_out = header.get("push_out", True)
     if not isinstance(push_out, bool):
-        raise UserError(f"'push_out' must be true or false, not {push_out!r:.80}.")
+        raise UserError(f"'push_out' must be true or false, not '{quoted(push_out)}'.")
     return DecodeOptions(
         _text(header, "surface"), _text(header, "part"), push_out, _text({"normals": "faces", **header}, "normals")
     )
@@ -289,15 +261,14 @@ class Session:
 
     def _decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
         """All frames in one reply. Tells after each batch how far it is."""
-        parts, total = [], 0
+        frames, points = len(Poses.of(arrays)), self.service.points(header)
+        if frames * points * POINT_BYTES > MAX_ARRAY_BYTES:
+            raise UserError(f"{frames} frames are too many for one reply; ask for fewer, or decode as a stream.")
+        parts = []
         for first, points, normals in self.service.decode(header, arrays):
             parts.append((points, normals))
-            frames = len(arrays["rotations"])
             if len(points) == frames:
                 break
-            total += points.nbytes + normals.nbytes
-            if total > MAX_ARRAY_BYTES:
-                raise UserError(f"{frames} frames are too many for one reply; ask for fewer, or decode as a stream.")
             self._progress(header, first + len(points), frames)
         points, normals = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return {}, {"points": points, "normals": normals}
