@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import queue
 import re
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from scale_backend.client.process import BackendStartError, child_environment, examine_python, own_group
 from scale_backend.client.requirements import CUDA_INDEX, OPTIONAL, REQUIRED, describe, nvidia_driver
-from scale_backend.formats.whole_files import written_whole
+from scale_backend.formats.whole_files import opened_own, write_whole
 
 from ..messages import AddonError
 from ..tasks import folder_lock
@@ -85,8 +86,22 @@ def python_in(folder: Path) -> Path:
 
 
 def is_set_up(folder: Path) -> bool:
-    """Whether a set-up of this folder once came to its end, and its Python is still there."""
-    return (folder / STAMP).is_file() and python_in(folder).is_file()
+    """Whether a set-up of this folder once came to its end, its Python is still there, and nobody else could have
+    changed what is in it."""
+    return (folder / STAMP).is_file() and python_in(folder).is_file() and not why_not_ones_own(folder)
+
+
+def why_not_ones_own(folder: Path) -> str:
+    """Why what lies in a folder may be somebody else's; empty where it is this user's alone, or is not there."""
+    if sys.platform == "win32":  # a user's folders have rights of their own there
+        return ""
+    try:
+        status = folder.stat()
+    except OSError:
+        return ""
+    if status.st_uid not in (os.getuid(), 0):
+        return f"{folder} belongs to another user"
+    return f"{folder} can be written by other users" if status.st_mode & 0o022 else ""
 
 
 def is_current(plan: Plan) -> bool:
@@ -160,7 +175,7 @@ class SetUp:
             self._make_folder()
             with (
                 folder_lock.locked(self.plan.folder / LOCK, IN_USE),
-                open(self.plan.log, "a", encoding="utf-8", errors="replace") as self._log,
+                _appended(self.plan.log) as self._log,
             ):
                 self._steps()
         except AddonError as error:
@@ -203,8 +218,7 @@ class SetUp:
             self._call(self._pip("install", "--no-deps", "--force-reinstall", "--no-index", str(plan.wheel)))
         self._begin("Trying it out", CHECK)
         self._check()
-        with written_whole(plan.folder / STAMP) as beside:
-            beside.write_text(_stamp(plan))
+        write_whole(plan.folder / STAMP, _stamp(plan).encode())
         self._begin("Done", 1.0)
 
     def _changes(self) -> None:
@@ -224,7 +238,12 @@ class SetUp:
         folder = self.plan.folder
         if folder.is_dir() and any(folder.iterdir()) and not (folder / LOG).exists():
             raise AddonError(f"{folder} holds other files; choose an empty folder for the backend.")
+        why = why_not_ones_own(folder)
+        if why and any(folder.iterdir()):
+            raise AddonError(f"{why}; choose another folder for the backend.")
         folder.mkdir(parents=True, exist_ok=True)
+        if sys.platform != "win32":
+            folder.chmod(0o700)  # whoever can write here has their code run
 
     def _begin(self, step: str, fraction: float) -> None:
         if self._cancelled.is_set():
@@ -337,6 +356,13 @@ def _reachable(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _appended(path: Path) -> io.TextIOWrapper:
+    """A log of our own, to be written on. Raises OSError."""
+    file = opened_own(path)
+    file.seek(0, os.SEEK_END)
+    return io.TextIOWrapper(file, encoding="utf-8", errors="replace")
 
 
 def _read(stream, take) -> None:
