@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
+
 JOINT_COUNT = 22  # the joints that all bodies of SMPL's family share, in their order: see joints.BODY
 FEWEST_VERTICES = 100
 MOST_VERTICES = 1 << 21
@@ -16,7 +18,7 @@ SMALLEST, LARGEST = 0.1, 100.0  # metres from the lowest to the highest joint, o
 UNIT = 1e-3  # how far weights may be from a sum of one, and turns from rotations
 
 
-class WearerError(ValueError):
+class WearerError(UserError, ValueError):
     """A wearer that cannot be used. The sentence says what is wrong and what to do."""
 
 
@@ -35,6 +37,8 @@ class Wearer:
 
     def __post_init__(self) -> None:
         """Raises WearerError where the arrays are no wearer."""
+        if not all(getattr(self, field.name).ndim for field in fields(self)):
+            raise WearerError("A wearer's arrays have rows.")
         count = len(self.vertices)
         expected = {
             "joints": (JOINT_COUNT, 3),
@@ -80,8 +84,12 @@ class Wearer:
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise WearerError(f"A wearer needs the arrays {', '.join(missing)}.")
+        wrong = [field.name for field in fields(cls) if arrays[field.name].dtype.kind not in "fiu"]
+        if wrong:
+            raise WearerError(f"A wearer's {wrong[0]} are no numbers.")
         kinds = {"triangles": np.int32}
-        return cls(**{f.name: np.ascontiguousarray(arrays[f.name], kinds.get(f.name, np.float32)) for f in fields(cls)})
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no float32 is found to be not finite
+            return cls(**{f.name: np.asarray(arrays[f.name], kinds.get(f.name, np.float32), "C") for f in fields(cls)})
 
 
 @dataclass(frozen=True)
