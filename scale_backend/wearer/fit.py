@@ -19,6 +19,8 @@ from scale_backend.machine.moving import to_device
 from scale_backend.wearer import carrying, placing, registration, thinning
 from scale_backend.wearer.mesh import Array, Index, Surface, refined, vertex_normals
 
+DENSE = 60_000  # vertices, of a mesh that is thinned out
+FINE = 0.006  # metres between those that stay
 LONGEST = 0.03  # metres of an edge of the wearer's mesh, which is refined where it is longer
 SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
 TOUCHED = 0.05  # a garment touches the skin of joints that one of its vertices follows by this weight
@@ -59,12 +61,7 @@ def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share:
     template = template_of(body)
     joints = np.asarray(wearer.joints, np.float64)
     size = placing.size_ratio(template.joints, joints)
-    vertices, triangles, weights = refined(
-        wearer.vertices.astype(np.float64),
-        wearer.triangles.astype(np.int64),
-        wearer.weights.astype(np.float64),
-        LONGEST * size,
-    )
+    vertices, triangles, weights = _even_mesh(wearer, size)
     surface = Surface(vertices, triangles, registration.FACING * size)
     tell(0.1)
     laid = registration.register(template, joints, surface, size)
@@ -91,6 +88,16 @@ def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share:
         _tensor(carried), _tensor(blend), _tensor(whole), _tensor(turns), collider,
         _tensor(vertices[chosen]), _tensor(_padded(weights[chosen], len(whole))), report, template.parents,
     )  # fmt: skip
+
+
+def _even_mesh(wearer: Wearer, size: float) -> tuple[Array, Index, Array]:
+    """The wearer's mesh with weights, not so coarse that points go astray on it, nor so fine that it takes long."""
+    vertices, weights = wearer.vertices.astype(np.float64), wearer.weights.astype(np.float64)
+    triangles = wearer.triangles.astype(np.int64)
+    if len(vertices) > DENSE:
+        chosen, triangles = thinning.thinned(vertices, triangles, FINE * size)
+        vertices, weights = vertices[chosen], weights[chosen]
+    return refined(vertices, triangles, weights, LONGEST * size)
 
 
 def template_of(body: Body) -> registration.Template:

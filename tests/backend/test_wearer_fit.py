@@ -11,6 +11,7 @@ from scale_backend.formats.joints import BODY, SMPL_PARENTS
 from scale_backend.formats.wearer import Wearer, WearerError
 from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import load_garment
+from scale_backend.wearer import fit as fitting
 from scale_backend.wearer.fit import template_of
 from scale_backend.wearer.mesh import Surface, edges_of, refined, triangle_normals, vertex_normals
 from scale_backend.wearer.placing import size_ratio
@@ -88,6 +89,14 @@ def test_borders_stay_where_they_are_on_the_body(body, carrier, who):
     away = borders(body, carrier, fitted, someone(body, who))
     assert set(away) == {"neck", "left sleeve", "right sleeve", "waist", "left hem", "right hem"}
     assert max(away.values()) < 0.02 * fitted.report.size, away
+
+
+def test_a_dense_mesh_is_thinned_out_first(body, carrier, child, fitted, monkeypatch):
+    monkeypatch.setattr(fitting, "DENSE", 10_000)
+    again = fitting.fit(body, carrier, child)
+    away = (again.template - fitted.template).norm(dim=1)
+    assert 0 < away.mean() < 0.002
+    assert away.max() < 0.02
 
 
 def test_a_skeleton_poses_the_cloth(body, fitted):
