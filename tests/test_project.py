@@ -279,6 +279,21 @@ def test_large_files_are_assets() -> None:
     assert [path for path in large if (ROOT / "assets") not in path.parents] == []
 
 
+def test_no_module_is_long() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in tracked("*.py")}
+    assert {str(path): lines for path, lines in lengths.items() if lines > 400} == {}
+
+
+def test_page_on_code_for_processors_is_short_and_names_files_that_there_are() -> None:
+    folder = ROOT / "scale_backend" / "cpu"
+    text = (folder / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    known = [name for name in named if any((base / name).is_file() for base in (folder, folder.parent, ROOT))]
+    assert named and named - set(known) == set()
+    assert {path.name for path in folder.glob("*.py")} - {"__init__.py"} <= named
+
+
 def test_licence_is_the_gpl() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert "GNU GENERAL PUBLIC LICENSE" in text and "Version 3, 29 June 2007" in text
