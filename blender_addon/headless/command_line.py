@@ -35,7 +35,7 @@ from ..tasks.interruption import Interruption
 from . import render
 
 COMMAND = "scale_clothing"  # Blender wants an identifier
-FAILED, USAGE, SCENE, BACKEND, DISK = 1, 2, 3, 4, 5
+FAILED, SCENE, BACKEND, DISK = 1, 3, 4, 5  # 2 is for a command line that was written wrongly
 RANGE = re.compile(r"(-?\d+)(?:(?:-|\.\.)(-?\d+))?")
 NORMAL_NAMES = {kinds.WIRE_NAMES[name]: name for name, *_ in kinds.NORMALS}
 SURFACE_NAMES = {name.replace("_", "-").lower(): name for name, *_ in kinds.SURFACES}

@@ -16,8 +16,6 @@ from scale_backend.settling import code
 from scale_backend.settling.constraints import Constraints
 from scale_backend.settling.sweeps import Planes, Settling
 
-NO_PLANE = (0.0, 0.0, 0.0, 0.0)
-
 
 @functools.cache
 def compiled(lanes: int) -> tuple[Callable[..., None], ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from .motion import Array, Key, Motion, interpolate, on_the_ground
@@ -18,7 +17,6 @@ from .poses import INDEX, KINDS, SIDES, penetrates, random_pose, set_arm, set_le
 from .skinning import SkinnedBody, joint_positions
 
 Random = np.random.Generator
-Flight = NDArray[np.bool_] | None  # [F] where nothing touches the floor
 FASTEST = 7.0  # m/s, of a hand or foot against the pelvis
 CALM_POSES = ("walk", "stand", "step", "reach", "stand")
 
