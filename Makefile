@@ -1,5 +1,7 @@
 # make demo          a dancing character in trained clothes: out/demo/
 # make test          all tests
+# make fuzz          damaged files and malformed messages, other ones for MINUTES=30
+# make faults        decoding killed KILLS=100 times
 # make bench         how long things take on this machine
 # make device-check  a GPU against the CPU: equal, how fast, training; 8 minutes at most
 # make addon         the extension: dist/scale_clothing-<version>.zip
@@ -14,6 +16,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
 WALK := walk
+MINUTES := 30
+KILLS := 100
 VERSION := $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' scale_backend/__init__.py)
 ZIP := dist/scale_clothing-$(VERSION).zip
 OTHER_BLENDERS := 4.2.23 5.0.1
@@ -22,7 +26,7 @@ OTHER_BLENDERS := 4.2.23 5.0.1
 LIBRARIES := libX11.so.6=libx11-6 libXrender.so.1=libxrender1 libXfixes.so.3=libxfixes3 libXi.so.6=libxi6 \
   libxkbcommon.so.0=libxkbcommon0 libSM.so.6=libsm6 libGL.so.1=libgl1 libEGL.so.1=libegl1 libgomp.so.1=libgomp1
 
-.PHONY: help demo test test-packages test-addon bench device-check addon lint matrix window-test setup libraries
+.PHONY: help demo test test-packages test-addon fuzz faults bench device-check addon lint matrix window-test setup libraries
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +44,12 @@ test-packages:
 
 test-addon:
 	$(BIN)/python -m pytest tests/addon
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(MINUTES)
+
+faults: setup
+	FAULT_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/faults
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -83,8 +83,7 @@ def describe(report: dict, in_blender: bool = False) -> str:
         lines.append(f"threads   {report['threads']}; the CPU has {', '.join(report['units']) or 'no wide units'}")
         lines.append(f"precision {', else '.join(report['precisions'])}: the first that keeps a garment's shape")
         own = " and ".join(report["layers"])
-        lines.append(f"layers    {f'by code of our own for {own}' if own else 'by torch'}; elsewhere softplus by "
-                     f"{report['softplus']}")  # fmt: skip
+        lines.append(f"layers    {f'by code of our own for {own}' if own else 'by torch'}")
     for package in report["packages"]:
         if in_blender and not package["required"] and not package["version"]:
             continue

@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
@@ -147,7 +148,7 @@ def _tensor_end(name: str, entry: object, size: int) -> int:
     return place[1]
 
 
-def _is_sizes(value: object) -> bool:
+def _is_sizes(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
 
 
@@ -180,7 +181,7 @@ def _is_line(value: object) -> bool:
     return _is_text(value) and len(value) <= LONGEST_LINE and "\n" not in value
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     """Letters that can be shown and stored: no half of a pair, no control characters but ends of lines."""
     return (
         isinstance(value, str)

@@ -33,6 +33,7 @@ MODES = ("patch", "continuous")
 
 
 LARGEST = 1000.0  # metres from the origin that a carrier may be
+Expected = tuple[str, bool, tuple[str | int, ...]]
 KINDS = {
     "float": lambda value: value.is_floating_point(),
     "int": lambda value: not value.is_floating_point() and value.dtype != torch.bool,
@@ -40,11 +41,11 @@ KINDS = {
     "uint8": lambda value: value.dtype == torch.uint8,
 }
 # kind of number, whether it must be there, shape; a letter is the same number wherever it stands
-LAYOUT = {
+LAYOUT: dict[str, Expected] = {
     "triangle_index": ("int", True, ("H", "H")), "barycentrics": ("float", True, ("H", "H", 3)),
     "chosen": ("bool", False, ("H", "H")),
 }  # fmt: skip
-CARRIER = {
+CARRIER: dict[str, Expected] = {
     "template": ("float", True, ("V", 3)), "triangles": ("int", True, ("T", 3)),
     "blend_weights": ("float", True, ("V", "J")), "shape_components": ("float", True, ("V", 3, "S")),
     "uv": ("float", True, ("U", 2)), "uv_triangles": ("int", True, ("T", 3)), "region": ("uint8", False, ("V",)),
@@ -230,9 +231,7 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
     )  # fmt: skip
 
 
-def _checked(
-    tensors: dict[str, Tensor], expected: dict[str, tuple[str, bool, tuple[str | int, ...]]], sizes: dict[str, int]
-) -> dict[str, Tensor]:
+def _checked(tensors: dict[str, Tensor], expected: dict[str, Expected], sizes: dict[str, int]) -> dict[str, Tensor]:
     """Tensors of the kinds and shapes that are expected, as float32 and int64. Raises ValueError."""
     others = tensors.keys() - expected.keys()
     if others:

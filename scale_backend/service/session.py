@@ -261,8 +261,8 @@ class Session:
 
     def _decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:
         """All frames in one reply. Tells after each batch how far it is."""
-        frames, points = len(Poses.of(arrays)), self.service.points(header)
-        if frames * points * POINT_BYTES > MAX_ARRAY_BYTES:
+        frames = len(Poses.of(arrays))
+        if frames * self.service.points(header) * POINT_BYTES > MAX_ARRAY_BYTES:
             raise UserError(f"{frames} frames are too many for one reply; ask for fewer, or decode as a stream.")
         parts = []
         for first, points, normals in self.service.decode(header, arrays):

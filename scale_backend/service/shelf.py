@@ -13,6 +13,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.wearer import Wearer
 from scale_backend.geometry.body import Body, load_body
+from scale_backend.machine.cores import Cores
 from scale_backend.model.garment import load_garment
 
 MOST = 16  # garments in memory, some 20 MB each
@@ -107,9 +108,9 @@ class Shelf:
         return self._bodies[stamp]
 
 
-def load_decoder(garment_file: Path, body: Body, *options) -> Decoder:
+def load_decoder(garment_file: Path, body: Body, device: str, precision: str, cores: Cores) -> Decoder:
     """A garment on a body, ready to decode. Raises UserError."""
-    return Decoder(load_garment(garment_file), body, *options)
+    return Decoder(load_garment(garment_file), body, device, precision, cores)
 
 
 def _keep_newest(kept: OrderedDict, most: int) -> None:
