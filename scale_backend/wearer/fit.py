@@ -112,7 +112,8 @@ def _collider(
     vertices: Array, triangles: Index, weights: Array, cloth: carrying.Cloth, size: float
 ) -> tuple[Collider, Index]:
     touched = np.flatnonzero(cloth.weights.max(0) > TOUCHED)
-    belongs = weights[:, touched[touched < weights.shape[1]]].sum(1) > TOUCHED
+    # by the joint it follows most: some rigs give a hand a little of the hip that it hangs beside
+    belongs = np.isin(weights.argmax(1), touched)
     kept = triangles[belongs[triangles].any(1)]
     chosen, corners = thinning.thinned(vertices, kept, SPACING * size)
     used, compact = np.unique(corners, return_inverse=True)

@@ -7,7 +7,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
-from scale_backend.wearer.mesh import Array, Index, edges_of, vertex_normals
+from scale_backend.wearer.mesh import Array, Index, edges_of, triangle_normals, vertex_normals
 
 FACING = 0.5  # of the spacing: what a unit of difference between normals counts when vertices are spread
 
@@ -29,7 +29,11 @@ def thinned(vertices: Array, triangles: Index, spacing: float) -> tuple[Index, I
     apart = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
     corners = corners[apart & (corners >= 0).all(1)]
     _, first = np.unique(np.sort(corners, 1), axis=0, return_index=True)
-    return chosen, corners[np.sort(first)]
+    corners = corners[np.sort(first)]
+    # where cells are slim, three may meet the wrong way round
+    facing = vertex_normals(vertices, triangles)[chosen]
+    wrong = (triangle_normals(vertices[chosen], corners) * facing[corners].sum(1)).sum(1) < 0
+    return chosen, np.where(wrong[:, None], corners[:, ::-1], corners)
 
 
 def _spread_out(vertices: Array, triangles: Index, spacing: float) -> Index:
