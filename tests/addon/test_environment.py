@@ -264,3 +264,42 @@ def test_a_set_up_that_crashes_does_not_count_as_done(tmp_path, monkeypatch):
     with pytest.raises(messages.AddonError, match="IndexError: pip said nothing; the log says more"):
         work.run()
     assert work.ended.is_set() and not work.succeeded and "pip said nothing" in work.failure
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a user's folders have rights of their own there")
+def test_a_folder_that_others_can_write_is_not_set_up(tmp_path):
+    folder = tmp_path / "environment"
+    python = environment.python_in(folder)
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (folder / environment.STAMP).touch()
+    (folder / environment.LOG).touch()
+    folder.chmod(0o700)
+    assert environment.is_set_up(folder)
+    for mode in (0o777, 0o722, 0o720):
+        folder.chmod(mode)
+        assert not environment.is_set_up(folder)
+        with pytest.raises(messages.AddonError, match="can be written by other users; choose another folder"):
+            environment.SetUp(environment.Plan(folder, "")).run()
+    folder.chmod(0o700)
+    if os.getuid() == 0:
+        os.chown(folder, 12345, 12345)
+        assert not environment.is_set_up(folder)
+        assert "belongs to another user" in environment.why_not_ones_own(folder)
+
+
+def test_a_result_is_baked_by_one_at_a_time_and_the_other_hears_who(tmp_path):
+    lock = tmp_path / ".dress.pc2.baking"
+    with (
+        folder_lock.held(lock, "dress.pc2 is being baked by {who}; wait."),
+        pytest.raises(
+            messages.AddonError, match=rf"dress.pc2 is being baked by another Blender \(process {os.getpid()} on"
+        ),
+        folder_lock.held(lock, "dress.pc2 is being baked by {who}; wait."),
+    ):
+        pass
+    assert not lock.exists()
+    lock.write_text("left behind by a kill")
+    with folder_lock.held(lock, "never"):
+        pass
+    assert not lock.exists()

@@ -214,3 +214,23 @@ def test_a_garment_tells_of_itself():
     assert " mm" in facts["Mean error"] and "poses" in facts["Trained on"]
     strange = {"body": {"name": "b"}, "training": {"held_out": {"all": 3}}, "patches": "many"}
     assert dict(garment_panel.facts(strange)) == {"Licence": "not stated", "Author": "not stated", "Body": "b"}
+
+
+def test_one_bad_file_harms_no_other(scene, garment_files):
+    """The seeds of the fuzz tests, in the user's folder: each is listed with its problem, the menu has the others."""
+
+    seeds = Path(__file__).parent.parent / "fuzz" / "seeds"
+    bad = [addon_settings.garment_folder() / f"bad-{path.name}" for path in seeds.glob("*.safetensors")]
+    try:
+        for path, seed in zip(bad, seeds.glob("*.safetensors"), strict=True):
+            path.write_bytes(seed.read_bytes())
+        entries = {entry.path: entry for entry in library.library()}
+        assert len(bad) >= 4 and set(bad) < entries.keys()
+        for path in bad:
+            assert entries[path].summary is None and path.name in entries[path].problem
+            assert entries[path].title.encode() and previews.preview(entries[path]) is None
+        shown = {item[0] for item in properties.garment_items(None, None)}
+        assert {garment_files["skirt"], "dress", *map(str, bad)} <= shown
+    finally:
+        for path in bad:
+            path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 import signal
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from scale_backend.client.backend import Backend, BackendDied, BackendError, BackendStartError, examine_python
-from scale_backend.client.process import Process
+from scale_backend.client.process import Process, child_environment, module_command
 from scale_backend.client.protocol import PROTOCOL
 from scale_backend.formats.poses import DecodeOptions, Poses
 from tests.backend.serving import PACKAGES, gone, poses, posix_only, start
@@ -240,3 +241,35 @@ def test_the_last_lines_are_kept():
     with pytest.raises(BackendStartError, match="must be a key of 64 hexadecimal digits"):
         process.wait_until_ready(30)
     assert process.child.returncode == 2
+
+
+@pytest.mark.parametrize("name", ["json.py", "runpy.py", "numpy.py", "scale_backend.py"])
+def test_a_module_of_the_current_folder_is_not_run(tmp_path, name):
+    """Python 3.10 does not know PYTHONSAFEPATH: without it newer ones behave alike."""
+    (tmp_path / name).write_text("import sys; sys.exit('the wrong module was run')\n")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"} | {"PYTHONPATH": str(PACKAGES)}
+    command = [sys.executable, *module_command("scale_backend.client.process")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_relative_paths_do_not_reach_the_child(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", ".", "here", os.path.abspath("there")]))
+    assert child_environment(None)["PYTHONPATH"] == os.path.abspath("there")
+    assert child_environment("/own")["PYTHONPATH"].split(os.pathsep)[0] == "/own"
+
+
+@posix_only
+def test_what_a_killed_backend_leaves_goes_at_the_next_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    key = secrets.token_bytes(32)
+    dead = Process(sys.executable, ["serve", "--device", "cpu"], PACKAGES)
+    dead.hand_key(key)
+    left = Path(dead.wait_until_ready(120)["address"]).parent
+    dead.kill()
+    assert left.exists() and left.parent == tmp_path
+    others = tmp_path / "scale-somebody"
+    others.mkdir(mode=0o755)
+    with start() as one, start() as other:
+        assert not left.exists() and others.exists()
+        assert one.doctor() and other.doctor()  # those that live are left alone
