@@ -270,7 +270,8 @@ class Session:
             if len(points) == frames:
                 break
             self._progress(header, first + len(points), frames)
-        points, normals = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        if len(parts) > 1:
+            points, normals = map(np.concatenate, zip(*parts, strict=True))
         return {}, {"points": points, "normals": normals}
 
     def _stream(self, header: dict, arrays: dict[str, np.ndarray]) -> Reply:

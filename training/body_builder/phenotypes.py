@@ -56,7 +56,7 @@ def _adult_targets() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Names of the target files, each with the stations it is made for."""
     for gender, age in product(STATIONS["gender"], STATIONS["age"]):
         for origin in ORIGINS:
-            names = (origin, gender, age)
+            names: tuple[str, ...] = (origin, gender, age)
             yield "macrodetails/" + "-".join(names), names
         for build in product(STATIONS["muscle"], STATIONS["weight"]):
             names = (gender, age, *build)

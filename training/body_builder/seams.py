@@ -166,8 +166,9 @@ def flip_chords(surface: BodySurface, seams: Seams) -> Index:  # [T, 3]
             if edge(*tips) in faces:
                 continue
             twin_a, twin_b, *twin_tips = mirror[[a, b, *tips]].tolist()
-            twins = [number.get(frozenset((twin_a, twin_b, tip))) for tip in twin_tips]
-            if {twin_a, twin_b} == {a, b} or None in twins or done & set(twins) or {p, q} & set(twins):
+            found = [number.get(frozenset((twin_a, twin_b, tip))) for tip in twin_tips]
+            twins = [twin for twin in found if twin is not None]
+            if {twin_a, twin_b} == {a, b} or len(twins) < len(found) or done & set(twins) or {p, q} & set(twins):
                 continue
             _flip(triangles, (p, q), (a, b), tips)
             _flip(triangles, twins, (twin_a, twin_b), twin_tips)

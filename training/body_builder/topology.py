@@ -41,7 +41,8 @@ def close_skin(human: MakeHuman, shape: Array) -> Skin:
     faces = quads.vertices[~_pockets(quads, human.texture_count)]
     mirror = _mirror_map(human.vertices, np.unique(faces))
     middle = mirror == np.arange(len(mirror))
-    caps, eyes = [], {}
+    caps: list[tuple[int, ...]] = []
+    eyes: dict[str, int] = {}
     for rim in border_loops(faces):
         centre = shape[rim].mean(0)
         if abs(centre[0]) > 0.01:
@@ -53,9 +54,9 @@ def close_skin(human: MakeHuman, shape: Array) -> Skin:
     right_eye = human.group_vertices("helper-r-eye")
     counterpart = human.vertices[eyes["l"]] * [-1, 1, 1]
     twin = right_eye[np.linalg.norm(human.vertices[right_eye] - counterpart, axis=1).argmin()]
-    caps = np.where(np.array(caps) == eyes["r"], twin, caps)
+    closed = np.where(np.array(caps) == eyes["r"], twin, caps)
     mirror[[eyes["l"], twin]] = twin, eyes["l"]
-    triangles = np.concatenate([_split_quads(shape, faces), caps])
+    triangles = np.concatenate([_split_quads(shape, faces), closed])
     half = triangles[(middle[triangles] | (human.vertices[triangles, 0] > 0)).all(1)]
     if not is_closed_sphere(triangles) or 2 * len(half) != len(triangles):
         raise UserError("The base mesh could not be closed to a symmetric skin: it is not MakeHuman's hm08.")

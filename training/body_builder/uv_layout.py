@@ -78,7 +78,8 @@ class _Corners:
 
     def __init__(self, surface: BodySurface, borders: dict[frozenset[str], set[int]], seams: Seams, part: str,
                  border: Index):  # fmt: skip
-        self.surface, self.borders, self.cut, self.part = surface, borders, seams.cuts.get(part, ()), part
+        self.cut: tuple[int, ...] = seams.cuts.get(part, ())
+        self.surface, self.borders, self.part = surface, borders, part
         self.border, self.points = border.tolist(), surface.vertices[border]  # counter-clockwise from outside
 
     def found(self) -> list[int]:

@@ -6,6 +6,7 @@ Greiner, MIPS, 2000) and squared logarithm of area distortion is minimised; boun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,7 +224,7 @@ def _minimise(energy: _Energy, uv: Array, free: NDArray[np.bool_], laplacian: sp
     return uv
 
 
-def _quasi_newton(gradient: Array, history: list[tuple[Array, Array]], precondition) -> Array:
+def _quasi_newton(gradient: Array, history: list[tuple[Array, Array]], precondition: Callable[[Array], Array]) -> Array:
     """The two loops of L-BFGS (Nocedal 1980)."""
     result, shares = gradient.copy(), []
     for step, turn in reversed(history):

@@ -32,18 +32,24 @@ def tile_square(areas: Sequence[float], aspects: Sequence[float], size: int) -> 
     return [placed[i] for i in range(count)]
 
 
-def _best_tree(order: tuple[int, ...], share: np.ndarray, aspects: Sequence[float], size: int):
+Piece = tuple[int, tuple[int, int, int, int]]  # its number, and its rectangle
+Tree = tuple[float, tuple[Piece, ...]]  # its cost, and its pieces
+
+
+def _best_tree(
+    order: tuple[int, ...], share: np.ndarray, aspects: Sequence[float], size: int
+) -> tuple[float, tuple[Piece, ...]]:
     """Least cost and [(piece, rectangle)] over the cut trees that keep the order."""
     before = np.concatenate([[0], np.cumsum(share[list(order)])])
 
     @cache
-    def solve(first: int, last: int, width: int, height: int):
+    def solve(first: int, last: int, width: int, height: int) -> Tree:
         if last - first == 1:
             piece = order[first]
             area_error = np.log(width * height / size**2 / share[piece])
             shape_error = np.log(width / height / aspects[piece])
             return share[piece] * (area_error**2 + SHAPE_COST * shape_error**2), ((piece, (0, 0, width, height)),)
-        best = (np.inf, ())
+        best: Tree = (np.inf, ())
         for middle in range(first + 1, last):
             portion = (before[middle] - before[first]) / (before[last] - before[first])
             for upright, length in ((True, width), (False, height)):

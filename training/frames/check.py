@@ -51,7 +51,9 @@ def run(settings: CheckSettings) -> dict[str, int]:
 
 
 def check_raw(folder: Path) -> tuple[dict[str, int], list[str]]:
-    garment, frames, faults, names = read_garment(folder), {}, [], Counter()
+    garment, names = read_garment(folder), Counter[str]()
+    frames: dict[str, int] = {}
+    faults: list[str] = []
     for split in SPLITS:
         if not list(folder.glob(f"{split}-*.npz")):
             continue
@@ -72,7 +74,8 @@ def check_raw(folder: Path) -> tuple[dict[str, int], list[str]]:
 def check_packed(paths: list[Path]) -> list[str]:
     from tqdm import tqdm
 
-    faults, sizes, bodies, names = [], Counter(), Counter(), Counter()
+    faults: list[str] = []
+    sizes, bodies, names = Counter[int](), Counter[int](), Counter[str]()
     for path in tqdm(paths, desc="checking", unit="frame"):
         try:
             size = map_size_of(path)

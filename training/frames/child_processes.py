@@ -13,8 +13,11 @@ def follow_parent() -> None:
     """Called first in a child process. It ends when the process that started it has ended, however that came about."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is called in a child
+
     def watch() -> None:
-        wait([multiprocessing.parent_process().sentinel])
+        wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -128,7 +128,7 @@ def pack_pairs(settings: PackSettings) -> int:
                              "another folder.")  # fmt: skip
     new = [pair for pair in pairs if not (settings.out / pair.split / f"{pair.name}.npz").exists()]
     body = load_body(settings.body)
-    if body.uv is None:
+    if body.uv is None or body.uv_triangles is None:
         raise RawFramesError(f"The body '{body.name}' has no UVs; import it with its UV template.")
     layout = rasterise(body.uv, body.uv_triangles, settings.map_size)
     work = partial(pack_pair, PairPacker(body, layout, settings.points, settings.out))
@@ -157,6 +157,8 @@ def make_packer(body: Body, raw: RawGarment, points: int = 40_000, map_size: int
     if raw.body_digest != body.digest:
         raise RawFramesError(f"The frames were simulated on the body '{raw.body_name}', not on '{body.name}'; name "
                              "that body with --body.")  # fmt: skip
+    if body.uv is None or body.uv_triangles is None:
+        raise RawFramesError(f"The body '{body.name}' has no UVs; import it with its UV template.")
     faces = torch.from_numpy(raw.triangles.astype(np.int64))
     surface = clothed_body(faces, len(raw.vertices), body.triangles, len(body.template))
     return Packer(body, rasterise(body.uv, body.uv_triangles, map_size), surface, raw, points)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def read_garment(folder: Path) -> RawGarment:
                        ("region", len(arrays["region_names"]))):  # fmt: skip
         if arrays[key].size and not 0 <= int(arrays[key].min()) <= int(arrays[key].max()) < count:
             raise RawFramesError(f"{path} has {key} that point outside what they name: simulate the folder again.")
-    values = {field.name: arrays[field.name] for field in fields(RawGarment)}
+    values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(RawGarment)}
     for name, shape in shapes.items():
         if shape == ():
             values[name] = str(values[name])
@@ -146,11 +147,11 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> RawFrames:
         count += len(chunks[-1])
     if not count:
         raise RawFramesError(f"{folder} has no frames of the split '{split}': make them with scale-train simulate.")
-    return RawFrames(
-        *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("pose", "vertices")),
-        tuple(name for chunk in chunks for name in chunk.names)[:limit],
-        *(np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit] for name in ("inside", "speed")),
-    )
+    joined = {
+        name: np.concatenate([getattr(chunk, name) for chunk in chunks])[:limit]
+        for name in ("pose", "vertices", "inside", "speed")
+    }
+    return RawFrames(names=tuple(name for chunk in chunks for name in chunk.names)[:limit], **joined)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

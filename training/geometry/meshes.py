@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,14 +104,14 @@ def read_mesh(path: Path) -> Mesh:
         if mesh.uv is None or mesh.colors is not None:
             return mesh
     try:
-        loaded = trimesh.load(path, process=False, force="mesh")
+        loaded: Any = trimesh.load(path, process=False, force="mesh")
         vertices, triangles = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
     except Exception as error:  # trimesh raises many kinds
         raise MeshError(f"{path.name} cannot be read as a mesh ({quoted(error)}); export it again.") from error
     return Mesh(vertices.reshape(-1, 3), triangles.reshape(-1, 3), colors=_colors(loaded))
 
 
-def _colors(loaded) -> np.ndarray | None:  # a trimesh.Trimesh -> [V, 3]
+def _colors(loaded: Any) -> np.ndarray | None:  # a trimesh.Trimesh -> [V, 3]
     visual = loaded.visual
     if visual.kind == "texture" and getattr(visual.material, "image", None) is None:
         return None

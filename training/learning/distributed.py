@@ -129,6 +129,7 @@ class SharedBatchNorm(_BatchNorm):
 
     @classmethod
     def of(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> SharedBatchNorm:
+        assert norm.running_mean is not None
         shared = cls(norm.num_features, norm.eps, norm.momentum, norm.affine).to(norm.running_mean.device)
         shared.load_state_dict(norm.state_dict())
         return shared.train(norm.training)
@@ -145,6 +146,8 @@ class SharedBatchNorm(_BatchNorm):
         mean = SumOverProcesses.apply(values.sum(across)) / count
         centred = values - mean.view(shape)  # first, so that no digits are lost in the squares
         variance = SumOverProcesses.apply(centred.square().sum(across)) / count
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

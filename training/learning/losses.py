@@ -50,14 +50,15 @@ def chamfer_terms(
     scan_colors: Tensor | None = None,  # [F, n, 3], NaN where the scanner saw none
 ) -> dict[str, Tensor]:
     """m2s (point to plane), s2m and the normal term of SCALE, and with colours theirs; means over frames."""
-    sums = {"model_to_scan": 0.0, "scan_to_model": 0.0, "normal": 0.0}
+    zero = points.new_zeros(())
+    sums = {"model_to_scan": zero, "scan_to_model": zero, "normal": zero}
     for number, (x, n, y, m) in enumerate(zip(points, normals, scan, scan_normals, strict=True)):
         _, index = nearest(x, y, workers)
         if colors is not None and scan_colors is not None:  # held-out frames may have none
-            sums["color"] = sums.get("color", 0.0) + color_term(colors[number], scan_colors[number][index])
-        sums["model_to_scan"] += ((y[index] - x) * m[index]).sum(-1).square().mean()
-        sums["scan_to_model"] += nearest(y, x, workers)[0].mean()
-        sums["normal"] += (n - m[index]).abs().mean()
+            sums["color"] = sums.get("color", zero) + color_term(colors[number], scan_colors[number][index])
+        sums["model_to_scan"] = sums["model_to_scan"] + ((y[index] - x) * m[index]).sum(-1).square().mean()
+        sums["scan_to_model"] = sums["scan_to_model"] + nearest(y, x, workers)[0].mean()
+        sums["normal"] = sums["normal"] + (n - m[index]).abs().mean()
     return {key: value / len(points) for key, value in sums.items()}
 
 

@@ -42,5 +42,7 @@ def _pose_garment(groundwork: Groundwork, frames: Sequence[PackedFrame]) -> Pose
             raise PackedFrameError(f"The frame {frame.name} does not say its pose, which a garment on its own surface "
                                    "needs; pack it again with scale-train pack.")  # fmt: skip
     body = groundwork.body
-    rotations = torch.from_numpy(matrices_from_axis_angle(np.stack([f.pose for f in frames])).astype(np.float32))
+    rotations = torch.from_numpy(
+        matrices_from_axis_angle(np.stack([f.pose for f in frames if f.pose is not None])).astype(np.float32)
+    )
     return pose_rotations(groundwork, fit_joint_count(rotations, body.joint_count).to(body.template.device))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scale_backend.geometry.articulation import articulate, turned_normals
 from scale_backend.geometry.positional_map import surface_points
-from scale_backend.model.network import ScaleNetwork
+from scale_backend.model.network import NetworkSettings, ScaleNetwork
 from scale_backend.surfaces.queries import Queries, grid_queries, patch_queries, sample_features
 from training.learning.dataset import Groundwork, PosedFrames
 
@@ -30,7 +30,7 @@ def mixed_precision(device: torch.device, precision: str) -> AbstractContextMana
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def point_queries(groundwork: Groundwork, settings) -> Queries:
+def point_queries(groundwork: Groundwork, settings: NetworkSettings) -> Queries:
     """All P N points of a groundwork, patch by patch, on its device."""
     on_host = groundwork.to("cpu")
     make = patch_queries if groundwork.mode == "patch" else grid_queries
@@ -52,6 +52,7 @@ def decode_points(
             residual, normal, colors = network.decode_colored(features, queries.uv, queries.pq)
         else:
             (residual, normal), colors = network.decode(features, queries.uv, queries.pq), None
+    assert normal is not None  # points always have the network's
     base, frames = posed.base[chosen], posed.frames[chosen]
     if groundwork.mode == "patch":
         base, frames = base[:, queries.patch], frames[:, queries.patch]

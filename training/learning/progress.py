@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,12 @@ from training.learning.dataset import Groundwork
 from training.learning.model_card import model_card
 from training.learning.validation import read_held_out
 from training.pictures.splatter import png
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+    from tqdm import tqdm
+
+    from training.learning.trainer import Trainer
 
 CURVES = {"model_to_scan": "m2s", "scan_to_model": "s2m", "residual": "rgl", "loss": "total"}  # SCALE's names
 
@@ -39,19 +46,25 @@ class Run:
             print(f"{recipe.data} has no frames of the split 'val': nothing is measured while training.")
         self.table: dict = {}
         self.picture: np.ndarray | None = None
-        self.writer = None
+        self._writer: SummaryWriter | None = None
         self.mean_loss: float | None = None
         self.validated: int | None = None  # the last step that was
 
-    def begin(self, trainer) -> None:
+    @property
+    def writer(self) -> SummaryWriter:
+        """The curves; there once it has begun."""
+        assert self._writer is not None
+        return self._writer
+
+    def begin(self, trainer: Trainer) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.out.mkdir(parents=True, exist_ok=True)
         write_whole(self.out / "recipe.json", json.dumps(self.recipe.as_dict(), indent=1).encode())
         threading.excepthook = told_once
-        self.writer = SummaryWriter(str(self.out / "curves"), purge_step=trainer.step or None)
+        self._writer = SummaryWriter(str(self.out / "curves"), purge_step=trainer.step or None)
 
-    def log(self, trainer, terms: dict[str, float], bar) -> None:
+    def log(self, trainer: Trainer, terms: dict[str, float], bar: tqdm) -> None:
         loss = terms["loss"]
         self.mean_loss = loss if self.mean_loss is None else 0.98 * self.mean_loss + 0.02 * loss
         if trainer.step <= 10 or trainer.step % 10 == 0:
@@ -67,7 +80,7 @@ class Run:
         for name, value in terms.items():
             self.writer.add_scalar(f"{split}/{CURVES.get(name, name)}", value, step)
 
-    def validate(self, trainer, bar=None) -> Garment:
+    def validate(self, trainer: Trainer, bar: tqdm | None = None) -> Garment:
         """Measure the averaged network on the held-out split, and write the garment as it is now; with early stopping
         only if it is better than all before."""
         self.validated = trainer.step
@@ -84,7 +97,8 @@ class Run:
         self.writer.flush()
         return garment
 
-    def keep_figures(self, trainer, network: ScaleNetwork, bar) -> None:
+    def keep_figures(self, trainer: Trainer, network: ScaleNetwork, bar: tqdm | None) -> None:
+        assert self.held_out is not None
         terms = self.held_out.losses(network)
         terms["loss"] = sum(getattr(trainer.weights(), name) * value for name, value in terms.items())
         self.curves("val", terms, trainer.step)
@@ -105,14 +119,14 @@ class Run:
             self.picture = self.held_out.write_samples(network, self.recipe.name, folder)
             self.writer.add_image("val/samples", self.picture, trainer.step, dataformats="HWC")
 
-    def save(self, trainer) -> None:
+    def save(self, trainer: Trainer) -> None:
         save_checkpoint(self.out, trainer.step, trainer.state())
 
-    def exhausted(self, trainer) -> bool:
+    def exhausted(self, trainer: Trainer) -> bool:
         """Whether as many validations as the recipe's patience have passed without progress."""
         return self.recipe.patience is not None and trainer.stale >= self.recipe.patience
 
-    def finish(self, trainer) -> Path:
+    def finish(self, trainer: Trainer) -> Path:
         if self.exhausted(trainer):
             print(f"Stopped early at step {trainer.step}: {trainer.stale} validations in a row without progress. The "
                   f"garment is that of step {trainer.best_step}, held-out {trainer.best:.2f} mm.")  # fmt: skip
@@ -125,7 +139,7 @@ class Run:
     def path(self) -> Path:
         return self.out / f"{self.recipe.name}.safetensors"
 
-    def garment(self, network: ScaleNetwork, cloth: torch.Tensor | None, trainer) -> Garment:
+    def garment(self, network: ScaleNetwork, cloth: torch.Tensor | None, trainer: Trainer) -> Garment:
         recipe, body = self.recipe, self.groundwork.body
         summary = {
             "data": Path(recipe.data).name,

@@ -58,7 +58,8 @@ class ScanShards:
             for name, values in picked.items():
                 if (shards := getattr(self, name)) is not None:
                     values.append(torch.from_numpy(np.array(self._of(shards, number)[pick])))
-        rows, cloth, colors = (torch.stack(v).to(self.device) if v else None for v in picked.values())
+        rows = torch.stack(picked["rows"]).to(self.device)
+        cloth, colors = (torch.stack(v).to(self.device) if v else None for v in (picked["cloth"], picked["colors"]))
         return ScanPoints(rows[..., :3], rows[..., 3:], cloth, colors)
 
     def _of(self, shards: tuple[np.ndarray, ...], number: int) -> np.ndarray:
@@ -159,4 +160,4 @@ def _append(path: Path, values: np.ndarray, total: int) -> None:
             shape = (total, *values.shape[1:])
             descr = np.lib.format.dtype_to_descr(values.dtype)
             np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-        file.write(np.ascontiguousarray(values))
+        file.write(np.ascontiguousarray(values).data)

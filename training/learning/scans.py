@@ -14,12 +14,12 @@ from torch import Tensor
 from scale_backend.formats.arrays_file import read_arrays
 from scale_backend.formats.foreign_file import ForeignFileError
 from scale_backend.formats.whole_files import write_npz
-from scale_backend.geometry.body import pose_vertices
+from scale_backend.geometry.body import Body, pose_vertices
 from scale_backend.model.network import ScaleNetwork
 from training.config import Recipe
 from training.frames.clothed_body import ClothedBody, clothed_body, sample_scan
 from training.frames.packed_frames import packed_paths
-from training.frames.raw_frames import read_garment, read_split
+from training.frames.raw_frames import RawFrames, RawGarment, read_garment, read_split
 from training.geometry.nearest import nearest_index
 from training.learning.dataset import Groundwork, PosedFrames, generator, pose_frames, spread
 from training.learning.losses import chamfer_terms
@@ -80,6 +80,7 @@ class ScanChamfer:
         first: the first frame's number in the whole batch, of which other processes have other parts.
         """
         decoded = self.decode(network, chosen, self.pick(step))
+        assert decoded.normals is not None
         scan = self.sample(chosen, step, first)
         terms = chamfer_terms(
             decoded.points, decoded.normals, scan.points, scan.normals, self.workers, decoded.colors, scan.colors
@@ -144,7 +145,9 @@ def _read_raw(groundwork: Groundwork, recipe: Recipe, folder: Path, cache: Path,
     return ScanChamfer(groundwork, posed, scans, recipe, frames.names)
 
 
-def visible_of_frames(body, raw, frames, cache: Path | None = None) -> np.ndarray:  # [F, B] bool
+def visible_of_frames(
+    body: Body, raw: RawGarment, frames: RawFrames, cache: Path | None = None
+) -> np.ndarray:  # [F, B] bool
     """Visible skin of each frame; what the cache file knows by name is taken from there."""
     from tqdm import tqdm
 

@@ -3,8 +3,10 @@ one for scans without (training/learning/scans.py samples those)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +25,53 @@ from training.learning.losses import correspondence_terms
 from training.learning.plain_decoding import Decoded, mixed_precision
 
 NEIGHBOURS = 24  # vertices in a neighbourhood: some 30 triangles
+
+
+class Supervision(Protocol):
+    """What a training learns from: frames and what is true of them."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the frames."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def queries(self) -> Queries:
+        """All places where the network can be asked."""
+        ...
+
+    def terms(
+        self, network: ScaleNetwork, chosen: Tensor, step: int, with_normals: bool = True, first: int = 0
+    ) -> dict[str, Tensor]:
+        """Loss terms of the chosen frames [B] in a step; `first` is the first one's number in the whole batch."""
+        ...
+
+    def decode(self, network: ScaleNetwork, chosen: Tensor, places: Tensor, /) -> Decoded:
+        """The chosen frames [B] at places [m] of the queries."""
+        ...
+
+    def cloth_flags(self, network: ScaleNetwork) -> Tensor | None:
+        """Which points are cloth [P N]; None: all."""
+        ...
+
+
+class KnownFrames(Protocol):
+    """Frames of cloth whose vertices are known: `dataset.ClothFrames`, `moving.MovingFrames`."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def vertices(self) -> Tensor:  # [F, V, 3]
+        ...
+
+    def __len__(self) -> int: ...
+
+    def at(self, chosen: Tensor) -> ClothFrames:  # [B] frames
+        """Some of them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +103,7 @@ def read_level(groundwork: Groundwork, rounds: int) -> Level:
 class CorrespondingVertices:
     """Garment-surface carriers: each vertex knows its place in every frame, and a smooth surface goes through them."""
 
-    def __init__(self, groundwork: Groundwork, frames: ClothFrames, recipe: Recipe):
+    def __init__(self, groundwork: Groundwork, frames: KnownFrames, recipe: Recipe):
         self.frames, self.recipe, self.rest_normals = frames, recipe, groundwork.rest.normals
         self.device = frames.vertices.device
         on_host = groundwork.to("cpu")
@@ -120,7 +169,7 @@ class CorrespondingVertices:
         """All points of a garment's own surface are cloth."""
 
 
-def read_supervision(groundwork: Groundwork, recipe: Recipe, out: Path, split: str = "train"):
+def read_supervision(groundwork: Groundwork, recipe: Recipe, out: Path, split: str = "train") -> Supervision:
     """A split of the recipe's data with the recipe's supervision; `out` is the training's folder."""
     if recipe.fabrics:
         from training.learning.moving import read_moving_frames

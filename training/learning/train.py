@@ -6,13 +6,21 @@ import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import FULL
 from training.config import ConfigError, Recipe, read_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.learning.distributed import Observer
+    from training.learning.progress import Run
+    from training.learning.supervision import Supervision
+    from training.learning.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def check_data(recipe: Recipe) -> None:
                           "body in the recipe, or name a folder of scale-train simulate.")  # fmt: skip
 
 
-def with_colors(recipe: Recipe, data) -> Recipe:
+def with_colors(recipe: Recipe, data: Supervision) -> Recipe:
     """Scans with colours teach them. Raises ConfigError where the recipe wants colours of scans that have none."""
     if getattr(data, "colored", False):
         return replace(recipe, network=replace(recipe.network, colors=True))
@@ -114,13 +122,13 @@ def with_colors(recipe: Recipe, data) -> Recipe:
     return recipe
 
 
-def train(trainer, run) -> Path:
+def train(trainer: Trainer, run: Run | Observer) -> Path:
     """The loop. `run` keeps the books (training/learning/progress.py)."""
     from tqdm import tqdm
 
     recipe, stop, team = trainer.recipe, StopSignal(), trainer.team
     run.begin(trainer)
-    shown = {"desc": recipe.name, "smoothing": 0.02, "disable": not team.leads}
+    shown: dict[str, Any] = {"desc": recipe.name, "smoothing": 0.02, "disable": not team.leads}
     with stop, tqdm(total=trainer.steps, initial=trainer.step, **shown) as bar:
         last_save = time.monotonic()
         validate_every = trainer.every(recipe.validate_every, recipe.validate_epochs)
@@ -143,7 +151,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.asked = False
-        self.previous: dict[int, object] = {}
+        self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
         import threading
@@ -166,7 +174,7 @@ class StopSignal:
         self.previous.clear()
 
 
-def choose_device(name: str):
+def choose_device(name: str) -> torch.device:
     """auto: cuda, then mps, then cpu. Raises ConfigError for one that is not there."""
     import torch
 

@@ -6,17 +6,19 @@ import copy
 import math
 import time
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scale_backend.formats.errors import UserError
-from scale_backend.model.network import ScaleNetwork
+from scale_backend.model.network import Output, ScaleNetwork
 from training.config import LossWeights, Recipe
 from training.learning.checkpoints import CheckpointError
 from training.learning.dataset import batch_indices
 from training.learning.distributed import Team
 from training.learning.losses import weighted_sum
+from training.learning.supervision import Supervision
 
 # frames the batch norms of the finished network are measured on; corresponding places are few a step, and cost little
 NORM_FRAMES = {"corresponding": 512, "chamfer": 128}
@@ -28,14 +30,16 @@ class Trainer:
     Raises ConfigError for a batch that the team cannot share evenly.
     """
 
-    def __init__(self, recipe: Recipe, data, device: torch.device, team: Team | None = None):
+    def __init__(self, recipe: Recipe, data: Supervision, device: torch.device, team: Team | None = None):
         self.recipe, self.data, self.device, self.team = recipe, data, device, team or Team()
         self.part = self.team.part(recipe.batch)
         torch.manual_seed(recipe.seed)
         self.network = ScaleNetwork(recipe.network).to(device).train()
         if recipe.mode == "patch":  # the surface's own normal to start with: a zero vector has no direction to turn
             with torch.no_grad():
-                self.network.mlp.normal[-1].conv.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+                output = self.network.mlp.normal[-1]
+                assert isinstance(output, Output) and output.conv.bias is not None
+                output.conv.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.team.join(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
@@ -98,9 +102,9 @@ class Trainer:
         terms = {"loss": loss} | terms
         elapsed = loss.new_tensor(time.perf_counter() - start)  # the same in all processes: the schedule hangs on it
         values = torch.stack([elapsed, *(value.detach().float() for value in terms.values())])
-        seconds, *values = self.team.mean(values).tolist()
+        seconds, *means = self.team.mean(values).tolist()
         self.seconds += seconds
-        return dict(zip(terms, values, strict=True))
+        return dict(zip(terms, means, strict=True))
 
     def weights(self) -> LossWeights:
         """The loss weights now: SCALE's schedule over epochs where the supervision is chamfer."""
@@ -154,7 +158,7 @@ class Trainer:
             "random": torch.get_rng_state(),
         }
 
-    def restore(self, state: dict[str, Tensor | dict | int | float]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Raises CheckpointError for a checkpoint of another network."""
         ours = asdict(self.recipe.network)
         there = {k: v for k, v in state.get("settings", {}).items() if ours.get(k, v) != v}

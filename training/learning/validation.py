@@ -13,15 +13,18 @@ from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.articulation import vertex_normals
-from scale_backend.geometry.body import pose_vertices
+from scale_backend.geometry.body import Body, pose_vertices
 from scale_backend.model.garment import Garment
 from scale_backend.model.network import ScaleNetwork
 from training.config import Recipe
 from training.frames.packed_frames import PackedFrameError
 from training.frames.raw_frames import RawFramesError, read_garment, read_split
 from training.learning.dataset import Groundwork, spread
+from training.learning.moving import MovingFrames
 from training.learning.plain_decoding import Decoded
-from training.learning.supervision import read_supervision
+from training.learning.scan_shards import ScanShards
+from training.learning.scans import ScanChamfer
+from training.learning.supervision import CorrespondingVertices, Supervision, read_supervision
 from training.measuring.figures import ScanFigures
 from training.measuring.measures import Judge, Measures
 
@@ -33,7 +36,7 @@ MOVING_FRAMES = 96  # of cloth in motion that a validation looks at
 class HeldOut:
     """The `val` split of a training's folder, with the training's own supervision."""
 
-    def __init__(self, recipe: Recipe, groundwork: Groundwork, supervision):
+    def __init__(self, recipe: Recipe, groundwork: Groundwork, supervision: Supervision):
         self.recipe, self.groundwork, self.supervision = recipe, groundwork, supervision
         folder = Path(recipe.data)
         self.raw = None
@@ -44,7 +47,8 @@ class HeldOut:
     @torch.no_grad()
     def losses(self, network: ScaleNetwork) -> dict[str, float]:
         """The terms of the training's loss, means over frames."""
-        data, sums, chosen_frames = self.supervision, {}, self._frames(network)
+        data, chosen_frames = self.supervision, self._frames(network)
+        sums: dict[str, float] = {}
         count = len(chosen_frames)
         for chosen in chosen_frames.split(DECODED_AT_ONCE):
             for name, value in data.terms(network, chosen, 0).items():
@@ -73,7 +77,10 @@ class HeldOut:
     @torch.no_grad()
     def _of_motion(self, network: ScaleNetwork) -> dict[str, float]:
         """Of the network's answer at corresponding vertices, before it settles: some frames, evenly spread."""
-        data, frames, distances, angles = self.supervision, self._frames(network), [], []
+        data, frames = self.supervision, self._frames(network)
+        distances: list[Tensor] = []
+        angles: list[Tensor] = []
+        assert isinstance(data, CorrespondingVertices) and isinstance(data.frames, MovingFrames)
         every = torch.arange(len(self.groundwork.carrier.template), device=frames.device)  # the first of the queries
         for chosen in frames.split(DECODED_AT_ONCE):
             decoded, truth = data.decode(network, chosen, every), data.frames.at(chosen)
@@ -92,8 +99,10 @@ class HeldOut:
 
     def _against_scans(self, network: ScaleNetwork) -> dict[str, float]:
         figures, data = ScanFigures(), self.supervision
+        assert isinstance(data, ScanChamfer) and isinstance(data.scans, ScanShards)
         for number in range(len(data)):
             decoded = self.decode(network, number)
+            assert decoded.normals is not None
             scan, normals = data.scans.scan(number)
             figures.add(data.names[number], decoded.points[0], decoded.normals[0], scan, normals, data.workers)
         mean = figures.mean()
@@ -116,6 +125,7 @@ class HeldOut:
         patch, columns = data.queries.patch.cpu().numpy(), []
         for number in np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)):
             decoded = self.decode(network, int(number))
+            assert decoded.normals is not None
             points, normals = decoded.points[0].cpu().numpy(), decoded.normals[0].cpu().numpy()
             texture = None if decoded.colors is None else decoded.colors[0].cpu().numpy()
             write_results(folder, f"{name}_{Path(data.names[number]).name}", points, normals, patch, texture)
@@ -141,7 +151,7 @@ def read_held_out(recipe: Recipe, groundwork: Groundwork, out: Path) -> HeldOut 
 
 def measure_frames(
     garment: Garment,
-    body,
+    body: Body,
     axis_angle: np.ndarray,  # [F, J, 3]
     truth: np.ndarray,  # [F, V, 3]
     judge: Judge,
@@ -156,7 +166,7 @@ def measure_frames(
     for first in range(0, len(rotations), DECODED_AT_ONCE):
         some = rotations[first : first + DECODED_AT_ONCE]
         translation = to_pelvis.expand(len(some), 3)
-        points, normals = decoder.decode(Poses(some, translation), DecodeOptions(surface, "clothes"))
+        points, normals = decoder.decode(Poses(some.numpy(), translation.numpy()), DecodeOptions(surface, "clothes"))
         skin = pose_vertices(body, some, translation).numpy() if with_body else [None] * len(some)
         for k in range(len(some)):
             if surface == "mesh":

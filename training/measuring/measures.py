@@ -103,7 +103,15 @@ class Judge:
         measures.backward.append(cKDTree(points).query(self.samples.on(truth, self.triangles))[0])
         measures.backward_region.append(self.sample_region)
 
-    def _forward(self, measures, points, normals, region, truth, body) -> None:
+    def _forward(
+        self,
+        measures: Measures,
+        points: np.ndarray,
+        normals: np.ndarray,
+        region: np.ndarray | None,
+        truth: np.ndarray,
+        body: np.ndarray | None,
+    ) -> None:
         surface = Surface(truth, self.triangles)
         distance, triangle, weights = surface.closest(points)
         true_normals = surface.interpolate(vertex_normals(truth, self.triangles), triangle, weights)

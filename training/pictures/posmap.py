@@ -95,6 +95,6 @@ def read_template(settings: PosmapSettings) -> Template:
         body = load_body(garment.body_name)
     else:
         body = load_body(settings.body)
-    if body.uv is None:
+    if body.uv is None or body.uv_triangles is None:
         raise UserError(f"The body '{body.name}' has no UVs; give them with --template.")
     return Template(body.template, body.triangles, body.uv, body.uv_triangles)

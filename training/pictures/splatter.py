@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,10 @@ class Camera:
     size: int = 1024
 
     @classmethod
-    def around(cls, low: np.ndarray, high: np.ndarray, **view: float | int) -> Camera:  # [3], [3] corners of a box
+    def around(cls, low: np.ndarray, high: np.ndarray, **view: Any) -> Camera:  # [3], [3] corners of a box
         half = MARGIN * max(0.5 * float((high - low)[[0, 2]].max()), 0.5 * float(high[1] - low[1]), 1e-6)
-        return cls(tuple(float(c) for c in 0.5 * (low + high)), half, **view)
+        x, y, z = (float(c) for c in 0.5 * (low + high))
+        return cls((x, y, z), half, **view)
 
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # right, up, towards the camera
         a, e = np.deg2rad([self.azimuth, self.elevation])

@@ -83,8 +83,8 @@ def row(fabric: Fabric, published: Published, edge_length: float) -> str:
 
 def run(settings: CalibrateSettings) -> None:
     """Print the table."""
-    head = ("fabric", "g/m²", "bending length, cm", "simulated", "drape, %", "simulated", "folds")
-    head += ("from Blender's", "mass", "bending")
+    head = ("fabric", "g/m²", "bending length, cm", "simulated", "drape, %", "simulated", "folds", "from Blender's",
+            "mass", "bending")  # fmt: skip
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for name in settings.fabrics:
         fabric = FABRICS[name]

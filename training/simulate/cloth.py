@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def make_collider(body: SkinnedBody, padding: Field | None = None) -> tuple[Mesh
     return Mesh(coarse.vertices + thicker[:, None] * vertex_normals(coarse), coarse.triangles), weights
 
 
-def load_blender(user_folder: str):
+def load_blender(user_folder: str) -> Any:
     """The module bpy, apart from the user's settings and with one thread.
 
     Blender starts as many threads as it may use cores; of several processes that many would be in each other's way.
@@ -119,7 +120,7 @@ class ClothScene:
     def close(self) -> None:
         self.folder.cleanup()
 
-    def _mesh_object(self, name: str, mesh: Mesh):
+    def _mesh_object(self, name: str, mesh: Mesh) -> Any:
         data = self.bpy.data.meshes.new(name)
         data.from_pydata(to_blender(mesh.vertices - self.body.joints[0]).tolist(), [], mesh.triangles.tolist())
         data.update()
@@ -157,7 +158,7 @@ class ClothScene:
         collision.vertex_group_object_collisions = "held"  # these have nowhere to go
         self.modifier.point_cache.frame_start, self.modifier.point_cache.frame_end = 1, LAST_FRAME
 
-    def _hold_at_first(self, item) -> None:
+    def _hold_at_first(self, item: Any) -> None:
         """Pin every vertex for the first frames: the springs rest as cut, yet the cloth can start anywhere."""
         hold = item.modifiers.new("hold", "VERTEX_WEIGHT_MIX")
         hold.vertex_group_a, hold.mix_set, hold.mix_mode, hold.default_weight_b = "pin", "ALL", "SET", 1.0

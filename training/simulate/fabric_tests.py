@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from .fabrics import Fabric
@@ -67,7 +68,7 @@ def disc(edge_length: float) -> Mesh:
     return flat(np.concatenate(rings))
 
 
-def at_rest(mesh: Mesh, pinned: Array, fabric: Fabric, substeps: int = 1) -> Array:
+def at_rest(mesh: Mesh, pinned: NDArray[np.bool_], fabric: Fabric, substeps: int = 1) -> Array:
     """Where flat cloth [V, 3] that is held at some vertices comes to hang."""
     still = np.broadcast_to(mesh.vertices, (SETTLE, *mesh.vertices.shape))
     calm = replace(fabric, air_damping=CALMING)

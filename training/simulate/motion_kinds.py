@@ -68,7 +68,8 @@ def wander(body: SkinnedBody, random: Random, seconds: float) -> list[Key]:
 
 def tumble(body: SkinnedBody, random: Random, seconds: float) -> list[Key]:
     """Poses with the root turned any way, as in water: gravity comes from everywhere."""
-    keys, time = [], 0.0
+    keys: list[Key] = []
+    time = 0.0
     while time < seconds + 1:
         root = Rotation.random(random_state=random)
         if keys:
@@ -118,8 +119,8 @@ def lie(body: SkinnedBody, random: Random, seconds: float, rise: bool = False) -
         set_arm(seated, side, -0.9, random.uniform(-0.4, 0.3), 0.0, 0.3)
         set_leg(flat, side, random.uniform(0.0, 0.5), random.uniform(0.03, 0.2), 0.0, random.uniform(0.05, 0.8))
         set_arm(flat, side, random.uniform(-0.9, 0.3), 0.0, 0.0, random.uniform(0.1, 0.8))
-    side = random.uniform(-0.4, 0.4)
-    over = Rotation.from_rotvec([0, 0, side])
+    lean = random.uniform(-0.4, 0.4)
+    over = Rotation.from_rotvec([0, 0, lean])
     stages = [
         (standing(random), yaw(0)),
         (squat, pitch(0.35)),

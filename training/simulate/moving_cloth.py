@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def simulate(
             yield _vertices(bpy, cloth, len(rest.vertices))
 
 
-def _mesh_object(bpy, folder: Path, name: str, mesh: Mesh, frames: Array):
+def _mesh_object(bpy: Any, folder: Path, name: str, mesh: Mesh, frames: Array) -> Any:
     """An object that follows frames [F, V, 3] and whose own shape is the rest mesh."""
     data = bpy.data.meshes.new(name)
     data.from_pydata(to_blender(mesh.vertices).tolist(), [], mesh.triangles.tolist())
@@ -88,14 +89,14 @@ def _mesh_object(bpy, folder: Path, name: str, mesh: Mesh, frames: Array):
     return item
 
 
-def _add_body(bpy, folder: Path, triangles: NDArray[np.int64], frames: Array, contact: Contact) -> None:
+def _add_body(bpy: Any, folder: Path, triangles: NDArray[np.int64], frames: Array, contact: Contact) -> None:
     item = _mesh_object(bpy, folder, "body", Mesh(frames[0], triangles), frames)
     item.modifiers.new("collision", "COLLISION")
     item.collision.thickness_outer, item.collision.use_culling = contact.thickness, True
     item.collision.cloth_friction = contact.friction
 
 
-def _add_cloth(item, fabric: Fabric, contact: Contact, substeps: int, last_frame: int) -> None:
+def _add_cloth(item: Any, fabric: Fabric, contact: Contact, substeps: int, last_frame: int) -> None:
     modifier = item.modifiers.new("cloth", "CLOTH")
     cloth, collision = modifier.settings, modifier.collision_settings
     cloth.quality, cloth.mass = fabric.quality * substeps, fabric.mass
@@ -111,7 +112,7 @@ def _add_cloth(item, fabric: Fabric, contact: Contact, substeps: int, last_frame
     modifier.point_cache.frame_start, modifier.point_cache.frame_end = 1, last_frame
 
 
-def _vertices(bpy, item, count: int) -> Array:
+def _vertices(bpy: Any, item: Any, count: int) -> Array:
     evaluated = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
     mesh = evaluated.to_mesh()
     buffer = np.empty(count * 3, np.float32)

@@ -6,9 +6,11 @@ A model that sees only the pose cannot be better than this on a body in motion.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -48,7 +50,12 @@ def surface_difference(first: Mesh, second: Mesh) -> tuple[float, float]:
 
 
 def path_test(
-    name: str, seed: int, count: int, cloth: ClothSettings | None = None, most_frames: int | None = None, progress=iter
+    name: str,
+    seed: int,
+    count: int,
+    cloth: ClothSettings | None = None,
+    most_frames: int | None = None,
+    progress: Callable[[Any], Any] = iter,
 ) -> list[dict]:
     """Rows with pose, mm (by surface), degrees, mm_vertices (by corresponding vertices), frames and speed."""
     body = load_skinned_body()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scale_backend.formats.whole_files import written_whole
 
@@ -134,11 +135,11 @@ def record(garment: ClothGarment, motion: Motion, betas: Array, fabric: str, sub
     return vertices, fault
 
 
-def find_fault(vertices: Array, rest: Array, triangles: Array) -> str:
+def find_fault(vertices: Array, rest: Array, triangles: NDArray[np.integer]) -> str:
     """What is wrong with frames [F, V, 3] of cloth that was cut as `rest` [V, 3]; empty if nothing is."""
     if not np.isfinite(vertices).all():
         return "not finite"
-    pairs, _ = edges(triangles)
+    pairs, _ = edges(triangles.astype(np.int64))
     cut = np.linalg.norm(rest[pairs[:, 0]] - rest[pairs[:, 1]], axis=-1)
     for frame in vertices:
         now = np.linalg.norm(frame[pairs[:, 0]] - frame[pairs[:, 1]], axis=-1)
@@ -166,7 +167,7 @@ def _train(settings: RecordSettings) -> Iterator[Take]:
         fabric = settings.fabrics[turn % len(settings.fabrics)]
         path = settings.folder / "train" / f"{settings.seed}-{number:04d}-{kind}-{fabric}.npz"
         random = np.random.default_rng([settings.seed, number])
-        betas = np.clip(random.normal(0, 1, 10), -MOST_SHAPE, MOST_SHAPE) * (random.random() > MEAN_SHAPE)
+        betas: Array = np.clip(random.normal(0, 1, 10), -MOST_SHAPE, MOST_SHAPE) * float(random.random() > MEAN_SHAPE)
         motion = led_in(sample(shaped(body, betas).body, kind, random, SECONDS), LEAD)
         yield Take(path, kind, (settings.seed, number), motion, SETTLING, betas, fabric)
 

@@ -22,13 +22,13 @@ class _Working:
                 self.around[vertex].add(number)
         self.next_number = len(self.triangles)
 
-    def add(self, triangle: tuple[int, int, int], label: int) -> None:
+    def add(self, triangle: tuple[int, ...], label: int) -> None:
         self.triangles[self.next_number], self.labels[self.next_number] = triangle, label
         for vertex in triangle:
             self.around[vertex].add(self.next_number)
         self.next_number += 1
 
-    def remove(self, number: int) -> tuple[tuple[int, int, int], int]:
+    def remove(self, number: int) -> tuple[tuple[int, ...], int]:
         triangle = self.triangles.pop(number)
         for vertex in triangle:
             self.around[vertex].discard(number)
@@ -61,7 +61,7 @@ class _Working:
         difference = self.points[a] - self.points[b]
         return float(difference @ difference) ** 0.5
 
-    def normal(self, triangle: tuple[int, int, int]) -> Array:
+    def normal(self, triangle: tuple[int, ...]) -> Array:
         a, b, c = (self.points[v] for v in triangle)
         return np.cross(b - a, c - a)
 

@@ -52,8 +52,8 @@ def make_skirt_blouse(body: SkinnedBody, edge_length: float) -> GarmentMesh:
     mesh = Mesh(np.concatenate([blouse.vertices, skirt.vertices]), np.concatenate([blouse.triangles, skirt.triangles]))
     in_skirt = np.arange(len(mesh.triangles)) >= len(blouse.triangles)
     pieces = Pieces(mesh, np.where(in_skirt, 6, 0))
-    for side, panel in ((1, 2), (-1, 4)):
-        pieces = _divided_above(pieces, side, panel)
+    for side, number in ((1, 2), (-1, 4)):
+        pieces = _divided_above(pieces, side, number)
     pieces = pieces.divided(_front(pieces.mesh.vertices), 1)
     mesh, panel, weights = finish(
         body,

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..frames.sequences import ClothGarment, SequenceError, read_garment, read_sequence
@@ -71,7 +72,7 @@ def handstand(body: SkinnedBody, frames: int) -> Motion:
     return motion
 
 
-def hem(garment: ClothGarment) -> Array:
+def hem(garment: ClothGarment) -> NDArray[np.int64]:
     """The vertices of the lowest border."""
     loops = border_loops(garment.triangles.astype(np.int64))
     return min(loops, key=lambda loop: garment.vertices[loop, 1].mean())

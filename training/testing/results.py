@@ -6,13 +6,20 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from scale_backend.formats.frame_files import write_whole
 from scale_backend.formats.whole_files import append_line
 from training.config import ConfigError, Recipe, read_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from scale_backend.geometry.body import Body
+    from scale_backend.model.garment import Garment
+    from training.measuring.figures import ScanFigures
 
 WRITTEN_EVERY = 10
 
@@ -101,6 +108,7 @@ def import_from_release(settings: ResultSettings, recipe: Recipe, out: Path) -> 
     from scale_backend.released.import_checkpoint import PatchCoordinates, import_checkpoint
     from training.release_config import find_checkpoint, find_masks
 
+    assert settings.config is not None  # it was read from there
     found = find_checkpoint(settings.config, recipe.name)
     if found is None:
         return False
@@ -122,7 +130,9 @@ def packed_folder(recipe: Recipe | None) -> Path:
     return Path(recipe.data)
 
 
-def decode_split(garment, body, paths: list[Path], out: Path, every: int, in_place: bool, device):
+def decode_split(
+    garment: Garment, body: Body, paths: list[Path], out: Path, every: int, in_place: bool, device: torch.device
+) -> ScanFigures:
     """Figures of all frames; files of every Nth."""
     import torch
     from tqdm import tqdm
@@ -143,6 +153,7 @@ def decode_split(garment, body, paths: list[Path], out: Path, every: int, in_pla
         frame = read_packed(path, groundwork.layout.size)
         with torch.no_grad():
             decoded = decode_points(network, groundwork, pose_packed(groundwork, [frame]), first, queries)
+        assert decoded.normals is not None
         scan, scan_normals = (torch.from_numpy(values).to(device) for values in (frame.points, frame.normals))
         figures.add(frame.name, decoded.points[0], decoded.normals[0], scan, scan_normals, workers)
         if number % every == 0:
@@ -154,7 +165,7 @@ def decode_split(garment, body, paths: list[Path], out: Path, every: int, in_pla
     return figures
 
 
-def report(figures, name: str, folder: Path, split: str, out: Path) -> None:
+def report(figures: ScanFigures, name: str, folder: Path, split: str, out: Path) -> None:
     """Print, write results.json, and add a line to results.log."""
     from training.measuring.figures import RELEASE_WEIGHTS
 
