@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.errors import UserError
