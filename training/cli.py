@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("training.learning.train", "TrainSettings", "train a garment from a recipe"),
     "test": ("training.testing.results", "ResultSettings", "packed frames through a garment: .ply files and figures"),
     "render": ("training.pictures.render", "RenderSettings", "pictures and a film of .ply results"),
+    "measure": ("training.testing.moving", "MeasureSettings", "measure a garment on cloth in motion"),
     "evaluate": ("training.testing.evaluate", "EvaluateSettings", "measure a garment on held-out frames"),
 }
 

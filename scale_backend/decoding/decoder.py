@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,12 +12,13 @@ import torch
 from torch import Tensor
 
 from scale_backend import surfaces
-from scale_backend.decoding.frames import Posed, decode_frames, pose_frames, positional_map
+from scale_backend.decoding.frames import Posed, decode_frames, network_input, pose_frames
 from scale_backend.decoding.model import Model
 from scale_backend.decoding.prepared import Prepared, ready
+from scale_backend.decoding.tensor_poses import TensorPoses
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.garment_header import NORMALS
-from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.poses import DecodeOptions, PoseError, Poses
 from scale_backend.geometry.body import Body, fit_joint_count
 from scale_backend.inference.choice import mlp_of
 from scale_backend.inference.precision import Precision, candidates, is_equal, trial_poses
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TRIAL_POINTS = 4096  # at most, when a precision is tried
 UNET_FRAMES = 8  # of a batch that share a reading of the U-Net's weights on a CPU
+MAX_MADE = 4  # fabrics, and means of them, whose folded weights a decoder keeps
 MAX_REPLAYS = 8  # CUDA graphs a decoder keeps; each holds the memory of its batch
 
 
@@ -55,6 +56,7 @@ class Decoder:
         self.plain = _fastest(Model.of(garment, body, at, cores, exact), fast)  # on the garment's own body
         self.model = self.plain
         self.prepared: dict[tuple[str, str, str], Prepared] = {}
+        self.made: dict[tuple[float, ...], Model] = {}  # the model in other fabrics than its first, the newest last
         self.asked: dict[tuple, int] = {}  # how often a kind of request has come; on CUDA alone
         self.replays: dict[tuple, Replay] = {}
 
@@ -79,7 +81,9 @@ class Decoder:
         key = (surface, part, normals)
         if key not in self.prepared:
             if normals == "decoded":
-                prepared = replace(self.prepare(surface, part), rings=None)
+                prepared = self.prepare(surface, part)
+                if prepared.sheet is None:  # cloth that settles has other folds than the network's normals know
+                    prepared = replace(prepared, rings=None)
             else:
                 model = self.plain
                 built = surfaces.build(model.garment, model.host_carrier, surface, part, partial(_decode_rest, model))
@@ -105,35 +109,42 @@ class Decoder:
         Raises ForeignFileError for a body that is a surface alone.
         """
         options = options or DecodeOptions()
-        device, body = self.model.device, self.model.body
-        body.check_posable()
-        prepared = self.prepare(options.surface, options.part, options.normals)
-        rotations = fit_joint_count(_tensor(poses.rotations), body.joint_count).to(device)
-        frames = len(rotations)
-        shape = None
-        if poses.shape is not None and self.model.fit is None:  # a wearer's body has the shape that it has
-            shape = _shapes(_tensor(poses.shape).to(device), frames, body)
-        translation = torch.zeros(frames, 3) if poses.translation is None else _tensor(poses.translation)
-        inputs = [rotations, translation.to(device), *([] if shape is None else [shape])]
-        world = partial(decode_world, self.model, prepared, options.push_out)
-        if self.model.tiled:
-            with self.model.cores.alone():
-                apart = frames > 1
-                return (
-                    _decode_apart(self.model, prepared, options.push_out, inputs) if apart else to_host(world(*inputs))
-                )
-        if device.type != "cuda":
-            return to_host(world(*inputs))
-        return to_host(self._replayed((options, frames, shape is None), world, inputs))
+        self.model.body.check_posable()
+        prepared, model = self.prepare(options.surface, options.part, options.normals), self._made_of(options.fabrics)
+        there = _on_device(model, poses)
+        if model.tiled:
+            with model.cores.alone():
+                if len(there) > 1:
+                    return _decode_apart(model, prepared, options, there)
+                return to_host(decode_world(model, prepared, options, there))
+        if model.device.type != "cuda":
+            return to_host(decode_world(model, prepared, options, there))
+        return to_host(self._replayed(model, prepared, options, there))
+
+    def _made_of(self, fabrics: tuple[float, ...]) -> Model:
+        """The model in a mean of its fabrics; a few are kept. Raises UserError."""
+        if not fabrics:
+            return self.model
+        made = self.made.pop(fabrics, None) or self.model.made_of(fabrics)
+        self.made[fabrics] = made
+        while len(self.made) > MAX_MADE:
+            self.made.pop(next(iter(self.made)))
+        return made
 
     def _replayed(
-        self, key: tuple, world: Callable[..., tuple[Tensor, Tensor]], inputs: list[Tensor]
+        self, model: Model, prepared: Prepared, options: DecodeOptions, poses: TensorPoses
     ) -> tuple[Tensor, Tensor]:
         """A graph costs some frames to record: only for a number of frames that comes again, as live and in bakes."""
+        named = poses.given()
+
+        def world(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+            return decode_world(model, prepared, options, TensorPoses(**dict(zip(named, tensors, strict=True))))
+
+        key = options, tuple((name, tuple(tensor.shape)) for name, tensor in named.items())
         self.asked[key] = self.asked.get(key, 0) + 1
         if self.asked[key] == 2 and len(self.replays) < MAX_REPLAYS:
-            self.replays[key] = Replay(world, tuple(inputs))
-        return self.replays.get(key, world)(*inputs)
+            self.replays[key] = Replay(world, tuple(named.values()))
+        return self.replays.get(key, world)(*named.values())
 
 
 @torch.inference_mode()
@@ -147,11 +158,10 @@ def _fastest(model: Model, fast: list[Precision]) -> Model:
     else:
         queries = vertex_queries(model.host_carrier, garment.layout)
     queries = queries[torch.arange(0, len(queries), -(-len(queries) // TRIAL_POINTS))]
-    poses = trial_poses(model.body.joint_count).to(model.device)
-    translation = -model.body.mean_joints[:1].expand(len(poses), 3)
+    poses = _on_device(model, Poses(trial_poses(model.body.joint_count).numpy()))
 
     def decoded(tried: Model) -> Tensor:
-        posed = pose_frames(tried, poses, translation, None)
+        posed = pose_frames(tried, poses)
         return decode_frames(tried, ready(tried, Surface(queries, {})), posed, False)[0]
 
     expected = decoded(model)
@@ -167,40 +177,32 @@ def _decode_rest(model: Model, queries: Queries) -> tuple[Tensor, Tensor]:  # po
 
 @torch.inference_mode()
 def _decode_rest_pose(model: Model, prepared: Prepared, push_out: bool) -> tuple[Tensor, Tensor]:  # [1, M, 3]
-    pose = torch.eye(3, device=model.device).expand(1, model.body.joint_count, 3, 3)
-    return decode_frames(model, prepared, pose_frames(model, pose, -model.body.mean_joints[:1], None), push_out)
+    pose = _on_device(model, Poses(torch.eye(3).expand(1, model.body.joint_count, 3, 3).numpy()))
+    return decode_frames(model, prepared, pose_frames(model, pose), push_out)
 
 
 def decode_world(
-    model: Model,
-    prepared: Prepared,
-    push_out: bool,
-    rotations: Tensor,  # [F, J, 3, 3]
-    translation: Tensor,  # [F, 3]
-    shape: Tensor | None = None,  # [F, S]
+    model: Model, prepared: Prepared, options: DecodeOptions, poses: TensorPoses
 ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3] on the device
     """A batch as a whole."""
-    posed = _pose(model, rotations, shape)
-    return _finish(model, prepared, push_out, posed, None, rotations, translation, shape)
+    return _finish(model, prepared, options, pose_frames(model, poses, options.motion), None)
 
 
 def _decode_apart(
-    model: Model, prepared: Prepared, push_out: bool, inputs: list[Tensor]
+    model: Model, prepared: Prepared, options: DecodeOptions, poses: TensorPoses
 ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3]
     """A core a frame, but the U-Net for some at a time, so that its weights are read once for them.
 
     Each frame is the same to the bit alone, in any batch, and baked in parts.
     """
-    frames = range(len(inputs[0]))
-    apart = [[x[f : f + 1] for x in inputs] for f in frames]
+    frames = range(len(poses))
 
     def pose(f: int) -> tuple[Posed, Tensor]:
-        rotations, _translation, *shape = apart[f]
-        posed = _pose(model, rotations, *shape)
-        return posed, positional_map(model, posed)
+        posed = pose_frames(model, poses[f : f + 1], options.motion)
+        return posed, network_input(model, posed)
 
     def finish(f: int) -> tuple[Tensor, Tensor]:
-        return _finish(model, prepared, push_out, posed[f], pixels[f : f + 1], *apart[f])
+        return _finish(model, prepared, options, posed[f], pixels[f : f + 1])
 
     posed, each = zip(*model.cores.map(pose, frames), strict=True)
     maps = torch.cat(each)
@@ -210,27 +212,39 @@ def _decode_apart(
     return torch.cat(points), torch.cat(normals)
 
 
-def _pose(model: Model, rotations: Tensor, shape: Tensor | None = None) -> Posed:  # [F, J, 3, 3], [F, S]
-    """Without the root's turn and place."""
-    local = rotations.clone()
-    local[:, 0] = torch.eye(3, device=model.device)
-    return pose_frames(model, local, -model.pelvis(shape).expand(len(local), 3), shape)
-
-
 def _finish(
     model: Model,
     prepared: Prepared,
-    push_out: bool,
+    options: DecodeOptions,
     posed: Posed,
     pixels: Tensor | None,  # [F, H W, C] features, where they are known already
-    rotations: Tensor,
-    translation: Tensor,
-    shape: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # points, normals [F, M, 3] on the device
     """With the root's turn and place."""
-    points, normals = decode_frames(model, prepared, posed, push_out, pixels)
-    root = rotations[:, 0]
-    return points @ root.mT + (model.pelvis(shape) + translation)[:, None], normals @ root.mT
+    points, normals = decode_frames(model, prepared, posed, options.push_out, pixels, options.settle)
+    root, place = posed.poses.rotations[:, 0], model.pelvis(posed.shape) + posed.poses.translation
+    return points @ root.mT + place[:, None], normals @ root.mT
+
+
+def _on_device(model: Model, poses: Poses) -> TensorPoses:
+    """As tensors: of the body's joints, with a translation, a shape for each frame or none, and the garment's moments.
+
+    Raises PoseError for another number of moments than the garment knows.
+    """
+    given = {name: _tensor(array).to(model.device) for name, array in poses.given().items()}
+    body, frames, lags = model.body, len(poses), len(model.garment.window.lags)
+    shape, past = given.pop("shape", None), given.pop("past_rotations", None)
+    if shape is not None:  # a wearer's body has the shape that it has
+        shape = _shapes(shape, frames, body) if model.fit is None else None
+    before = given.pop("past_translation", None) if lags else None
+    if past is not None and lags and past.shape[1] != lags:
+        raise PoseError(f"'{model.garment.name}' knows {lags} earlier moments, and the poses come with "
+                        f"{past.shape[1]}; take those of its window.")  # fmt: skip
+    if past is not None:
+        moments = past.shape[:2]
+        past = fit_joint_count(past.flatten(0, 1), body.joint_count).unflatten(0, moments) if lags else None
+    rotations = fit_joint_count(given["rotations"], body.joint_count)
+    translation = given.get("translation", torch.zeros(frames, 3, device=model.device))
+    return TensorPoses(rotations, translation, shape, past, before, given.get("down"))
 
 
 def _tensor(array: np.ndarray | Tensor) -> Tensor:

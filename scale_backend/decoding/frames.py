@@ -17,14 +17,17 @@ from torch.nn.functional import normalize
 
 from scale_backend.decoding.model import Model
 from scale_backend.decoding.prepared import Prepared
+from scale_backend.decoding.settled import settle
+from scale_backend.decoding.tensor_poses import TensorPoses
 from scale_backend.geometry import collision
 from scale_backend.geometry.articulation import articulate, pixel_frames, turned_normals, vertex_frames, vertex_normals
 from scale_backend.geometry.body import joint_transforms
 from scale_backend.geometry.body import skin as skinned
 from scale_backend.geometry.carrier import pose_carrier
-from scale_backend.geometry.collision import Skin, posed_skin
+from scale_backend.geometry.collision import Contact, Skin, posed_skin
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import surface_points
+from scale_backend.geometry.window_maps import Past, window_maps
 
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
 
@@ -35,33 +38,54 @@ class Posed:
 
     transforms: Tensor  # [F, J, 4, 4] of the joints of whoever wears the garment
     vertices: Tensor  # [F, V, 3]
-    mean: Tensor  # [F, V, 3] the same of the mean body shape, which is the one that the network knows
+    known: Tensor  # [F, V, 3] the same of the body shape that the network knows: the mean one, or all
     shape: Tensor | None  # [F, S]; None: the mean shape
+    poses: TensorPoses  # where in the world they are, and what was before
+    motion: float = 1.0  # how much of that the cloth feels
 
 
 def pose_frames(
     model: Model,
-    rotations: Tensor,  # [F, J, 3, 3], the root's identity
-    translation: Tensor,  # [F, 3]
-    shape: Tensor | None,  # [F, S]; None: the mean shape
+    poses: TensorPoses,
+    motion: float = 1.0,
 ) -> Posed:
-    """Features will come from the mean shape, places and frames from the asked one, or from the wearer's."""
-    body = model.body
-    plain = joint_transforms(body, rotations, -body.mean_joints[:1].expand_as(translation))
-    mean = pose_carrier(model.carrier, body, rotations, transforms=plain)
+    """Places and frames come from the asked shape, or from the wearer's; features too where the network knows of
+    shapes."""
+    body, shape = model.body, poses.shape
+    rotations = poses.rotations.clone()
+    rotations[:, 0] = torch.eye(3, device=model.device)
+
+    def transforms(shape: Tensor | None) -> Tensor:
+        pelvis = body.rest_joints(shape)[:, 0]  # [F or 1, 3]
+        return joint_transforms(body, rotations, -pelvis.expand(len(rotations), 3), shape)
+
     if model.fit is not None:
-        transforms = model.fit.joint_transforms(rotations, -model.fit.joints[:1].expand_as(translation))
-        return Posed(transforms, skinned(model.fit.template[None], model.fit.blend_weights, transforms), mean, None)
-    if shape is None:
-        return Posed(plain, mean, mean, None)
-    transforms = joint_transforms(body, rotations, translation, shape)
-    vertices = pose_carrier(model.carrier, body, rotations, shape=shape, transforms=transforms)
-    return Posed(transforms, vertices, mean, shape)
+        fit, known = model.fit, pose_carrier(model.carrier, body, rotations, transforms=transforms(None))
+        worn = fit.joint_transforms(rotations, -fit.joints[:1].expand(len(rotations), 3))
+        return Posed(worn, skinned(fit.template[None], fit.blend_weights, worn), known, None, poses, motion)
+    asked = transforms(shape)
+    vertices = pose_carrier(model.carrier, body, rotations, shape=shape, transforms=asked)
+    known = vertices
+    if shape is not None and not model.garment.window.shape:
+        known = pose_carrier(model.carrier, body, rotations, transforms=transforms(None))
+    return Posed(asked, vertices, known, shape, poses, motion)
 
 
-def positional_map(model: Model, pose: Posed) -> Tensor:  # [F, H W, 3]
-    """What the network sees of a pose."""
-    return surface_points(pose.mean, model.pixel_corners, model.pixel_weights)
+def network_input(model: Model, pose: Posed) -> Tensor:  # [F, H W, inputs]
+    """What the network sees of a pose: the positional map, and what it knows of moments and gravity."""
+    window, poses = model.garment.window, pose.poses
+    now = surface_points(pose.known, model.pixel_corners, model.pixel_weights)
+    if window.channels == now.shape[-1]:
+        return now
+    shape = pose.shape if window.shape else None
+    past, skin = None, None
+    if window.lags and poses.past_rotations is not None and poses.past_translation is not None:
+        places = poses.past_translation
+        if model.fit is not None:  # a giant's steps are a giant's: in its body's own size they are anybody's
+            places = (places - poses.translation[:, None]) / model.fit.report.size + poses.translation[:, None]
+        past, skin = Past(poses.past_rotations, places), model.skin_of(shape)
+    where = poses.rotations, poses.translation
+    return window_maps(now, *where, past, skin, model.body, window, shape, pose.motion, poses.down)
 
 
 def decode_frames(
@@ -70,12 +94,13 @@ def decode_frames(
     pose: Posed,
     push_out: bool,
     pixels: Tensor | None = None,  # [F, H W, C] features, where they are known already
+    settles: bool = True,
 ) -> tuple[Tensor, Tensor]:  # points, unit normals [F, V, 3] in the space of the training data
     """Decode poses. On a CPU the decoder asks for one at a time."""
     queries, posed = prepared.queries, pose.vertices
 
     def features() -> Tensor:  # [F, H W, C]
-        return model.pixel_features(positional_map(model, pose)) if pixels is None else pixels
+        return model.pixel_features(network_input(model, pose)) if pixels is None else pixels
 
     def ground() -> tuple[Tensor, Tensor]:
         base = surface_points(posed, queries.corners, queries.weights)
@@ -91,8 +116,14 @@ def decode_frames(
 
     seen, (base, frames), skin = model.cores.map(_call, [features, ground, obstacle])
     points, normals = _bound(prepared, *_decode_queries(model, prepared, seen, base, frames))
+    contact = None
+    if settles and prepared.sheet is not None and model.settling is not None:
+        rest = None if pose.shape is None else model.rest_of(pose.shape)
+        if model.fit is not None:  # the lengths that the cloth was carried over with
+            rest = model.fit.template[None].expand(len(points), -1, -1)
+        points, contact = settle(points, prepared.sheet, model.settling, skin, model.cores, rest)
     if skin is not None:
-        points = _pushed_out(model, points, skin)
+        points = _pushed_out(model, points, skin, contact)
     return points, _normals(prepared, points, normals)
 
 
@@ -168,12 +199,18 @@ def _normals(prepared: Prepared, points: Tensor, decoded: Tensor | None) -> Tens
     return vertex_normals(points, prepared.rings)
 
 
-def _pushed_out(model: Model, points: Tensor, skin: Skin) -> Tensor:  # [F, V, 3] -> [F, V, 3]
+def _pushed_out(
+    model: Model,
+    points: Tensor,  # [F, V, 3]
+    skin: Skin,
+    contact: Contact | None = None,  # of the points before they settled: they have not gone far
+) -> Tensor:  # [F, V, 3]
     pushed = torch.empty_like(points)
 
     def piece(which: tuple[slice, slice]) -> None:
         chosen, rows = which
-        pushed[chosen, rows] = collision.push_out(points[chosen, rows], skin[chosen])
+        touched = None if contact is None else contact.at(which)
+        pushed[chosen, rows] = collision.push_out(points[chosen, rows], skin[chosen], contact=touched)
 
     model.cores.map(piece, _pieces(model, len(points), points.shape[1]))
     return pushed

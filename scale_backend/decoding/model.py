@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from scale_backend.decoding.settled import blended
+from scale_backend.formats.errors import UserError
 from scale_backend.geometry.articulation import RestFrames, rest_frames
-from scale_backend.geometry.body import Body
+from scale_backend.geometry.body import Body, shaped_vertices
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.collision import Collider, garment_collider
 from scale_backend.geometry.positional_map import UVLayout
+from scale_backend.geometry.window_maps import pixel_skin
 from scale_backend.inference.choice import mlp_of
 from scale_backend.inference.convolutions import MatrixUNet
 from scale_backend.inference.folding import FoldedNetwork, fold
@@ -20,6 +23,7 @@ from scale_backend.inference.mlp import InferenceMLP
 from scale_backend.inference.precision import Precision
 from scale_backend.machine.cores import Cores
 from scale_backend.model.garment import Garment
+from scale_backend.settling.sweeps import Settling
 
 if TYPE_CHECKING:
     from scale_backend.wearer.fit import Fit
@@ -42,6 +46,8 @@ class Model:
     collider_weights: Tensor  # [C, J]
     network: FoldedNetwork
     unet: MatrixUNet | None  # the U-Net as matrix products; None: as torch has it
+    settling: Settling | None  # how the cloth gets its length back; None: it stays as the network has it
+    skin: Tensor | None  # [1, 4 J, H W] the positional map as a product of joints' transforms, for earlier moments
     mlp: InferenceMLP
     cores: Cores
     fit: Fit | None  # to a wearer with another body; None: on the garment's own
@@ -70,12 +76,35 @@ class Model:
             collider_weights=body.to(device).blend_weights[collider.vertices],
             network=network,
             unet=MatrixUNet(folded) if on_cpu and folded.settings.up_mode == "upconv" else None,
+            settling=blended(garment.settling, ()) if garment.settling else None,
+            skin=_pixel_skin(there, layout, there.template[None]) if garment.window.lags else None,
             mlp=mlp_of(network, precision),
             cores=cores,
             fit=None,
             tiled=on_cpu,
             device=device,
         )
+
+    def made_of(self, fabrics: tuple[float, ...]) -> Model:
+        """The garment in the mean of its fabrics with these weights. Raises UserError for weights of other fabrics."""
+        names = self.garment.fabrics or ("its fabric",)
+        if len(fabrics) != len(names) or min(fabrics) < 0 or not 0 < sum(fabrics) < float("inf"):
+            raise UserError(f"'{self.garment.name}' is made of {', '.join(names)}: each needs a weight of 0 or more, "
+                            f"and one more than 0, in place of {list(fabrics)}.")  # fmt: skip
+        folded = fold(self.garment.network, fabrics)
+        unet = None if self.unet is None else MatrixUNet(folded)
+        settling = blended(self.garment.settling, fabrics) if self.garment.settling else None
+        return replace(self, network=folded.to(self.device), unet=unet, settling=settling)
+
+    def skin_of(self, shape: Tensor | None) -> Tensor:  # [F, S] -> [F or 1, 4 J, H W]
+        """`skin` for a body of that shape."""
+        if shape is None and self.skin is not None:
+            return self.skin
+        return _pixel_skin(self.carrier, self.layout, self.rest_of(shape))
+
+    def rest_of(self, shape: Tensor | None) -> Tensor:  # [F, S] -> [F or 1, V, 3]
+        """The carrier at rest on a body of that shape."""
+        return shaped_vertices(self.carrier.template, self.carrier.shape_components, shape)
 
     @property
     def mode(self) -> str:
@@ -90,9 +119,14 @@ class Model:
     def pelvis(self, shape: Tensor | None) -> Tensor:  # [F, S] -> [F or 1, 3] at rest
         return self.body.rest_joints(shape)[:, 0] if self.fit is None else self.fit.joints[:1]
 
-    def pixel_features(self, places: Tensor) -> Tensor:  # [F, H W, 3] the positional map -> [F, H W, C]
+    def pixel_features(self, places: Tensor) -> Tensor:  # [F, H W, inputs] what the network sees -> [F, H W, C]
         """The U-Net, a row a pixel."""
         size = (self.layout.size, self.layout.size)
         if self.unet is not None:
             return self.unet(places.unflatten(1, size)).flatten(1, 2)
         return self.network.pose_features(places.mT.unflatten(2, size)).flatten(2).mT.contiguous()
+
+
+def _pixel_skin(carrier: Carrier, layout: UVLayout, rest: Tensor) -> Tensor:  # [F, V, 3] -> [F, 4 J, H W]
+    corners = carrier.triangles[layout.triangle_index.clamp_min(0).flatten()]
+    return pixel_skin(rest, carrier.blend_weights, corners, layout.barycentrics.flatten(0, 1))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scale_backend.decoding.model import Model
+from scale_backend.decoding.settled import Sheet, sheet_of
 from scale_backend.geometry.articulation import VertexRings, vertex_rings
 from scale_backend.inference.mlp import Place
 from scale_backend.surfaces import Binding, Seams, Surface
@@ -23,6 +24,7 @@ class Prepared:
     topology: dict[str, np.ndarray]
     rings: VertexRings | None  # of a mesh whose normals are those of its faces; None: the network's normals
     binding: Binding | Seams | None  # of vertices to decoded points; None: the points are the vertices
+    sheet: Sheet | None = None  # of a mesh that settles
 
 
 def ready(model: Model, surface: Surface) -> Prepared:
@@ -33,4 +35,7 @@ def ready(model: Model, surface: Surface) -> Prepared:
         triangles = torch.from_numpy(surface.topology["triangles"]).long()
         rings = vertex_rings(triangles, len(surface.topology["patch"])).to(model.device)
     binding = None if surface.binding is None else surface.binding.to(model.device)
-    return Prepared(queries, model.mlp.place(queries.uv, queries.pq), surface.topology, rings, binding)
+    sheet = None
+    if model.settling is not None and surface.stencils is not None:
+        sheet = sheet_of(model.host_carrier, surface.stencils, model.device)
+    return Prepared(queries, model.mlp.place(queries.uv, queries.pq), surface.topology, rings, binding, sheet)

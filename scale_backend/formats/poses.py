@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -23,17 +23,16 @@ class Poses:
     rotations: np.ndarray  # [F, J, 3, 3] local; J of any SMPL-family body
     translation: np.ndarray | None = None  # [F, 3] metres, SMPL's `trans`; None: none
     shape: np.ndarray | None = None  # [S] or [F, S]; None: the mean shape
+    past_rotations: np.ndarray | None = None  # [F, L, J, 3, 3] at the L moments of the garment's window; None: as now
+    past_translation: np.ndarray | None = None  # [F, L, 3] metres; given with past_rotations
+    down: np.ndarray | None = None  # [F, 3] unit vectors to where things fall; None: along -Y
 
     def __len__(self) -> int:
         return len(self.rotations)
 
     def __getitem__(self, chosen: slice) -> Poses:
-        each = self.shape is not None and self.shape.ndim == 2
-        return Poses(
-            self.rotations[chosen],
-            None if self.translation is None else self.translation[chosen],
-            self.shape[chosen] if self.shape is not None and each else self.shape,
-        )
+        named = {name: array[chosen] for name, array in self.given().items() if name != "shape" or array.ndim == 2}
+        return replace(self, **named)
 
     def check(self) -> None:
         """Raises PoseError where the arrays are no poses."""
@@ -45,6 +44,7 @@ class Poses:
             raise PoseError(f"Translations have the shape {translation.shape}; [{frames}, 3] is needed.")
         if shape is not None and (shape.ndim not in (1, 2) or (shape.ndim == 2 and len(shape) != frames)):
             raise PoseError(f"Shape coefficients have the shape {shape.shape}; [S] or [{frames}, S] is needed.")
+        self._check_window()
         for name, array in self.arrays().items():
             if not np.isfinite(array).all():
                 raise PoseError(f"The pose's {name} hold numbers that are not finite; look at the rig's constraints.")
@@ -59,18 +59,35 @@ class Poses:
         if (np.linalg.det(turns) < 0).any():
             raise PoseError("The pose's rotations mirror; look at the rig's scales.")
 
+    def _check_window(self) -> None:
+        turns, places, down = self.past_rotations, self.past_translation, self.down
+        frames, *each = self.rotations.shape
+        if (turns is None) != (places is None):
+            raise PoseError("past_rotations and past_translation are needed both, or none of them.")
+        if turns is not None and places is not None:
+            if turns.ndim != 5 or turns.shape[:1] + turns.shape[2:] != (frames, *each):
+                raise PoseError(f"Past rotations have the shape {turns.shape}; [{frames}, moments, {each[0]}, 3, 3] is "
+                                "needed.")  # fmt: skip
+            if places.shape != (*turns.shape[:2], 3):
+                raise PoseError(f"Past translations have the shape {places.shape}; {[*turns.shape[:2], 3]} is needed.")
+        if down is not None and down.shape != (frames, 3):
+            raise PoseError(f"Directions of down have the shape {down.shape}; [{frames}, 3] is needed.")
+
+    def given(self) -> dict[str, np.ndarray]:
+        """By name, without those that are None."""
+        return {field.name: array for field in fields(self) if (array := getattr(self, field.name)) is not None}
+
     def arrays(self) -> dict[str, np.ndarray]:
         """By name, as float32, without those that are None: as they go over the wire."""
-        named = {"rotations": self.rotations, "translation": self.translation, "shape": self.shape}
         with np.errstate(over="ignore"):  # what is finite as float64 may not be as float32: `check` sees it
-            return {name: np.asarray(array, np.float32) for name, array in named.items() if array is not None}
+            return {name: np.asarray(array, np.float32) for name, array in self.given().items()}
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> Poses:
         """From `arrays`, checked. Raises PoseError."""
         if "rotations" not in arrays:
             raise PoseError("The request needs the array 'rotations'.")
-        named = {name: arrays[name] for name in ("rotations", "translation", "shape") if name in arrays}
+        named = {field.name: arrays[field.name] for field in fields(cls) if field.name in arrays}
         for name, array in named.items():
             if array.dtype.kind not in "fiu":
                 raise PoseError(f"The pose's {name} are of the type {array.dtype}; numbers are needed.")
@@ -89,7 +106,10 @@ class DecodeOptions:
     part: str = "clothes"
     push_out: bool = True  # cloth out of the body
     normals: str = "faces"  # of a surface with faces; "decoded": the network's. Points have the network's
+    motion: float = 1.0  # how much of what moved the cloth feels; 0: it hangs at rest
+    fabrics: tuple[float, ...] = ()  # weights of the garment's fabrics, whose mean it is made of; empty: the first
+    settle: bool = True  # give the cloth its length back, where the garment says how
 
-    def fields(self) -> dict[str, str | bool]:
+    def fields(self) -> dict[str, str | bool | float | tuple[float, ...]]:
         """As they go over the wire."""
         return asdict(self)

@@ -7,6 +7,7 @@ vertex's tangent plane would leave a facet in fine cloth. One pass, a few millis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,11 +64,16 @@ def posed_skin(vertices: Tensor, rings: VertexRings, with_trees: bool = True) ->
     return Skin(vertices, vertex_normals(vertices, rings), trees)
 
 
-def push_out(points: Tensor, skin: Skin, margin: float = MARGIN) -> Tensor:  # [F, M, 3] -> [F, M, 3]
+def push_out(
+    points: Tensor,  # [F, M, 3]
+    skin: Skin,
+    margin: float = MARGIN,
+    contact: Contact | None = None,  # where the points lay near by, if that is known
+) -> Tensor:  # [F, M, 3]
     """The points, those under the skin moved out to the margin along the skin's normal."""
     if skin.trees is None:
         return torch.stack([_lifted(*frame, margin) for frame in zip(points, skin.vertices, skin.normals, strict=True)])
-    nearest, near = nearest_vertices(points, skin, REACH)
+    nearest, near = contact or nearest_vertices(points, skin)
     pushed = points.clone()
     for frame, tree in enumerate(skin.trees):
         low = _is_low(points[frame], nearest[frame], skin.vertices[frame], skin.normals[frame], margin)
@@ -111,16 +117,23 @@ def _lift(
     return points + (margin - height).clamp_min(0)[:, None] * normal
 
 
-def nearest_vertices(
-    points: Tensor,  # [F, M, 3]
-    skin: Skin,  # with trees
-    reach: float,
-) -> tuple[Tensor, Tensor]:  # index [F, M] int64, and whether it lies within reach [F, M] bool
-    """The nearest vertex. Beyond reach the index means nothing."""
-    assert skin.trees is not None
+class Contact(NamedTuple):
+    """The skin's vertices that points are near to."""
+
+    nearest: Tensor  # [F, M] int64; beyond reach it means nothing
+    near: Tensor  # [F, M] bool, whether it lies within reach
+
+    def at(self, chosen: tuple[slice, slice]) -> Contact:  # frames and points
+        return Contact(self.nearest[chosen], self.near[chosen])
+
+
+def nearest_vertices(points: Tensor, skin: Skin, reach: float = REACH) -> Contact:  # [F, M, 3]
+    if skin.trees is None:
+        distance, index = torch.cdist(points, skin.vertices).min(-1)
+        return Contact(index, distance < reach)
     found = [
         tree.query(p, distance_upper_bound=reach) for tree, p in zip(skin.trees, points.detach().numpy(), strict=True)
     ]
     distance = torch.stack([torch.from_numpy(d) for d, _ in found])
     near = distance.isfinite()
-    return torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near
+    return Contact(torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near)

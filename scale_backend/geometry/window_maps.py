@@ -42,24 +42,25 @@ def window_maps(
     rotations: Tensor,  # [F, J, 3, 3] local, the root's in the world
     translation: Tensor,  # [F, 3] metres
     past: Past | None,
-    skin: Tensor,  # [F or 1, 4 J, H W] of `pixel_skin`
+    skin: Tensor | None,  # [F or 1, 4 J, H W] of `pixel_skin`; None where `past` is None
     body: Body,
     window: Window,
     shape: Tensor | None = None,  # [F, S] the body's, where the network sees it
     motion: float = 1.0,  # 0: as if nothing had moved
+    down: Tensor | None = None,  # [F, 3] unit; None: along -Y
 ) -> Tensor:  # [F, H W, C]
     """All channels of the network's input. `past` may be None for a window without lags, and where nothing moved."""
     channels, root = [now], rotations[:, 0]
     if window.lags:
-        if past is None or motion == 0:
+        if past is None or skin is None or motion == 0:
             channels.append(now.new_zeros(*now.shape[:2], 3 * len(window.lags)))
         else:
             seen = _seen(rotations, translation, past, skin, body, shape)
             moved = (seen - now[:, None]) * (MOTION_SCALE * motion)  # [F, L, H W, 3]
             channels.append(moved.transpose(1, 2).flatten(2))
     if window.gravity:
-        down = root.new_tensor(DOWN) @ root  # [F, 3]
-        channels.append(down[:, None].expand_as(now))
+        falls = root.new_tensor(DOWN).expand(len(root), 3) if down is None else down
+        channels.append((falls[:, None] @ root).expand_as(now))
     return torch.cat(channels, -1) if len(channels) > 1 else now
 
 

@@ -118,7 +118,8 @@ class Garment:
         if self.format == 1:
             return {}
         settling = [asdict(settling) for settling in self.settling]
-        return {"window": asdict(self.window), "fabrics": list(self.fabrics), "settling": settling}
+        window = asdict(self.window) | {"lags": list(self.window.lags)}  # as JSON will have it
+        return {"window": window, "fabrics": list(self.fabrics), "settling": settling}
 
 
 def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:

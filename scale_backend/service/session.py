@@ -156,9 +156,16 @@ def _options(header: dict) -> DecodeOptions:
     push_out = header.get("push_out", True)
     if not isinstance(push_out, bool):
         raise UserError(f"'push_out' must be true or false, not '{quoted(push_out)}'.")
-    return DecodeOptions(
-        _text(header, "surface"), _text(header, "part"), push_out, _text({"normals": "faces", **header}, "normals")
-    )
+    motion, fabrics, settle = header.get("motion", 1.0), header.get("fabrics", ()), header.get("settle", True)
+    if isinstance(motion, bool) or not isinstance(motion, int | float) or not 0 <= motion <= 1:
+        raise UserError(f"'motion' must be a number from 0 to 1, not '{quoted(motion)}'.")
+    if not isinstance(settle, bool):
+        raise UserError(f"'settle' must be true or false, not '{quoted(settle)}'.")
+    if not isinstance(fabrics, list | tuple) or not all(type(weight) in (int, float) for weight in fabrics):
+        raise UserError(f"'fabrics' must be a list of weights, not '{quoted(fabrics)}'.")
+    normals, weights = _text({"normals": "faces", **header}, "normals"), tuple(map(float, fabrics))
+    surface, part = _text(header, "surface"), _text(header, "part")
+    return DecodeOptions(surface, part, push_out, normals, float(motion), weights, settle)
 
 
 def _text(header: dict, key: str) -> str:

@@ -19,15 +19,15 @@ class Pairs:
     """
 
     index: Tensor  # [V, K] int64, the others of a vertex
-    inverse: Tensor  # [V, K] 1 / squared rest distance, 1 / square metres; 0 where padded
+    inverse: Tensor  # [V, K] or [F, V, K] 1 / squared rest distance, 1 / square metres; 0 where padded
     share: Tensor  # [V] 1 / number of pairs; 0 for a vertex without any
 
     def to(self, device: str | torch.device) -> Pairs:
         return to_device(self, device)
 
-    def of(self, rest: Tensor) -> Pairs:  # [V, 3] metres
-        """The same pairs at the distances that another rest shape has."""
-        squared = (rest[self.index] - rest[:, None]).square().sum(-1)
+    def of(self, rest: Tensor) -> Pairs:  # [V, 3] metres, or [F, V, 3]
+        """The same pairs at the distances that another rest shape has, or each frame's has."""
+        squared = (rest[..., self.index, :] - rest[..., None, :]).square().sum(-1)
         return replace(self, inverse=torch.where(self.inverse > 0, 1 / squared.clamp_min(1e-12), 0.0))
 
 

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from scale_backend.settling.constraints import Constraints, Pairs
 
+MOST_SWEEPS = 1000
+STEEPEST = 2.1  # as a mesh's finest folds go to and fro in sweeps, they grow by less than they shrink up to here
+
 
 @dataclass(frozen=True)
 class Settling:
@@ -31,6 +34,14 @@ class Settling:
     reach: float = 0.06
     """Metres that a vertex may go from where the network put it."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothed <= self.sweeps <= MOST_SWEEPS:
+            raise ValueError(f"Cloth settles in up to {MOST_SWEEPS} sweeps, not in {self.sweeps}.")
+        parts = self.stretch, self.bend, self.smooth, self.pull, self.reach
+        if min(parts) < 0 or sum(parts[:3]) > STEEPEST:
+            raise ValueError(f"stretch, bend and smooth are 0 or more, and up to {STEEPEST} together: beyond, sweeps "
+                             f"overshoot; not {parts[:3]}.")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Planes:
@@ -46,8 +57,8 @@ class TorchSweeper:
     def __init__(self, constraints: Constraints):
         self.constraints = constraints
 
-    def of(self, rest: Tensor) -> TorchSweeper:  # [V, 3] metres
-        """The same sheet with the lengths of another rest shape."""
+    def of(self, rest: Tensor) -> TorchSweeper:  # [V, 3] metres, or [F, V, 3]
+        """The same sheet with the lengths of another rest shape, or of each frame's."""
         return TorchSweeper(self.constraints.of(rest))
 
     def __call__(self, answer: Tensor, planes: Planes | None, settling: Settling) -> Tensor:  # as `settle`

@@ -29,6 +29,9 @@ class Stencils:
     index: Tensor  # [V, K]
     weights: Tensor  # [V, K] float32, some negative
 
+    def to(self, device: str | torch.device) -> Stencils:
+        return Stencils(self.index.to(device), self.weights.to(device))
+
 
 def butterfly(triangles: Tensor, count: int, rounds: int) -> Stencils:  # [T, 3] of `count` vertices
     """Stencils of the vertices that `subdivide` makes, in its order."""

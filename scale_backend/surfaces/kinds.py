@@ -75,7 +75,7 @@ def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
     triangles = fine.triangles.numpy().astype(np.int32)
     topology = _topology(whole, carrier, triangles, uv.flatten(0, 1).numpy())
     seams = join_charts(rest, cut, stencils, float(edge))
-    return Surface(queries, topology, binding=seams)
+    return Surface(queries, topology, binding=seams, stencils=stencils)
 
 
 def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:

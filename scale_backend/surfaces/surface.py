@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.machine.moving import to_device
+from scale_backend.surfaces.butterfly import Stencils
 from scale_backend.surfaces.queries import Queries
 from scale_backend.surfaces.seams import Seams
 from scale_backend.surfaces.smoothing import Smoothing
@@ -44,3 +45,4 @@ class Surface:
     queries: Queries
     topology: dict[str, np.ndarray]  # see Decoder.topology
     binding: Binding | Seams | None = None  # None: the decoded points are the vertices
+    stencils: Stencils | None = None  # of a mesh's vertices on the rest mesh's; None: it is made otherwise

@@ -37,7 +37,7 @@ def test_nothing_is_read_back_from_the_device(kind, surface):
     prepared = decoder.prepare(surface, "clothes")
     inputs = [torch.empty(shape, device="meta") for shape in ((2, 24, 3, 3), (2, 3), (2, 10))]
     for given in (inputs[:2], inputs):
-        points, normals = decode_world(decoder.model, prepared, True, *given)
+        points, normals = decode_world(decoder.model, prepared, DecodeOptions(surface), Poses(*given))
         assert points.shape == normals.shape == (2, len(decoder.topology(surface)["patch"]), 3)
 
 
@@ -48,7 +48,7 @@ def test_a_recorded_decode_follows_its_inputs():
     rotations, translation = poses(4), torch.zeros(1, 3)
 
     def world(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return decode_world(decoder.model, prepared, True, *inputs)
+        return decode_world(decoder.model, prepared, DecodeOptions(), Poses(*inputs))
 
     replay = Replay(world, (rotations[:1], translation))
     for frame in range(4):

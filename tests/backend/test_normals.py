@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from scale_backend.decoding.decoder import Decoder
-from scale_backend.decoding.frames import pose_frames, positional_map
+from scale_backend.decoding.frames import network_input, pose_frames
 from scale_backend.formats.assets import find_garment, find_motion
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.motions import load_motion
@@ -47,8 +47,8 @@ def of_faces(points: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:  # 
 def network_normals(decoder: Decoder, rotations: torch.Tensor, queries: Queries) -> torch.Tensor:  # [F, M, 3]
     """By the plain network: a query's features are mixed from the pixels round it, its normal leaves the rest one."""
     state, size = decoder.model.garment.network.state_dict(), decoder.model.layout.size
-    pose = pose_frames(decoder.model, rotations, -decoder.model.body.mean_joints[:1].expand(len(rotations), 3), None)
-    seen = positional_map(decoder.model, pose).mT.unflatten(2, (size, size))
+    pose = pose_frames(decoder.model, Poses(rotations, torch.zeros(len(rotations), 3)))
+    seen = network_input(decoder.model, pose).mT.unflatten(2, (size, size))
     code = state["latent"] / max(1.0, float(state["latent"].norm()))
     pixels = reference.unet(seen, state, code).flatten(2)  # [F, C, H W]
     features = (pixels[:, :, queries.taps] * queries.tap_weights).sum(-1)

@@ -100,6 +100,19 @@ def test_reach_bounds_the_displacement(skirt):
     assert (settled - answer).norm(dim=-1).max() <= 0.002 + 1e-6
 
 
+def test_sweeps_that_would_overshoot_are_refused():
+    for wrong in ({"smooth": 0.6}, {"stretch": -0.1}, {"sweeps": 5000}, {"smoothed": 31}):
+        with pytest.raises(ValueError, match="sweeps"):
+            Settling(**wrong)
+
+
+def test_the_steepest_sweeps_stay_calm(skirt):
+    rest, constraints = skirt
+    answer = shrunk(rest)
+    settled = Sweeper(constraints)(answer, None, Settling(sweeps=300, smoothed=300, smooth=0.4, reach=1.0))
+    assert (settled - answer).norm(dim=-1).mean() < 0.05
+
+
 def test_lengths_of_another_shape(skirt):
     rest, constraints = skirt
     wider = rest * torch.tensor([1.1, 1.0, 1.1])
