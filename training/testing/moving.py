@@ -141,7 +141,7 @@ def _limit(
     count = min(len(one) - begin, len(theirs))
     chosen = slice(COMMON_PAST, COMMON_PAST + count)
     return motion_figures(theirs[:count], one.vertices[begin : begin + count], pelvis[chosen], sheet, one.fps,
-                          tuple(part[chosen] for part in skin))  # fmt: skip
+                          (skin[0][chosen], skin[1][chosen]))  # fmt: skip
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
