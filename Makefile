@@ -15,6 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
+CLOTH_TESTS := tests/training/test_moving_cloth.py
 WALK := walk
 MINUTES := 30
 KILLS := 100
@@ -35,15 +36,17 @@ help:
 demo: setup
 	$(BIN)/python -m demo $(DEMO)
 
-# The bpy module has one scene and one set of preferences in a process: its tests get their own, beside the others.
+# The bpy module has one scene and one set of preferences in a process, and does not load beside pymeshlab: its tests get
+# processes of their own, beside the others.
 test: setup
 	$(MAKE) --no-print-directory --jobs 2 test-packages test-addon
 
 test-packages:
-	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks
+	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks --ignore $(CLOTH_TESTS)
 
 test-addon:
 	$(BIN)/python -m pytest tests/addon
+	$(BIN)/python -m pytest $(CLOTH_TESTS)
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz $(MINUTES)

@@ -87,7 +87,7 @@ def test_what_is_rejected_and_why(packed):
     folder, status = packed
     report = json.loads((folder / "packed" / "pack-report.json").read_text())
     assert status == 0 and report["packed"] == 2
-    said = {"nan": "no finite numbers", "apart": "m apart", "millimetres": "both in metres", "empty": "scan is empty",
+    said = {"nan": "that are not finite", "apart": "m apart", "millimetres": "both in metres", "empty": "scan is empty",
             "shuffled": "no pose of 'neutral'", "alone": "there is no alone_minimal",
             "topology": "50 vertices", "train/tuesday/shirt_walk.00001_clothed.obj": "has this name too"}  # fmt: skip
     assert report["rejected"].keys() == said.keys()
