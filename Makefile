@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
-CLOTH_TESTS := tests/training/test_moving_cloth.py
+CLOTH_TESTS := tests/training/test_moving_cloth.py tests/training/test_sequences.py
 WALK := walk
 MINUTES := 30
 KILLS := 100
@@ -42,7 +42,7 @@ test: setup
 	$(MAKE) --no-print-directory --jobs 2 test-packages test-addon
 
 test-packages:
-	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks --ignore $(CLOTH_TESTS)
+	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks $(CLOTH_TESTS:%=--ignore %)
 
 test-addon:
 	$(BIN)/python -m pytest tests/addon

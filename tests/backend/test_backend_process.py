@@ -178,7 +178,7 @@ def test_a_python_without_torch_is_named_with_what_to_install(bare_python):
 
 
 def test_a_python_without_the_package_is_named(bare_python):
-    with pytest.raises(BackendStartError, match="has no scale_backend; install this project there"):
+    with pytest.raises(BackendStartError, match="has no scale_backend; install this project into it"):
         Backend.start(bare_python, "cpu")
 
 

@@ -117,7 +117,7 @@ def test_the_body_is_found_by_its_template(tmp_path, monkeypatch, body, capsys):
     garment = load_garment(tmp_path / "demo.safetensors")
     assert garment.body_name == "demo-body"
     with pytest.raises(ForeignFileError, match="'demo-body' is a surface from a UV template and cannot follow a pose"):
-        Decoder(garment, surface).decode(random_pose(1), surface="points")
+        Decoder(garment, surface).decode(Poses(random_pose(1)), DecodeOptions("points"))
     assert main(["import-checkpoint", str(model), str(latent), "--out", "demo.safetensors"]) == 2
     assert "name it with --body" in capsys.readouterr().err
 

@@ -47,7 +47,7 @@ class BuildBodySettings:
 def run(settings: BuildBodySettings) -> None:
     """Build the body and write it. Raises UserError for a wheel or a setting that does not do."""
     if settings.shapes <= COMPONENTS:
-        raise ValueError(f"{settings.shapes} random bodies do not span {COMPONENTS} shape components; take 100.")
+        raise UserError(f"{settings.shapes} random bodies do not span {COMPONENTS} shape components; take 100.")
     if not 0 <= settings.gender <= 1:
         raise UserError(f"The gender runs from 0 (male) to 1 (female); {settings.gender} is out of that.")
     arrays = build_body(settings)
