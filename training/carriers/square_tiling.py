@@ -8,6 +8,8 @@ from itertools import permutations
 
 import numpy as np
 
+from scale_backend.formats.errors import UserError
+
 EXHAUSTIVE = 5  # up to so many pieces every order is tried
 SHAPE_COST = 0.15  # squared logarithm of aspect error, against that of area error
 
@@ -20,7 +22,7 @@ def tile_square(areas: Sequence[float], aspects: Sequence[float], size: int) -> 
     """
     count, share = len(areas), np.asarray(areas, float) / np.sum(areas)
     if count > size:
-        raise ValueError(f"{count} panels do not fit a map of {size}x{size} pixels; use fewer panels or a larger map.")
+        raise UserError(f"{count} panels do not fit a map of {size}x{size} pixels; use fewer panels or a larger map.")
     if count <= EXHAUSTIVE:
         orders = set(permutations(range(count)))
     else:
