@@ -232,7 +232,7 @@ def _collider_rest(model: Model, shape: Tensor | None) -> Tensor:  # [F or 1, C,
     if model.fit is not None:
         return model.fit.skin[None]
     chosen = model.collider.vertices
-    rest = model.body.template[chosen][None]
+    rest = model.body.template.index_select(0, chosen)[None]
     if shape is not None:
         rest = rest + torch.einsum("vcs,fs->fvc", model.body.shape_components[chosen], shape)
     return rest

@@ -96,7 +96,8 @@ def _lifted(points: Tensor, vertices: Tensor, normals: Tensor, margin: float) ->
 
 def _is_low(points: Tensor, nearest: Tensor, vertices: Tensor, normals: Tensor, margin: float) -> Tensor:  # [M] bool
     """Whether a point may have to move: by the tangent plane of its nearest vertex."""
-    return ((points - vertices[nearest]) * normals[nearest]).sum(-1) < margin + SLACK
+    below = points - vertices.index_select(0, nearest)
+    return (below * normals.index_select(0, nearest)).sum(-1) < margin + SLACK
 
 
 def _lift(
@@ -107,7 +108,7 @@ def _lift(
     normals: Tensor,  # [C, 3] unit
     margin: float,
 ) -> Tensor:  # [N, 3]
-    place, turned = (x[index].unflatten(0, distance.shape) for x in (vertices, normals))
+    place, turned = (x.index_select(0, index).unflatten(0, distance.shape) for x in (vertices, normals))
     weights = (1 - distance / distance[:, -1:].clamp_min(1e-9)).square() + 1e-9
     weights = weights * (turned * turned[:, :1]).sum(-1).clamp_min(0)  # those that face elsewhere are of another limb
     weights = (weights / weights.sum(1, keepdim=True))[..., None]
