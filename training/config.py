@@ -167,9 +167,9 @@ class Recipe:
                 raise ConfigError(f"{key} must be positive, not {getattr(self, key)}.")
         if not NAME.fullmatch(self.name) or self.name.strip(".") == "":
             raise ConfigError(f"name must do for a file, without / and \\, not '{quoted(self.name, 40)}'.")
-        if self.fabrics and (self.supervision_kind == "chamfer" or self.mirror or self.frames):
+        if self.fabrics and (self.supervision_kind == "chamfer" or self.frames):
             raise ConfigError("fabrics: cloth in motion needs carrier: garment, its own frames and their own vertices; "
-                              "leave supervision, mirror and frames away.")  # fmt: skip
+                              "leave supervision and frames away.")  # fmt: skip
         if self.window != Window() and not self.fabrics:
             raise ConfigError("lags, gravity and body_shape need cloth in motion; name its fabrics.")
         if self.mode == "patch" and self.supervision_kind == "corresponding":

@@ -17,6 +17,7 @@ from scale_backend.formats.joints import SMPL
 from scale_backend.surfaces.butterfly import butterfly_matrix
 from scale_backend.surfaces.subdivision import subdivide
 from training.frames.raw_frames import RawFrames, RawFramesError, RawGarment
+from training.frames.sequences import ClothGarment, Sequence
 from training.geometry.surface_distance import CANDIDATES, closest_barycentrics, vertex_normals
 
 SUBDIVISIONS = 2  # of the rest mesh: on its flat triangles folds would come out flatter
@@ -37,7 +38,7 @@ class MirrorMap:
         return (taken * REFLECTION).astype(np.float32)
 
 
-def mirror_map(garment: RawGarment) -> MirrorMap:
+def mirror_map(garment: RawGarment | ClothGarment) -> MirrorMap:
     """Raises RawFramesError where the rest mesh is not symmetric.
 
     Layers that lie on each other (a tee's hem on trousers) are told apart by connected parts.
@@ -99,4 +100,14 @@ def with_mirror_images(garment: RawGarment, frames: RawFrames) -> RawFrames:
         names=(*frames.names, *(f"{name}-mirrored" for name in frames.names)),
         inside=np.tile(frames.inside, 2),
         speed=np.tile(frames.speed, 2),
+    )
+
+
+def mirrored_sequence(sequence: Sequence, mapped: MirrorMap) -> Sequence:
+    """Cloth in motion as a mirror shows it, the root's way and turns included."""
+    return replace(
+        sequence,
+        pose=mirrored_pose(sequence.pose),
+        translation=(sequence.translation * REFLECTION).astype(np.float32),
+        vertices=mapped.apply(sequence.vertices),
     )

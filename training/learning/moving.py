@@ -6,7 +6,7 @@ memory of the cloth itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from scale_backend.geometry.carrier import Carrier, pose_carrier
 from scale_backend.geometry.positional_map import surface_points
 from scale_backend.geometry.window_maps import Past, pixel_skin, window_maps
 from training.config import ConfigError, Recipe
+from training.frames.mirror import MirrorMap, mirror_map, mirrored_sequence
 from training.frames.raw_frames import RawFramesError
 from training.frames.sequences import Sequence, read_garment, read_sequence
 from training.learning.dataset import ClothFrames, Groundwork, PosedFrames
@@ -70,8 +71,20 @@ def read_moving_frames(groundwork: Groundwork, recipe: Recipe, split: str) -> Mo
     if not paths:
         raise RawFramesError(f"{folder} has no sequences of cloth in motion: make some with scale-train record.")
     device = groundwork.body.template.device
-    motion = motion_of(map(read_sequence, paths), recipe.lags, recipe.fabrics, device)
+    sequences = read_sequences(
+        paths, mirror_map(read_garment(folder.parent / "garment.npz")) if recipe.mirror else None
+    )
+    motion = motion_of(sequences, recipe.lags, recipe.fabrics, device)
     return MovingFrames(groundwork, motion, recipe.window)
+
+
+def read_sequences(paths: Iterable[Path], mirror: MirrorMap | None = None) -> Iterator[Sequence]:
+    """One after the other, each followed by its mirror image where there is a map."""
+    for path in paths:
+        sequence = read_sequence(path)
+        yield sequence
+        if mirror is not None:
+            yield mirrored_sequence(sequence, mirror)
 
 
 def motion_of(

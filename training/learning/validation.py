@@ -139,7 +139,8 @@ class HeldOut:
 
 def read_held_out(recipe: Recipe, groundwork: Groundwork, out: Path) -> HeldOut | None:
     """None where the folder has no split `val`."""
-    held_out = recipe if recipe.fabrics else replace(recipe, frames=recipe.validation_frames, mirror=False)
+    frames = None if recipe.fabrics else recipe.validation_frames
+    held_out = replace(recipe, frames=frames, mirror=False)
     try:
         supervision = read_supervision(groundwork, held_out, out, "val")
     except (RawFramesError, PackedFrameError):
