@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..frames.sequences import SequenceError
 
-EDGE_LENGTH = 0.016  # metres: of the meshes that the settings are for
+EDGE_LENGTH = 0.012  # metres: of the meshes that the settings are for
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def _fabric(
 FABRICS = {
     fabric.name: fabric
     for fabric in (
-        _fabric("silk", "Silk", 5, 0.16, 5.0, 11.0, 0.0),
-        _fabric("cotton", "Cotton", 5, 0.3, 15.0, 30.0, 5.0),
-        _fabric("jersey", "Silk", 5, 0.47, 5.0, 80.0, 5.0),
-        _fabric("wool", "Cotton", 5, 0.59, 15.0, 48.0, 5.0),
-        _fabric("denim", "Denim", 6, 0.81, 40.0, 300.0, 25.0),
-        _fabric("leather", "Leather", 6, 0.4, 80.0, 26.0, 25.0),
+        _fabric("silk", "Silk", 10, 0.16, 5.0, 36.5, 0.0),
+        _fabric("cotton", "Cotton", 10, 0.3, 15.0, 102.0, 5.0),
+        _fabric("jersey", "Silk", 10, 0.47, 5.0, 334.0, 5.0),
+        _fabric("wool", "Cotton", 10, 0.59, 15.0, 168.0, 5.0),
+        _fabric("denim", "Denim", 12, 0.81, 40.0, 950.0, 25.0),
+        _fabric("leather", "Leather", 12, 0.4, 80.0, 52.0, 25.0),
     )
 }
 
