@@ -75,6 +75,7 @@ class Garment:
     window: Window = field(default_factory=Window)  # what the network sees beside the pose
     fabrics: tuple[str, ...] = ()  # that it was trained on, a latent code each; empty: one that has no name
     settling: tuple[Settling, ...] = ()  # how each fabric gets its length back; empty: the network's answer stays
+    pins: Tensor | None = None  # [V] bool: what held on to the body in the simulation that it learned from
 
     @property
     def format(self) -> int:
@@ -134,6 +135,8 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors |= {f"carrier.{k}": v for k, v in parts.items() if v is not None}
     if garment.cloth is not None:
         tensors["cloth"] = garment.cloth
+    if garment.pins is not None:
+        tensors["pins"] = garment.pins
     for part, surface in garment.tracked.items():
         tensors |= {f"tracked.{part}.{k}": v for k, v in surface.tensors().items()}
     if garment.preview:
@@ -208,6 +211,9 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
     points = int(layout.mask.sum()) * settings.points_per_patch
     if cloth is not None and (cloth.shape != (points,) or cloth.dtype != torch.bool):
         raise ValueError("there is not one cloth flag for each point")
+    pins = tensors.get("pins")
+    if pins is not None and (carrier is None or pins.shape != carrier.template.shape[:1] or pins.dtype != torch.bool):
+        raise ValueError("there is not one pin's flag for each vertex")
     tracked = {}
     for name in metadata["parts"]:
         if surface := part(f"tracked.{name}."):
@@ -229,6 +235,7 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         tracked=tracked, preview=preview,
         **{k: metadata[k] for k in ("title", "description", "licence", "author", "training") if k in metadata},
         window=window, fabrics=fabrics, settling=tuple(Settling(**settings) for settings in settling),
+        pins=pins,
     )  # fmt: skip
 
 

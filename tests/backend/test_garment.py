@@ -51,6 +51,7 @@ def rewrite(path, change_tensors=None, change_metadata=None):
     ("name", "value"),
     [
         ("carrier.triangles", torch.full((704, 3), 10_000)),
+        ("pins", torch.zeros(7, dtype=torch.bool)),
         ("layout.triangle_index", torch.full((32, 32), 99_999)),
         ("layout.barycentrics", torch.zeros(16, 16, 3)),
         ("carrier.template", torch.full((384, 3), float("nan"))),

@@ -21,6 +21,8 @@ from training.frames.mirror import mirror_map
 from training.frames.sequences import ClothGarment, Sequence, read_garment, write_garment, write_sequence
 from training.learning.dataset import lay_groundwork
 from training.learning.moving import MovingFrames, motion_of, moving_carrier, read_sequences
+from training.simulate.fabrics import find_fabric
+from training.simulate.record import describe
 
 LAGS = (0.1, 0.3)
 RECIPE = """
@@ -123,9 +125,12 @@ def test_a_mirror_shows_cloth_on_the_mirrored_body(tmp_path):
 def test_a_garment_learns_motion_and_fabrics(tmp_path):
     write_folder(tmp_path)
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("DATA", str(tmp_path)))
+    describe(tmp_path / "simulation.json", read_garment(tmp_path / "garment.npz"), ("denim",))
     assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
     garment = load_garment(tmp_path / "run" / "skirt.safetensors")
     assert garment.fabrics == ("cotton", "denim") and garment.window == Window(LAGS, gravity=True, shape=True)
+    assert garment.training["simulation"]["fabrics"]["denim"]["bending"] == find_fabric("denim").bending
+    assert garment.pins is not None and not garment.pins.any()
     assert garment.network.settings.inputs == 12 and len(garment.settling) == 2
     assert garment.training["frames"] == 72 and garment.training["held_out"]["all"]["to_truth_mean"] < 50
 

@@ -8,6 +8,7 @@ translation. So is the cloth: `vertices` are in the world, root rotation and tra
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scale_backend.formats.whole_files import write_npz
 
 Float = NDArray[np.float32]
+SIMULATION = "simulation.json"  # in a garment's folder: how its cloth is simulated
 
 
 class SequenceError(ValueError):
@@ -80,6 +82,20 @@ def write_sequence(path: Path, sequence: Sequence) -> None:
 def read_garment(path: Path) -> ClothGarment:
     """Raises SequenceError for a file that is missing or is none."""
     return ClothGarment(**_read(path, ClothGarment))
+
+
+def read_simulation(folder: Path) -> dict[str, Any]:
+    """How the cloth of a garment's folder is simulated; empty where that is not written. Raises SequenceError."""
+    path = folder / SIMULATION
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SequenceError(
+            f"{path} cannot be read ({error}): remove it, and let scale-train record write it."
+        ) from error
+    return content if isinstance(content, dict) else {}
 
 
 def read_sequence(path: Path) -> Sequence:

@@ -18,6 +18,7 @@ from scale_backend.model.garment import Garment, save_garment
 from scale_backend.model.network import ScaleNetwork
 from scale_backend.settling.sweeps import Settling
 from training.config import ConfigError, Recipe
+from training.frames.sequences import read_garment, read_simulation
 from training.learning.checkpoints import save_checkpoint
 from training.learning.dataset import Groundwork
 from training.learning.model_card import model_card
@@ -149,6 +150,10 @@ class Run:
             "supervision": recipe.supervision_kind,
             "held_out": {region: {k: round(v, 3) for k, v in row.items()} for region, row in self.table.items()},
         }
+        pins = None
+        if recipe.fabrics:
+            pins = torch.from_numpy(read_garment(Path(recipe.data) / "garment.npz").pins)
+            summary["simulation"] = read_simulation(Path(recipe.data))
         on_host = self.groundwork.to("cpu")
         weights = sum(value.numel() for value in network.parameters())
         summary["card"] = model_card(recipe, summary, int(on_host.layout.mask.sum()), weights)
@@ -158,7 +163,7 @@ class Run:
             body_digest=on_host.body.digest, carrier=on_host.carrier if on_host.carrier.kind == "garment" else None,
             cloth=cloth, title=recipe.title, description=recipe.description, licence=recipe.licence,
             author=recipe.author, training=summary, preview=self.preview(), window=recipe.window,
-            fabrics=recipe.fabrics, settling=(Settling(),) * len(recipe.fabrics),
+            fabrics=recipe.fabrics, settling=(Settling(),) * len(recipe.fabrics), pins=pins,
         )  # fmt: skip
 
     def preview(self) -> bytes:

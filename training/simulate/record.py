@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from scale_backend.formats.whole_files import written_whole
 
-from ..frames.sequences import ClothGarment, Sequence, SequenceError, read_garment, write_garment, write_sequence
+from ..frames.sequences import (
+    SIMULATION,
+    ClothGarment,
+    Sequence,
+    SequenceError,
+    read_garment,
+    write_garment,
+    write_sequence,
+)
 from .cutting import contact_of, cut_garment
 from .fabrics import EDGE_LENGTH, find_fabric
 from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
@@ -74,6 +82,7 @@ def run(settings: RecordSettings) -> None:
         raise SequenceError(f"There is no part '{settings.part}': choose one of {', '.join(PARTS)}.")
     check_blender()
     garment = _garment(settings)
+    describe(settings.folder / SIMULATION, garment, settings.fabrics)
     for take in _train(settings) if settings.part == "train" else _measured(settings):
         if take.path.exists():
             continue
@@ -117,6 +126,22 @@ def _garment(settings: RecordSettings) -> ClothGarment:
     if not path.exists():
         write_garment(path, cut_garment(settings.garment, load_skinned_body(), EDGE_LENGTH))
     return read_garment(path)
+
+
+def describe(path: Path, garment: ClothGarment, fabrics: tuple[str, ...]) -> None:
+    """Write what anyone needs to simulate the same cloth; garments that are trained on it carry it on."""
+    there = json.loads(path.read_text())["fabrics"] if path.exists() else {}
+    content = {
+        "solver": "Blender's cloth; what is not named here is its default",
+        "frame_rate": FRAME_RATE,
+        "gravity": Forces().gravity,
+        "edge_length": round(garment.edge_length, 5),
+        "held": "the pins: they follow the carrier; a sequence begins in the T-pose, with the cloth as it was cut",
+        "fabrics": there | {name: asdict(find_fabric(name)) for name in fabrics},
+        "contact": asdict(contact_of(garment)),
+    }
+    with written_whole(path) as beside:
+        beside.write_text(json.dumps(content, indent=1))
 
 
 def record(garment: ClothGarment, motion: Motion, betas: Array, fabric: str, substeps: int = 1) -> tuple[Array, str]:
