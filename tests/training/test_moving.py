@@ -157,3 +157,11 @@ def test_cloth_of_another_body_or_fabric_is_refused(tmp_path):
     other = type(body)(**{**body.__dict__, "template": body.template + 0.01})
     with pytest.raises(ConfigError, match="was simulated on the body"):
         moving_carrier(tmp_path, other)
+
+
+def test_a_damaged_sequence_is_named(tmp_path, capsys):
+    write_folder(tmp_path)
+    (tmp_path / "train" / "cotton.npz").write_bytes(b"PK")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("DATA", str(tmp_path)))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    assert "cotton.npz is not a file of cloth in motion" in capsys.readouterr().err

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scale_backend.formats.errors import UserError
 from scale_backend.formats.whole_files import write_npz
 
 Float = NDArray[np.float32]
 SIMULATION = "simulation.json"  # in a garment's folder: how its cloth is simulated
 
 
-class SequenceError(ValueError):
+class SequenceError(UserError):
     """A file of cloth in motion that cannot be used; the sentence says what to do."""
 
 
