@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from training.simulate.held_out import BLEND, HELD_OUT, held_out_motion, with_other_past, with_rest
+from training.simulate.held_out import (
+    BLEND,
+    HELD,
+    HELD_OUT,
+    HOLDING,
+    TURNS,
+    held_out_motion,
+    with_other_past,
+    with_rest,
+)
 from training.simulate.motion import Key, Motion, interpolate, joined, led_in
 from training.simulate.motion_kinds import MOTION_KINDS, ORDER, sample
 from training.simulate.poses import ALL_LIMITS
@@ -100,3 +109,21 @@ def test_held_out_motions_stand_on_the_ground(skinned_body, name):
     assert motion.pose.shape[1:] == (24, 3)
     assert Rotation.from_rotvec(motion.pose[0, 0]).apply([0, 1, 0])[1] > 0.9  # it begins upright
     assert np.median(np.abs(lowest(skinned_body, motion[::10]))) < 0.03
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_turned_dances_are_the_dance_with_gravity_from_elsewhere(skinned_body, name):
+    motion, upright = held_out_motion(skinned_body, name), held_out_motion(skinned_body, "dance")[:60]
+    np.testing.assert_allclose(motion.pose[:, 1:], upright.pose[:, 1:])
+    up = Rotation.from_rotvec(motion.pose[:, 0]).apply([0, 1, 0])
+    assert (up[:, 1] < 0.5).all() and len(motion) == len(upright)
+    steps = [np.linalg.norm(np.diff(each.translation, axis=0), axis=1) for each in (motion, upright)]
+    np.testing.assert_allclose(*steps, atol=1e-9)
+
+
+def test_a_held_pose_is_reached_without_a_jerk(skinned_body):
+    motion = held_out_motion(skinned_body, HELD)
+    assert np.ptp(motion.pose[-HOLDING:], axis=0).max() < 1e-9
+    turns = Rotation.from_rotvec(motion.pose[:, 0])
+    speed = (turns[1:] * turns[:-1].inv()).magnitude()
+    assert speed[0] > 0.01 and np.abs(np.diff(speed)).max() < 0.5 * speed.max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def write_folder(folder: Path) -> None:
     for part in ("train", "held-out"):
         (folder / part).mkdir()
         for seed, fabric in enumerate(("cotton", "denim")):
-            write_sequence(folder / part / f"{fabric}.npz", sequence(fabric, seed + 10 * (part == "train")))
+            write_sequence(folder / part / f"walk-{fabric}.npz", sequence(fabric, seed + 10 * (part == "train")))
 
 
 def frames_of(*sequences: Sequence, window: Window = Window(LAGS, gravity=True)) -> MovingFrames:  # noqa: B008
@@ -133,6 +134,17 @@ def test_a_garment_learns_motion_and_fabrics(tmp_path):
     assert garment.pins is not None and not garment.pins.any()
     assert garment.network.settings.inputs == 12 and len(garment.settling) == 2
     assert garment.training["frames"] == 72 and garment.training["held_out"]["all"]["to_truth_mean"] < 50
+    (tmp_path / "two-pasts").mkdir()
+    write_sequence(tmp_path / "two-pasts" / "walk-cotton.npz", sequence("cotton", 0, 0.01, 60))
+    write_sequence(tmp_path / "held-out" / "walk-cotton.npz", sequence("cotton", 0, 0.0, 60))
+    asked = ["measure", str(tmp_path / "run" / "skirt.safetensors"), "--data", str(tmp_path), "--json"]
+    assert main([*asked, str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())["cotton"]
+    assert figures["skinned"]["all"]["distance"] < 0.01 and figures["skinned"]["walk"]["edges"] == pytest.approx(
+        1, abs=0.1
+    )
+    assert figures["limit"]["walk"]["distance"] == pytest.approx(1e3 * 0.01 * 3**0.5, rel=1e-3)
+    assert figures[str(tmp_path / "run" / "skirt.safetensors")]["walk"]["distance"] > 0.01
 
 
 @pytest.mark.parametrize(
@@ -161,7 +173,7 @@ def test_cloth_of_another_body_or_fabric_is_refused(tmp_path):
 
 def test_a_damaged_sequence_is_named(tmp_path, capsys):
     write_folder(tmp_path)
-    (tmp_path / "train" / "cotton.npz").write_bytes(b"PK")
+    (tmp_path / "train" / "walk-cotton.npz").write_bytes(b"PK")
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("DATA", str(tmp_path)))
     assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
-    assert "cotton.npz is not a file of cloth in motion" in capsys.readouterr().err
+    assert "walk-cotton.npz is not a file of cloth in motion" in capsys.readouterr().err

@@ -29,7 +29,7 @@ from ..frames.sequences import (
 )
 from .cutting import contact_of, cut_garment
 from .fabrics import EDGE_LENGTH, find_fabric
-from .held_out import HELD_OUT, held_out_motion, with_other_past, with_rest
+from .held_out import BESIDE, HELD_OUT, TWO_PASTS, held_out_betas, held_out_motion, with_other_past, with_rest
 from .mesh_tools import Array, Mesh, Surface, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
@@ -199,12 +199,13 @@ def _train(settings: RecordSettings) -> Iterator[Take]:
 
 def _measured(settings: RecordSettings) -> Iterator[Take]:
     body = load_skinned_body()
-    for number, name in enumerate(HELD_OUT):
+    held_out = settings.part == "held-out"
+    for number, name in enumerate((*HELD_OUT, *BESIDE) if held_out else TWO_PASTS):
         motion = held_out_motion(body, name)
-        whole, first = with_rest(motion) if settings.part == "held-out" else with_other_past(body, name, motion)
+        whole, first = with_rest(motion) if held_out else with_other_past(body, name, motion)
         for fabric in settings.fabrics:
             path = settings.folder / settings.part / f"{name}-{fabric}.npz"
-            yield Take(path, name, (number,), whole, first, np.zeros(10), fabric)
+            yield Take(path, name, (number,), whole, first, held_out_betas(name), fabric)
 
 
 def _report(path: Path, take: Take, outcome: str, seconds: float) -> None:

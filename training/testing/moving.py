@@ -24,7 +24,9 @@ from scale_backend.model.garment import Garment, load_garment
 from training.frames.raw_frames import RawFramesError
 from training.frames.sequences import Sequence, read_sequence
 from training.measuring.cloth_motion import MotionFigures, Sheet, motion_figures, sheet_of
+from training.simulate.held_out import HELD, HELD_OUT
 
+STILL = 10  # last frames of a held pose, which are measured
 AT_ONCE = 8  # frames that are decoded together
 COMMON_PAST = 45  # frames after the first until two pasts differ by more than a second ago
 
@@ -66,27 +68,34 @@ def run(settings: MeasureSettings) -> dict:
 
 
 def measure(garments: dict[str, Garment], body: Body, folder: Path, fabric: str) -> dict[str, dict[str, dict]]:
-    """Figures by way of making the cloth and by motion; `all` is the mean over motions."""
+    """Figures by way of making the cloth and by motion; `all` is the mean over the motions of `HELD_OUT`. Of a pose
+    that is held its last frames count alone."""
     paths = sorted((folder / "held-out").glob(f"*-{fabric}.npz"))
     if not paths:
         raise RawFramesError(f"{folder / 'held-out'} has no sequences of {fabric}: make some with scale-train record.")
     first = next(iter(garments.values()))
     carrier = first.carrier_on(body)
-    sheet = sheet_of(carrier.template.numpy(), carrier.triangles.numpy())
+    flat = sheet_of(carrier.template.numpy(), carrier.triangles.numpy())
     decoders = {name: Decoder(garment, body) for name, garment in garments.items()}
     ways: dict[str, dict[str, dict]] = {name: {} for name in (*garments, "unsettled", "skinned", "limit")}
     for path in paths:
         name, sequence = path.stem.removesuffix(f"-{fabric}"), read_sequence(path)
         truth, pelvis, skin = sequence.vertices[sequence.first :], *wearer(body, sequence)
+        kept = slice(-STILL, None) if name == HELD else slice(None)
+        graded = carrier.template + carrier.shape_components @ torch.from_numpy(sequence.betas)
+        sheet = replace(flat, rest=graded.numpy())
         made = {key: decoded(decoder, sequence, DecodeOptions()) for key, decoder in decoders.items()}
         made["unsettled"] = decoded(next(iter(decoders.values())), sequence, DecodeOptions(settle=False))
         made["skinned"] = skinned(first, body, sequence)
         for key, cloth in made.items():
-            ways[key][name] = asdict(motion_figures(cloth, truth, pelvis, sheet, sequence.fps, skin))
+            parts = cloth[kept], truth[kept], pelvis[kept], sheet, sequence.fps, (skin[0][kept], skin[1][kept])
+            ways[key][name] = asdict(motion_figures(*parts))
         other = folder / "two-pasts" / path.name
         if other.is_file():
-            ways["limit"][name] = asdict(_limit(sequence, read_sequence(other), pelvis, sheet, skin))
-    return {way: {**rows, "all": _mean(list(rows.values()))} for way, rows in ways.items() if rows}
+            start = len(truth) - STILL if name == HELD else COMMON_PAST
+            ways["limit"][name] = asdict(_limit(sequence, read_sequence(other), pelvis, sheet, skin, start))
+    return {way: {**rows, "all": _mean([rows[name] for name in HELD_OUT if name in rows] or list(rows.values()))}
+            for way, rows in ways.items() if rows}  # fmt: skip
 
 
 def poses_of(sequence: Sequence) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -133,15 +142,19 @@ def wearer(body: Body, sequence: Sequence) -> tuple[np.ndarray, tuple[np.ndarray
 
 
 def _limit(
-    one: Sequence, other: Sequence, pelvis: np.ndarray, sheet: Sheet, skin: tuple[np.ndarray, np.ndarray]
+    one: Sequence,
+    other: Sequence,
+    pelvis: np.ndarray,
+    sheet: Sheet,
+    skin: tuple[np.ndarray, np.ndarray],
+    start: int,  # frame from which their pasts have been the same for a second
 ) -> MotionFigures:
-    """Of two simulations, from where their pasts have been the same for a second."""
-    begin = one.first + COMMON_PAST
-    theirs = other.vertices[other.first + COMMON_PAST :]
-    count = min(len(one) - begin, len(theirs))
-    chosen = slice(COMMON_PAST, COMMON_PAST + count)
-    return motion_figures(theirs[:count], one.vertices[begin : begin + count], pelvis[chosen], sheet, one.fps,
-                          (skin[0][chosen], skin[1][chosen]))  # fmt: skip
+    """Of two simulations."""
+    theirs = other.vertices[other.first + start :]
+    count = min(len(one) - one.first - start, len(theirs))
+    chosen = slice(start, start + count)
+    truth = one.vertices[one.first :][chosen]
+    return motion_figures(theirs[:count], truth, pelvis[chosen], sheet, one.fps, (skin[0][chosen], skin[1][chosen]))
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
