@@ -4,6 +4,7 @@
 # make faults        decoding killed KILLS=100 times
 # make bench         how long things take on this machine
 # make device-check  a GPU against the CPU: equal, how fast, training; 8 minutes at most
+# make lock          anew which files a set-up of the backend may install; needs a network
 # make addon         the extension: dist/scale_clothing-<version>.zip
 # make lint          ruff, and types by mypy
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
@@ -27,7 +28,7 @@ OTHER_BLENDERS := 4.2.23 5.0.1
 LIBRARIES := libX11.so.6=libx11-6 libXrender.so.1=libxrender1 libXfixes.so.3=libxfixes3 libXi.so.6=libxi6 \
   libxkbcommon.so.0=libxkbcommon0 libSM.so.6=libsm6 libGL.so.1=libgl1 libEGL.so.1=libegl1 libgomp.so.1=libgomp1
 
-.PHONY: help demo test test-packages test-addon fuzz faults bench device-check addon lint matrix window-test setup libraries
+.PHONY: help demo test test-packages test-addon fuzz faults bench device-check lock addon lint matrix window-test setup libraries
 .DELETE_ON_ERROR:
 
 help:
@@ -60,6 +61,10 @@ bench: setup
 # For a machine with an NVIDIA GPU, which may have no network: any Python with torch will do.
 device-check:
 	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -m tests.benchmarks.device_check $(CHECK)
+
+lock: setup
+	$(BIN)/python -m pip install --disable-pip-version-check uv
+	$(BIN)/python lock_backend.py
 
 addon: setup
 	$(BIN)/python build_addon.py

@@ -1,9 +1,9 @@
 """Builds the Blender extension: dist/scale_clothing-<version>.zip.
 
-The zip holds the add-on's modules and tables of bones, its manifest, a pure-Python wheel of scale_backend (Blender
-imports the client from it, the backend's own environment the rest) and the assets named below. Only what is named here
-gets in. The same tree gives the same bytes. Needs the standard library alone; where the bpy module is installed, the
-zip is validated by Blender's own tool.
+The zip holds the add-on's modules, tables of bones and lists of packages, its manifest, a pure-Python wheel of
+scale_backend (Blender imports the client from it, the backend's own environment the rest) with its hash, and the assets
+named below. Only what is named here gets in. The same tree gives the same bytes. Needs the standard library alone;
+where the bpy module is installed, the zip is validated by Blender's own tool.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def extension() -> bytes:
     files["blender_manifest.toml"] = manifest(wheel_name).encode()
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files[f"wheels/{wheel_name}"] = wheel
+    files["wheels.sha256"] = f"{hashlib.sha256(wheel).hexdigest()}  wheels/{wheel_name}\n".encode()
     for name in set(ASSETS) - set(missing_assets()):
         files[f"assets/{name}"] = (ROOT / "assets" / name).read_bytes()
     return zipped(files)
@@ -117,8 +118,8 @@ def modules(package: Path) -> list[Path]:
 
 
 def tables() -> list[Path]:
-    """The names of rigs' bones, sorted: the data that lies beside the add-on's modules."""
-    return sorted((ADDON / "rig" / "families").glob("*.toml"))
+    """The data that lies beside the add-on's modules: the names of rigs' bones, and what a set-up may install."""
+    return [*sorted((ADDON / "backend" / "lock").glob("*.txt")), *sorted((ADDON / "rig" / "families").glob("*.toml"))]
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

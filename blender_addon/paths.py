@@ -47,6 +47,12 @@ def backend_wheel() -> Path | None:
     return next((Path(__file__).resolve().parent / "wheels").glob("scale_backend-*.whl"), None)
 
 
+def backend_wheel_sha256() -> str:
+    """What the wheel's hash was when the extension was built; empty in a checkout."""
+    stated = Path(__file__).resolve().parent / "wheels.sha256"
+    return stated.read_text().split()[0] if stated.is_file() else ""
+
+
 @cache
 def backend_modules() -> str:
     """A folder that holds the package scale_backend and nothing else, for the backend's PYTHONPATH.

@@ -152,7 +152,8 @@ def test_zip_holds_what_is_named_and_nothing_else(addon_zip: Path) -> None:
     assets = {f"assets/{name}" for name in build_addon.ASSETS}
     assert tables and tables <= names
     assert assets - {f"assets/{name}" for name in build_addon.missing_assets()} <= names
-    assert names - modules - assets - tables == {"blender_manifest.toml", "LICENSE", f"wheels/{wheel_name}"}
+    stated = {"blender_manifest.toml", "LICENSE", f"wheels/{wheel_name}", "wheels.sha256"}
+    assert names - modules - assets - tables == stated
     assert "__init__.py" in modules
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import queue
@@ -18,19 +17,18 @@ import urllib.parse
 import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from scale_backend.client.process import BackendStartError, child_environment, examine_python, own_group
-from scale_backend.client.requirements import CUDA_INDEX, OPTIONAL, REQUIRED, describe, nvidia_driver
+from scale_backend.client.requirements import describe
 from scale_backend.formats.whole_files import opened_own, write_whole
 
 from ..messages import AddonError
 from ..tasks import folder_lock
 from ..tasks.time_left import TimeLeft
+from . import packages
 
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-LOG, STAMP, LOCK = "set-up.log", "scale-clothing.txt", "setting-up.lock"
+LOG, STAMP, LOCK, OWN = "set-up.log", "scale-clothing.txt", "setting-up.lock", "backend.txt"
 SILENCE = 900.0  # seconds without a line after which pip counts as stuck
 REACH = 10.0  # seconds that torch's own index has to answer
 IN_USE = "Another Blender is setting up the backend there; wait until it has finished."
@@ -44,6 +42,9 @@ RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 # where each step begins, as a share of the whole
 CREATE, PIP, PACKAGES, UNPACK, FASTER, WHEEL, CHECK = 0.0, 0.04, 0.08, 0.7, 0.86, 0.93, 0.95
 CAUSES = (
+    (r"DO NOT MATCH THE HASHES[^\n]*\s+([\w.-]+)",
+     "the file of {0} is not the one that this version of the add-on was made for: its SHA-256 differs. It was not "
+     "installed. It is damaged, or somebody has changed it; fetch it again, from elsewhere if it comes so again"),
     (r"No space left on device|There is not enough space",
      "the disk is full; free some 3 GB, or choose another folder, and try again"),
     (r"NewConnectionError|NameResolutionError|name resolution|ProxyError|ConnectTimeout|ReadTimeout|SSLError",
@@ -67,9 +68,9 @@ class Plan:
     folder: Path
     module_path: str  # where scale_backend is found, for the check
     wheel: Path | None = None  # the add-on's own
+    wheel_sha256: str = ""  # as stated when the add-on was built
     wheels: Path | None = None  # a folder of wheels, to be used instead of the network
-    requirements: tuple[str, ...] = tuple(needed[0] for needed in REQUIRED.values())
-    faster: tuple[str, ...] = tuple(OPTIONAL[name][0] for name in ("llvmlite",))
+    lock: packages.Lock = field(default_factory=packages.Lock)
     creator: str = field(default=sys.executable)
 
     @property
@@ -112,24 +113,9 @@ def is_current(plan: Plan) -> bool:
         return False
 
 
-@lru_cache(maxsize=8)
-def _digest(path: Path, _changed: int) -> str:
-    """Of a file; panels that are drawn ask often."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _stamp(plan: Plan) -> str:
-    wheel = _digest(plan.wheel, plan.wheel.stat().st_mtime_ns) if plan.wheel else "none"
-    return "\n".join((*plan.requirements, *plan.faster, f"wheel {wheel}", ""))
-
-
-def index_options(plan: Plan) -> list[str]:
-    """Where pip looks: a folder alone, or the package index and torch's own for the GPU or for the CPU."""
-    if plan.wheels is not None:
-        return ["--no-index", "--find-links", str(plan.wheels)]
-    if sys.platform == "darwin":
-        return []  # the package index has the one build for Macs
-    return ["--extra-index-url", CUDA_INDEX if nvidia_driver() else CPU_INDEX]
+    wheel = packages.digest(plan.wheel) if plan.wheel else "none"
+    return f"packages {plan.lock.digest}\nwheel {wheel}\n"
 
 
 class SetUp:
@@ -202,20 +188,20 @@ class SetUp:
             self._changes()
             self._call([plan.creator, "-m", "venv", str(plan.folder)])
         self._begin("Looking for a newer pip", PIP)
+        where, build = self._source()
         with contextlib.suppress(AddonError):  # an old one will do; it tells less of its progress
-            self._call(self._pip("install", "--upgrade", "pip", *self._quick()))
+            self._call(self._locked(plan.lock.pip, *where, "--retries", "1", "--timeout", "10"))
         self._begin("Fetching packages", PACKAGES)
         raw = ["--progress-bar", "raw"] if self._pip_version() >= (24, 1) else []
-        where = [*raw, *self._reachable_options()]
-        self._call(self._pip("install", *where, *plan.requirements), self._show_pip)
+        self._call(self._locked(plan.lock.packages(build), *where, *raw), self._show_pip)
         self._begin("Fetching packages that make it faster", FASTER)
-        wishes = ["--only-binary", ":all:", *plan.faster, *plan.requirements]
         with contextlib.suppress(AddonError):  # no wheel for this Python: slower, not broken
-            self._call(self._pip("install", *where, *wishes), self._show_pip)
+            self._call(self._locked(plan.lock.faster, *where, *raw), self._show_pip)
         if plan.wheel is not None:
             self._begin("Installing the backend", WHEEL)
-            self._changes()
-            self._call(self._pip("install", "--no-deps", "--force-reinstall", "--no-index", str(plan.wheel)))
+            own = plan.folder / OWN
+            write_whole(own, packages.own_wheel(plan.wheel, plan.wheel_sha256).encode())
+            self._call(self._locked(own, "--no-index", "--force-reinstall"), self._show_pip)
         self._begin("Trying it out", CHECK)
         self._check()
         write_whole(plan.folder / STAMP, _stamp(plan).encode())
@@ -255,16 +241,24 @@ class SetUp:
     def _pip(self, *arguments: str) -> list[str]:
         return [str(self.plan.python), "-c", WATCHED_PIP, "--no-input", "--disable-pip-version-check", *arguments]
 
-    def _quick(self) -> list[str]:
-        return index_options(self.plan) if self.plan.wheels is not None else ["--retries", "1", "--timeout", "10"]
+    def _locked(self, files: Path, *options: str) -> list[str]:
+        """Install the files of a list, each checked by its hash."""
+        return self._pip("install", *packages.ONLY_LOCKED, *options, "--requirement", str(files))
 
-    def _reachable_options(self) -> list[str]:
-        """Without torch's own index where that cannot be reached: pip would try for long, once for each package."""
-        options = index_options(self.plan)
-        if options and options[0] == "--extra-index-url" and not _reachable(options[1]):
-            self._log.write(f"  {options[1]} cannot be reached; the package index has torch as well\n")
-            return []
-        return options
+    def _source(self) -> tuple[list[str], str]:
+        """Where pip looks, and the build of torch that is there: a folder alone, or the package index and, where it is
+        wanted and can be reached, torch's own."""
+        wheels = self.plan.wheels
+        if wheels is not None:
+            return ["--no-index", "--find-links", str(wheels)], packages.build_in(wheels)
+        build = packages.best_build()
+        index = f"{packages.TORCH_INDEX}{build}"
+        if build == packages.ANY:
+            return [], build
+        if not _reachable(index):  # pip would try for long, once for each package
+            self._log.write(f"  {index} cannot be reached; the package index has torch as well\n")
+            return [], packages.ANY
+        return ["--extra-index-url", index], build
 
     def _answers(self) -> bool:
         """Whether there is a Python with pip: not after a set-up broken off, nor when the Blender that made it went."""

@@ -71,6 +71,7 @@ def environment_plan(folder: str = "", wheels: str = "") -> environment.Plan:
         Path(bpy.path.abspath(folder)) if folder else environment_folder(),
         paths.backend_modules(),
         paths.backend_wheel(),
+        paths.backend_wheel_sha256(),
         Path(bpy.path.abspath(wheels)) if wheels else None,
     )
 

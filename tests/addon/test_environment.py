@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 import urllib.request
 import zipfile
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import bpy
@@ -20,7 +22,7 @@ import pytest
 
 import build_addon
 from blender_addon import messages
-from blender_addon.backend import environment, process
+from blender_addon.backend import environment, packages, process
 from blender_addon.backend import settings as backend_settings
 from blender_addon.paths import backend_modules
 from blender_addon.tasks import folder_lock
@@ -28,13 +30,30 @@ from scale_backend.client import requirements
 
 
 def plan_in(folder: Path) -> environment.Plan:
-    """The add-on's own plan, with the wheel that its zip holds, and an empty folder of wheels."""
+    """The add-on's own plan, with the wheel of its zip, no wheels beside it, and this checkout's versions."""
     name, content = build_addon.backend_wheel()
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
     wheels = folder / "wheels"
     wheels.mkdir(exist_ok=True)
-    return environment.Plan(folder / "environment", backend_modules(), folder / name, wheels)
+    return environment.Plan(
+        folder / "environment",
+        backend_modules(),
+        folder / name,
+        hashlib.sha256(content).hexdigest(),
+        wheels,
+        locked(folder / "lock", *requirements.REQUIRED, "llvmlite"),
+    )
+
+
+def locked(folder: Path, *names: str) -> packages.Lock:
+    """A lock of what is installed here, whose files nobody has at hand."""
+    folder.mkdir(exist_ok=True)
+    lines = [f"{name}=={metadata.version(name)} --hash=sha256:{'0' * 64}\n" for name in sorted(names)]
+    (folder / "any.txt").write_text("".join(lines))
+    (folder / "faster.txt").write_text("")
+    (folder / "pip.txt").write_text("")
+    return packages.Lock(folder)
 
 
 @pytest.fixture
@@ -67,15 +86,15 @@ def test_set_up_cancelled_failed_continued_used_and_updated(dressed, own_folder,
     assert "No matching distribution" in plan.log.read_text()
     made = plan.python.stat().st_ctime_ns
 
-    packages = next(plan.folder.rglob("site-packages"))
-    (packages / "checkout.pth").write_text("\n".join(site.getsitepackages()))
-    for old in packages.glob("setuptools*"):  # venv's own would hide the newer one that torch asks for
+    installed = next(plan.folder.rglob("site-packages"))
+    (installed / "checkout.pth").write_text("\n".join(site.getsitepackages()))
+    for old in installed.glob("setuptools*"):  # venv's own would hide the newer one that torch asks for
         shutil.rmtree(old)
     third = process.set_up(plan)
     third.run()
     assert third.succeeded and third.fraction == 1.0 and third.report["ok"]
     assert plan.python.stat().st_ctime_ns == made  # went on with what was there
-    assert (packages / "scale_backend" / "__init__.py").is_file()  # the bundled wheel
+    assert (installed / "scale_backend" / "__init__.py").is_file()  # the bundled wheel
     assert environment.is_set_up(plan.folder) and environment.is_current(plan)
 
     assert backend_settings.backend_python() == plan.python
@@ -86,14 +105,15 @@ def test_set_up_cancelled_failed_continued_used_and_updated(dressed, own_folder,
     process.stop()  # an update of the add-on brings another wheel
     with zipfile.ZipFile(plan.wheel, "a") as wheel:
         wheel.writestr("scale_backend/newer.py", "")
+    plan = replace(plan, wheel_sha256=hashlib.sha256(plan.wheel.read_bytes()).hexdigest())
     assert not environment.is_current(plan) and environment.is_set_up(plan.folder)
     monkeypatch.setattr(backend_settings, "environment_plan", lambda *_: plan)
     log = plan.log.read_text()
     assert bpy.ops.scale_clothing.update() == {"FINISHED"}  # the old one serves, and nothing is fetched unasked
-    assert plan.log.read_text() == log and not (packages / "scale_backend" / "newer.py").exists()
+    assert plan.log.read_text() == log and not (installed / "scale_backend" / "newer.py").exists()
     assert backend_settings.is_outdated()  # the panel offers to update it
     assert bpy.ops.scale_clothing.set_up_backend() == {"FINISHED"}
-    assert environment.is_current(plan) and (packages / "scale_backend" / "newer.py").is_file()
+    assert environment.is_current(plan) and (installed / "scale_backend" / "newer.py").is_file()
     assert not backend_settings.is_outdated()
 
 
@@ -172,20 +192,35 @@ def test_an_update_that_breaks_off_does_not_count_as_set_up(own_folder, tmp_path
     plan = plan_in(tmp_path)
     subprocess.run([sys.executable, "-m", "venv", str(plan.folder)], check=True)
     plan.log.touch()
-    packages = next(plan.folder.rglob("site-packages"))
-    (packages / "checkout.pth").write_text("\n".join(site.getsitepackages()))
-    for old in packages.glob("setuptools*"):
+    installed = next(plan.folder.rglob("site-packages"))
+    (installed / "checkout.pth").write_text("\n".join(site.getsitepackages()))
+    for old in installed.glob("setuptools*"):
         shutil.rmtree(old)
     stamp = plan.folder / environment.STAMP
     stamp.write_text("of an older add-on")
-    missing = replace(plan, requirements=("no-such-package==9",))
+    every = (plan.lock.folder / "any.txt").read_text()
+    (plan.lock.folder / "any.txt").write_text(f"no-such-package==9 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(messages.AddonError, match="pip found no no-such-package"):
-        environment.SetUp(missing).run()
+        environment.SetUp(plan).run()
+    with zipfile.ZipFile(plan.wheels / "tiny-1.0-py3-none-any.whl", "w") as tiny:
+        tiny.writestr("tiny.py", "")
+        tiny.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        tiny.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        tiny.writestr("tiny-1.0.dist-info/RECORD", "")
+    (plan.lock.folder / "any.txt").write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n{every}")
+    with pytest.raises(messages.AddonError, match=r"file of tiny is not the one .* SHA-256 differs"):
+        environment.SetUp(plan).run()
+    assert environment.is_set_up(plan.folder) and not (installed / "tiny.py").exists()
+    (plan.lock.folder / "any.txt").write_text(every)
+    whole = plan.wheel.read_bytes()
+    plan.wheel.write_bytes(whole + b"changed")
+    with pytest.raises(messages.AddonError, match=r"file of scale-backend is not the one .* SHA-256 differs"):
+        environment.SetUp(plan).run()
     assert environment.is_set_up(plan.folder)  # nothing was changed: the old one serves
     plan.wheel.write_bytes(b"no wheel")
     with pytest.raises(messages.AddonError):
-        environment.SetUp(plan).run()
-    assert not environment.is_set_up(plan.folder) and list(plan.folder.glob(f".{environment.STAMP}*")) == []
+        environment.SetUp(replace(plan, wheel_sha256=hashlib.sha256(b"no wheel").hexdigest())).run()
+    assert list(plan.folder.glob(f".{environment.STAMP}*")) == []
 
 
 @pytest.mark.parametrize(
@@ -203,16 +238,20 @@ def test_failures_are_explained(output, sentence):
 
 
 def test_the_build_of_torch_is_that_of_the_graphics_card(monkeypatch, tmp_path):
-    plan = plan_in(tmp_path)
-    assert environment.index_options(plan) == ["--no-index", "--find-links", str(plan.wheels)]
-    plan = environment.Plan(tmp_path, "")
     card = tmp_path / "nvidia-smi"
     card.write_text("#!/bin/sh\necho 'NVIDIA RTX, 580.1'\n")
     card.chmod(0o755)
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert environment.index_options(plan)[-1].endswith("/cpu")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert environment.index_options(plan)[-1].endswith("/cu130")
+    for path, builds in (("/nowhere", ("cpu", "any", "any")), (f"{tmp_path}:/bin", ("any", "cu130", "any"))):
+        monkeypatch.setenv("PATH", path)
+        for system, build in zip(("linux", "win32", "darwin"), builds, strict=True):
+            with monkeypatch.context() as there:
+                there.setattr(packages, "nvidia_driver", dict if path == "/nowhere" else lambda: {"gpu": "RTX"})
+                there.setattr(sys, "platform", system)
+                assert packages.best_build() == build
+    assert requirements.nvidia_driver() == {"gpu": "NVIDIA RTX", "driver": "580.1"}
+    for file, build in (("torch-2.13.0-cp311-cp311-win_amd64.whl", "any"), ("torch-2.13.0+cpu-cp311-x.whl", "cpu")):
+        (tmp_path / file).touch()
+        assert packages.build_in(tmp_path) == build
 
 
 def test_an_index_that_cannot_be_reached_is_left_out(monkeypatch):
