@@ -6,6 +6,8 @@ import re
 
 from scale_backend.formats.errors import UserError
 
+from .present import present
+
 
 class AddonError(UserError):
     """Something the user can mend. The message is one sentence that says what is wrong and what to do."""
@@ -51,7 +53,7 @@ def wrapped(text: str, width: float) -> list[str]:
     import blf
     import bpy
 
-    blf.size(0, bpy.context.preferences.ui_styles[0].widget.points)
+    blf.size(0, present(bpy.context.preferences).ui_styles[0].widget.points)
     lines: list[str] = []
     for word in re.findall(r"\s*\S+", text):
         if lines and blf.dimensions(0, lines[-1] + word)[0] <= width:
@@ -65,7 +67,7 @@ def redraw_panels() -> None:
     """Show what has changed, in all windows."""
     import bpy
 
-    for window in bpy.context.window_manager.windows:
+    for window in present(bpy.context.window_manager).windows:
         for area in window.screen.areas:
             if area.type in {"VIEW_3D", "PREFERENCES"}:
                 area.tag_redraw()

@@ -16,8 +16,10 @@ import time
 import urllib.parse
 import urllib.request
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from scale_backend.client.process import BackendStartError, child_environment, examine_python, own_group
 from scale_backend.client.requirements import describe
@@ -288,7 +290,7 @@ class SetUp:
             self.step, self.fraction = "Unpacking packages", UNPACK
             self._changes()
 
-    def _call(self, command: list[str], show=lambda _line: None) -> None:
+    def _call(self, command: list[str], show: Callable[[str], None] = lambda _line: None) -> None:
         """Run a program, its lines to the log. Raises AddonError and Cancelled."""
         environment = child_environment(None) | {"PIP_USER": "0"}
         environment.pop("PYTHONPATH", None)
@@ -306,7 +308,9 @@ class SetUp:
         if child.returncode != 0:
             raise self._failed(explain("\n".join(self._last_lines)))
 
-    def _follow(self, child: subprocess.Popen, lines: queue.SimpleQueue, show) -> None:
+    def _follow(
+        self, child: subprocess.Popen, lines: queue.SimpleQueue[str | None], show: Callable[[str], None]
+    ) -> None:
         heard = time.monotonic()
         while True:
             if self._cancelled.is_set():
@@ -359,7 +363,7 @@ def _appended(path: Path) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding="utf-8", errors="replace")
 
 
-def _read(stream, take) -> None:
+def _read(stream: IO[str], take: Callable[[str | None], None]) -> None:
     with contextlib.suppress(OSError, ValueError), stream:
         for line in stream:
             take(line.rstrip())
@@ -368,6 +372,7 @@ def _read(stream, take) -> None:
 
 def _end(child: subprocess.Popen) -> None:
     """Make sure that a program and what it started are gone."""
+    assert child.stdin is not None  # a pipe
     with contextlib.suppress(OSError):
         child.stdin.close()
     if child.poll() is not None:

@@ -157,15 +157,15 @@ def get(launch: Launch | None = None) -> Backend:
     """
     global _backend, _start, _failure
     with _lock:
-        if running():
+        if _backend is not None and _backend.alive:
             return _backend
         if _is_shut:
             raise BackendError("The add-on is disabled; enable it again.")
         dead, _backend = _backend, None
         mine = _start is None
+        start = _start or Start(launch or _launch)
         if mine:
-            _start, _failure = Start(launch or _launch), ""
-        start = _start
+            _start, _failure = start, ""
     if dead is not None:
         dead.kill()  # what it leaves behind
     if mine:

@@ -8,6 +8,7 @@ from pathlib import Path
 import bpy
 
 from .. import messages, paths
+from ..present import present
 from ..settings import current
 from . import environment
 
@@ -84,7 +85,7 @@ def use_environment(folder: Path) -> None:
     preferences.backend_python = ""
     if folder != default_folder():
         preferences.environment_folder = str(folder)
-    bpy.context.preferences.is_dirty = True
+    present(bpy.context.preferences).is_dirty = True
 
 
 def device() -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import bpy
 import numpy as np
-from bpy.types import FCurve, Object
+from bpy.types import ActionFCurves, FCurve, Object
+
+from ..present import present
+
+if TYPE_CHECKING:  # Blender 4.2 has none of these
+    from bpy.types import ActionChannelbag, ActionChannelbagFCurves, ActionSlot, ActionStrip
 
 OURS = "scale_clothing"  # marks the actions that were made from motions
 LINEAR = 1  # value of the interpolation enum, as foreach_set wants it
 
 
-def new_action(target: Object, name: str):
+def new_action(target: Object, name: str) -> ActionFCurves | ActionChannelbagFCurves:
     """Give an object a new action; returns the collection to which F-curves are added. One of the user's is kept."""
     action = bpy.data.actions.new(name)
     action[OURS] = True
@@ -24,7 +31,7 @@ def new_action(target: Object, name: str):
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
     data.action = action
     data.action_slot = slot
-    return strip.channelbag(slot, ensure=True).fcurves
+    return present(_bag(strip, slot, ensure=True)).fcurves
 
 
 def curves_of(target: Object) -> list[FCurve]:
@@ -36,11 +43,19 @@ def curves_of(target: Object) -> list[FCurve]:
         return list(data.action.fcurves)
     if data.action_slot is None:
         return []
-    bags = (strip.channelbag(data.action_slot) for layer in data.action.layers for strip in layer.strips)
+    slot = data.action_slot
+    bags = (_bag(strip, slot) for layer in data.action.layers for strip in layer.strips)
     return [curve for bag in bags if bag is not None for curve in bag.fcurves]
 
 
-def add_curves(fcurves, data_path: str, frames: np.ndarray, values: np.ndarray) -> None:
+def _bag(strip: ActionStrip, slot: ActionSlot, ensure: bool = False) -> ActionChannelbag | None:
+    """What a strip has for one object. All strips that there are are of keyframes, which the types do not know."""
+    return strip.channelbag(slot, ensure=ensure)  # type: ignore[attr-defined]
+
+
+def add_curves(
+    fcurves: ActionFCurves | ActionChannelbagFCurves, data_path: str, frames: np.ndarray, values: np.ndarray
+) -> None:
     """A linear F-curve for each component. frames [F], values [F, C]."""
     keys = np.empty((len(frames), 2), np.float32)
     keys[:, 0] = frames

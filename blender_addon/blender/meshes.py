@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import bpy
 import numpy as np
 from bpy.types import Mesh, ShapeKey
@@ -12,6 +14,9 @@ CUSTOM_NORMAL = "custom_normal"
 # from then on normals may be an attribute of the vertices, which nodes can write as well; before, each corner has its
 # own, relative to the faces round it
 FREE_NORMALS = bpy.app.version >= (4, 5, 0)
+
+Kind = Literal["FLOAT_VECTOR", "FLOAT_COLOR", "INT"]  # of an attribute's values
+FIELDS: dict[Kind, str] = {"FLOAT_VECTOR": "vector", "FLOAT_COLOR": "color", "INT": "value"}
 
 
 def make_mesh(name: str, points: np.ndarray, triangles: np.ndarray) -> Mesh:
@@ -48,7 +53,7 @@ def set_positions(
     """
     if normals is not None and FREE_NORMALS:
         set_attribute(mesh, CUSTOM_NORMAL, "FLOAT_VECTOR", normals)
-    mesh.attributes["position"].data.foreach_set("vector", points.ravel())
+    values_of(mesh, "position").foreach_set("vector", points.ravel())
     mesh.transform(Matrix.Identity(4))
     mesh.update_tag()
     if normals is not None and not FREE_NORMALS:
@@ -66,7 +71,7 @@ def drop_normals(mesh: Mesh) -> None:
 
 def get_positions(mesh: Mesh) -> np.ndarray:  # [V, 3] float32
     points = np.empty((len(mesh.vertices), 3), np.float32)
-    mesh.attributes["position"].data.foreach_get("vector", points.ravel())
+    values_of(mesh, "position").foreach_get("vector", points.ravel())
     return points
 
 
@@ -76,16 +81,22 @@ def key_positions(block: ShapeKey) -> np.ndarray:  # [V, 3] float32
     return points
 
 
-def set_attribute(mesh: Mesh, name: str, kind: str, values: np.ndarray, domain: str = "POINT") -> None:
-    """A value for each vertex or corner. kind: FLOAT_VECTOR, FLOAT_COLOR or INT."""
+def values_of(mesh: Mesh, name: str) -> Any:
+    """The values of an attribute that is there. Blender's types have them for each kind of attribute alone."""
+    return mesh.attributes[name].data  # type: ignore[attr-defined]
+
+
+def set_attribute(
+    mesh: Mesh, name: str, kind: Kind, values: np.ndarray, domain: Literal["POINT", "CORNER"] = "POINT"
+) -> None:
+    """A value for each vertex or corner."""
     attribute = mesh.attributes.get(name)
     if attribute is None or (attribute.data_type, attribute.domain) != (kind, domain):
         if attribute is not None:
             mesh.attributes.remove(attribute)
-        attribute = mesh.attributes.new(name, kind, domain)
-    field = {"FLOAT_VECTOR": "vector", "FLOAT_COLOR": "color", "INT": "value"}[kind]
+        mesh.attributes.new(name, kind, domain)
     dtype = np.int32 if kind == "INT" else np.float32
-    attribute.data.foreach_set(field, np.ascontiguousarray(values, dtype).ravel())
+    values_of(mesh, name).foreach_set(FIELDS[kind], np.ascontiguousarray(values, dtype).ravel())
 
 
 def set_material_indices(mesh: Mesh, indices: np.ndarray) -> None:  # [T] int

@@ -28,8 +28,8 @@ _collection: ImagePreviewCollection | None = None
 
 def icon(entry: library.Entry) -> int:
     """The number of a garment's icon; 0 where there is nothing to show, and without a window."""
-    found = preview(entry)
-    return found.icon_id if found else 0
+    picture = preview(entry)
+    return picture.icon_id if picture else 0
 
 
 def preview(entry: library.Entry) -> ImagePreview | None:
@@ -42,21 +42,21 @@ def preview(entry: library.Entry) -> ImagePreview | None:
     try:
         key = f"{entry.path}:{entry.path.stat().st_mtime_ns}"
         if key not in _collection:
-            _load(key, entry)
+            _load(_collection, key, entry)
         return _collection[key]
     except (OSError, ValueError, KeyError, IndexError, AddonError):
         return None  # a menu must show; what is wrong with the file is told when it is used
 
 
-def _load(key: str, entry: library.Entry) -> None:
+def _load(collection: ImagePreviewCollection, key: str, entry: library.Entry) -> None:
     stored = garment_tensors(entry.path, "preview")
     if stored:
         file = Path(bpy.app.tempdir) / f"scale-preview-{library.number(key)}.png"
         file.write_bytes(stored["preview"][2])
-        _collection.load(key, str(file), "IMAGE")
+        collection.load(key, str(file), "IMAGE")
         return
     pixels = draw(entry)
-    drawn = _collection.new(key)
+    drawn = collection.new(key)
     drawn.image_size = drawn.icon_size = (SIZE, SIZE)
     drawn.image_pixels_float = drawn.icon_pixels_float = pixels.ravel().tolist()
 

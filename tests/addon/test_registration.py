@@ -9,7 +9,8 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon.ui import properties
+from blender_addon import settings
+from blender_addon.ui import preferences, properties
 
 OPERATORS = [cls for cls in blender_addon.CLASSES if issubclass(cls, bpy.types.Operator)]
 
@@ -86,6 +87,26 @@ def test_operators_are_greyed_out_with_a_reason(scene, name, reason):
     assert not operator.poll()
     with pytest.raises(RuntimeError, match=reason):
         operator()
+
+
+REGISTERED = [
+    (settings.Preferences, preferences.ScaleClothingPreferences),
+    (settings.SceneSettings, properties.SceneSettings),
+    (settings.PieceSettings, properties.PieceSettings),
+    (settings.ClothesSettings, properties.ClothesSettings),
+]
+TYPES = {"BOOLEAN": "bool", "INT": "int", "FLOAT": "float", "STRING": "str", "ENUM": "str", "COLLECTION": "Pieces"}
+
+
+@pytest.mark.parametrize(("typed", "registered"), REGISTERED, ids=lambda kind: kind.__name__)
+def test_settings_are_registered_as_their_types_say(typed, registered):
+    names = {name: kind for each in typed.__mro__ for name, kind in vars(each).get("__annotations__", {}).items()}
+    known = {prop.identifier: prop for prop in registered.bl_rna.properties}
+    assert set(names) - {"name"} == set(known) - {"name", "rna_type", "bl_idname"}
+    for name, kind in names.items():
+        prop = known[name]
+        expected = f"{prop.fixed_type.identifier} | None" if prop.type == "POINTER" else TYPES[prop.type]
+        assert kind == ("Sequence[float]" if getattr(prop, "is_array", False) else expected), name
 
 
 def test_panels_are_in_the_tab():
