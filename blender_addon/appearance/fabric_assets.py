@@ -9,11 +9,12 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.types import Material, Object, Scene
+from bpy.types import Material, Mesh, Scene
 
 from .. import paths
 from ..blender import meshes
 from ..messages import AddonError
+from ..present import present
 from . import fabrics
 
 LIBRARY = "SCALE Clothing"
@@ -33,9 +34,9 @@ def write() -> Path:
             fabrics.weave(material, fabric.key)
             fabrics.dye(material, fabric.color)
             material.asset_mark()
-            material.asset_data.description = fabric.description
-            material.asset_data.author, material.asset_data.license = "The SCALE clothing project", "CC0-1.0"
-            material.asset_data.tags.new("cloth")
+            card = present(material.asset_data)
+            card.description, card.author, card.license = fabric.description, "The SCALE clothing project", "CC0-1.0"
+            card.tags.new("cloth")
             _picture(material)
             material.name = fabric.title
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,15 +51,16 @@ def write() -> Path:
 
 def register_library(folder: Path) -> None:
     """Have the Asset Browser show a folder, once."""
-    libraries = bpy.context.preferences.filepaths.asset_libraries
+    preferences = present(bpy.context.preferences)
+    libraries = preferences.filepaths.asset_libraries
     if not any(Path(library.path) == folder for library in libraries):
         libraries.new(name=LIBRARY, directory=str(folder))
-        bpy.context.preferences.is_dirty = True
+        preferences.is_dirty = True
 
 
 def _picture(material: Material) -> None:
     """The preview: cloth with folds, rendered. Without Cycles there is none."""
-    if "cycles" not in bpy.context.preferences.addons:
+    if "cycles" not in present(bpy.context.preferences).addons:
         return
     with _stage(material) as scene, tempfile.TemporaryDirectory() as folder:
         scene.render.filepath = str(Path(folder) / "preview.png")
@@ -67,7 +69,7 @@ def _picture(material: Material) -> None:
         try:
             preview = material.preview_ensure()
             preview.image_size = (SIZE, SIZE)
-            preview.image_pixels_float = image.pixels[:]
+            preview.image_pixels_float = image.pixels[:]  # type: ignore[index]  # the types take them for one number
         finally:
             bpy.data.images.remove(image)
 
@@ -76,31 +78,35 @@ def _picture(material: Material) -> None:
 def _stage(material: Material) -> Iterator[Scene]:
     """A scene with a piece of cloth, a light and a camera; gone again afterwards."""
     scene = bpy.data.scenes.new("SCALE Fabric Preview")
-    light = bpy.data.objects.new("Light", bpy.data.lights.new("Light", "SUN"))
-    light.data.energy, light.rotation_euler = 4.0, (0.2, 0.8, 0.0)
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.data.type, camera.data.ortho_scale = "ORTHO", 0.9 * WIDTH
+    sun, view, cloth = bpy.data.lights.new("Light", "SUN"), bpy.data.cameras.new("Camera"), _cloth(material)
+    light, camera = bpy.data.objects.new("Light", sun), bpy.data.objects.new("Camera", view)
+    sun.energy = 4.0  # type: ignore[attr-defined]  # each kind of light has it, in the types no light as such
+    light.rotation_euler = (0.2, 0.8, 0.0)
+    view.type, view.ortho_scale = "ORTHO", 0.9 * WIDTH
     camera.location.z = 1.0
-    parts = [_cloth(material), light, camera]
+    parts = [bpy.data.objects.new("Cloth", cloth), light, camera]
     try:
         for part in parts:
             scene.collection.objects.link(part)
         scene.camera = camera
         render = scene.render
-        render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", SAMPLES, "CPU"
+        render.engine = "CYCLES"  # type: ignore[assignment]  # the types know Blender's own engine alone
+        cycles = present(scene.cycles)
+        cycles.samples, cycles.device = SAMPLES, "CPU"
         render.resolution_x = render.resolution_y = SIZE
         render.resolution_percentage = 100
         render.image_settings.file_format = "PNG"
         yield scene
     finally:
         for part in parts:
-            data, kind = part.data, part.type
             bpy.data.objects.remove(part)
-            {"MESH": bpy.data.meshes, "LIGHT": bpy.data.lights, "CAMERA": bpy.data.cameras}[kind].remove(data)
+        bpy.data.meshes.remove(cloth)
+        bpy.data.lights.remove(sun)
+        bpy.data.cameras.remove(view)
         bpy.data.scenes.remove(scene)
 
 
-def _cloth(material: Material, count: int = 64) -> Object:
+def _cloth(material: Material, count: int = 64) -> Mesh:
     """A square with folds."""
     x, y = np.meshgrid(*[np.linspace(-0.5, 0.5, count)] * 2)
     folds = 0.034 * np.sin(9 * x + 4 * y) + 0.012 * np.sin(15 * x - 6 * y + 1)
@@ -111,4 +117,4 @@ def _cloth(material: Material, count: int = 64) -> Object:
     mesh = meshes.make_mesh("Cloth", points, triangles)
     meshes.set_uv(mesh, points[triangles.ravel(), :2])
     mesh.materials.append(material)
-    return bpy.data.objects.new("Cloth", mesh)
+    return mesh

@@ -5,12 +5,13 @@ The weave lies in the UVs, at its true size, so it rides with the cloth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import bpy
-from bpy.types import Material, Node, NodeSocket, ShaderNodeTree
+from bpy.types import Material, Node, NodeSocket, ShaderNodeGroup, ShaderNodeTree
 
-from ..blender.nodes import add_node, drop_nodes, math
+from ..blender.nodes import add_node, add_socket, drop_nodes, group_named, math, set_value
 
 GROUP = "SCALE Fabric"
 COLOR, UV_SIZE = "Color", "UV Size"
@@ -82,51 +83,52 @@ def make_material(name: str, uv_size: float) -> Material:
     return material
 
 
-def node(material: Material) -> Node | None:
+def node(material: Material) -> ShaderNodeGroup | None:
     """The fabric's node in a material; None in other materials."""
     nodes = material.node_tree.nodes if material.node_tree else ()
-    return next((n for n in nodes if n.type == "GROUP" and n.node_tree and n.node_tree.name.startswith(GROUP)), None)
+    groups = (each for each in nodes if isinstance(each, ShaderNodeGroup))
+    return next((each for each in groups if each.node_tree and each.node_tree.name.startswith(GROUP)), None)
 
 
 def weave(material: Material, key: str) -> None:
     """Make a cloth material a fabric. The colour stays."""
-    found = node(material)
+    fabric = node(material)
     for name, value in BY_KEY[key].inputs.items():
-        if found is not None and name in found.inputs:
-            found.inputs[name].default_value = value
+        if fabric is not None and name in fabric.inputs:
+            set_value(fabric.inputs[name], value)
 
 
-def dye(material: Material, color: tuple[float, float, float, float]) -> None:
+def dye(material: Material, color: Sequence[float]) -> None:  # 4, linear
     """Colour a cloth material, as rendered and as the solid view shows it."""
-    found = node(material)
-    if found is not None:
-        found.inputs[COLOR].default_value = color
+    fabric = node(material)
+    if fabric is not None:
+        set_value(fabric.inputs[COLOR], color)
         material.diffuse_color = color
 
 
-def preset_color(key: str, color: tuple[float, ...]) -> tuple[float, ...]:
+def preset_color(key: str, color: Sequence[float]) -> tuple[float, ...]:
     """The colour to go on with when a fabric is chosen: its own, unless the user has picked one."""
     untouched = any(max(abs(a - b) for a, b in zip(color, other.color, strict=True)) < 1e-4 for other in FABRICS)
     return BY_KEY[key].color if untouched else tuple(color)
 
 
 def _group() -> ShaderNodeTree:
-    group = bpy.data.node_groups.get(GROUP)
+    group = group_named(GROUP, ShaderNodeTree)
     if group is None or group.library is not None:
-        group = bpy.data.node_groups.new(GROUP, "ShaderNodeTree")
+        made = bpy.data.node_groups.new(GROUP, "ShaderNodeTree")
+        assert isinstance(made, ShaderNodeTree)
+        group = made
         _add_sockets(group)
         _build(group)
     return group
 
 
 def _add_sockets(group: ShaderNodeTree) -> None:
-    group.interface.new_socket("Surface", in_out="OUTPUT", socket_type="NodeSocketShader")
-    color = group.interface.new_socket(COLOR, in_out="INPUT", socket_type="NodeSocketColor")
-    color.default_value = FABRICS[0].color
+    add_socket(group, "Surface", "NodeSocketShader", "OUTPUT")
+    add_socket(group, COLOR, "NodeSocketColor", default_value=FABRICS[0].color)
     for name, default, greatest, description in INPUTS:
-        socket = group.interface.new_socket(name, in_out="INPUT", socket_type="NodeSocketFloat")
-        socket.default_value, socket.min_value, socket.max_value = default, 0.0, greatest
-        socket.description = description
+        add_socket(group, name, "NodeSocketFloat", default_value=default, min_value=0.0, max_value=greatest,
+                   description=description)  # fmt: skip
 
 
 def _build(group: ShaderNodeTree) -> None:

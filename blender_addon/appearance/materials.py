@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import bpy
 import numpy as np
-from bpy.types import Material, Node, NodeTree
+from bpy.types import Material, NodeSocket, NodeTree
 
-from ..blender.nodes import add_node, drop_nodes
+from ..blender.nodes import add_node, drop_nodes, tree_of
 
 LOOKS = (
     ("CLOTH", "Cloth", "A woven fabric, in the colour chosen below"),
@@ -61,7 +63,7 @@ def linear(colors: np.ndarray) -> np.ndarray:  # [M, 3] sRGB in 0..1 -> [M, 4] f
     return np.concatenate([rgb, np.ones((len(rgb), 1))], 1).astype(np.float32)
 
 
-def _once(name: str, build) -> Material:
+def _once(name: str, build: Callable[[Material], None]) -> Material:
     material = bpy.data.materials.get(name)
     if material is None or material.library is not None:
         material = bpy.data.materials.new(name)
@@ -70,14 +72,15 @@ def _once(name: str, build) -> Material:
     return material
 
 
-def _surface(tree: NodeTree) -> tuple[Node, Node]:
+def _surface(tree: NodeTree) -> Any:
+    """The node of the surface, linked to the material's output."""
     output = add_node(tree, "ShaderNodeOutputMaterial", (600, 0))
     principled = add_node(tree, "ShaderNodeBsdfPrincipled", (300, 0))
     tree.links.new(principled.outputs[0], output.inputs["Surface"])
-    return principled, output
+    return principled
 
 
-def _glow(tree: NodeTree, colour_socket) -> None:
+def _glow(tree: NodeTree, colour_socket: NodeSocket) -> None:
     """Colour as it is, whatever the light."""
     output = add_node(tree, "ShaderNodeOutputMaterial", (600, 0))
     emission = add_node(tree, "ShaderNodeEmission", (400, 0))
@@ -85,7 +88,7 @@ def _glow(tree: NodeTree, colour_socket) -> None:
     tree.links.new(emission.outputs[0], output.inputs["Surface"])
 
 
-def _direction_colour(tree: NodeTree, direction_socket):
+def _direction_colour(tree: NodeTree, direction_socket: NodeSocket) -> NodeSocket:
     """Directions -1..1 in the world as colours 0..1, in SMPL's axes as research pictures have them: front is blue."""
     parts = add_node(tree, "ShaderNodeSeparateXYZ", (0, 0))
     front = add_node(tree, "ShaderNodeMath", (50, -150), operation="MULTIPLY")
@@ -104,7 +107,7 @@ def _direction_colour(tree: NodeTree, direction_socket):
 
 
 def _normals(material: Material) -> None:
-    tree = material.node_tree
+    tree = tree_of(material)
     geometry = add_node(tree, "ShaderNodeNewGeometry", (-500, 0))
     # the renderer turns the normal towards the eye; seen from behind the surface's own is the other one
     away = add_node(tree, "ShaderNodeMath", (-300, -250), operation="MULTIPLY_ADD")
@@ -117,7 +120,7 @@ def _normals(material: Material) -> None:
 
 
 def _point_normals(material: Material) -> None:
-    tree = material.node_tree
+    tree = tree_of(material)
     normal = add_node(tree, "ShaderNodeAttribute", (-400, 0), attribute_name="normal")
     world = add_node(
         tree, "ShaderNodeVectorTransform", (-200, 0), vector_type="NORMAL", convert_from="OBJECT", convert_to="WORLD"
@@ -127,8 +130,8 @@ def _point_normals(material: Material) -> None:
 
 
 def _colored(material: Material, attribute: str) -> None:
-    tree = material.node_tree
-    principled, _ = _surface(tree)
+    tree = tree_of(material)
+    principled = _surface(tree)
     colour = add_node(tree, "ShaderNodeAttribute", (0, 0), attribute_name=attribute)
     tree.links.new(colour.outputs["Color"], principled.inputs["Base Color"])
     principled.inputs["Roughness"].default_value = 0.7
@@ -136,8 +139,8 @@ def _colored(material: Material, attribute: str) -> None:
 
 def _skin(material: Material) -> None:
     """Soft, uneven skin; light goes a little way in."""
-    tree = material.node_tree
-    principled, _ = _surface(tree)
+    tree = tree_of(material)
+    principled = _surface(tree)
     principled.inputs["Roughness"].default_value = 0.52
     principled.inputs["Specular IOR Level"].default_value = 0.35
     principled.inputs["Subsurface Weight"].default_value = 0.12

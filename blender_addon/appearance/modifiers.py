@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import bpy
 import numpy as np
-from bpy.types import GeometryNodeTree, Modifier, Object
+from bpy.types import GeometryNodeTree, Material, NodesModifier, Object
 from mathutils.kdtree import KDTree
+
+from ..blender.nodes import add_node, add_socket, group_named, input_named, new_geometry_group
+from ..blender.objects import modifier_of, new_modifier
 
 MODIFIER = "SCALE Surface"
 RADIUS_INPUT = "Radius"
@@ -14,9 +16,9 @@ POINTS_GROUP = "SCALE Points"
 MESH_GROUP = "SCALE Mesh"
 
 
-def ensure_modifier(obj: Object, surface: str) -> Modifier:
+def ensure_modifier(obj: Object, surface: str) -> NodesModifier:
     """The Geometry Nodes modifier of a clothes object, with the node group of its surface."""
-    modifier = obj.modifiers.get(MODIFIER) or obj.modifiers.new(MODIFIER, "NODES")
+    modifier = modifier_of(obj, MODIFIER, NodesModifier) or new_modifier(obj, MODIFIER, NodesModifier)
     modifier.node_group = points_group() if surface == "POINTS" else mesh_group()
     modifier.show_expanded = False
     return modifier
@@ -38,56 +40,44 @@ def set_radius(obj: Object, radius: float) -> None:
     _set_input(obj, RADIUS_INPUT, radius)
 
 
-def set_material(obj: Object, material: bpy.types.Material) -> None:
+def set_material(obj: Object, material: Material) -> None:
     _set_input(obj, MATERIAL_INPUT, material)
 
 
-def _set_input(obj: Object, name: str, value) -> None:
-    modifier = obj.modifiers.get(MODIFIER)
+def _set_input(obj: Object, name: str, value: float | Material) -> None:
+    modifier = modifier_of(obj, MODIFIER, NodesModifier)
     if modifier is None or modifier.node_group is None:
         return
-    for item in modifier.node_group.interface.items_tree:
-        if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name:
-            modifier[item.identifier] = value
-            obj.update_tag()
+    identifier = input_named(modifier.node_group, name)
+    if identifier is not None:
+        modifier[identifier] = value
+        obj.update_tag()
 
 
 def mesh_group() -> GeometryNodeTree:
     """Passes the mesh on. Exporters take a mesh that only a handler animates for a still one; not so with this."""
-    group = bpy.data.node_groups.get(MESH_GROUP)
+    group = group_named(MESH_GROUP, GeometryNodeTree)
     if group is None:
-        group = _new_group(MESH_GROUP)
-        start, end = group.nodes.new("NodeGroupInput"), group.nodes.new("NodeGroupOutput")
-        end.location = (200, 0)
+        group = new_geometry_group(MESH_GROUP)
+        start, end = add_node(group, "NodeGroupInput", (0, 0)), add_node(group, "NodeGroupOutput", (200, 0))
         group.links.new(start.outputs["Geometry"], end.inputs["Geometry"])
     return group
 
 
 def points_group() -> GeometryNodeTree:
     """Vertices as spheres: native points, which Cycles and EEVEE draw fast."""
-    group = bpy.data.node_groups.get(POINTS_GROUP)
+    group = group_named(POINTS_GROUP, GeometryNodeTree)
     if group is not None:
         return group
-    group = _new_group(POINTS_GROUP)
-    radius = group.interface.new_socket(RADIUS_INPUT, in_out="INPUT", socket_type="NodeSocketFloat")
-    radius.subtype, radius.min_value, radius.default_value = "DISTANCE", 0.0, 0.004
-    group.interface.new_socket(MATERIAL_INPUT, in_out="INPUT", socket_type="NodeSocketMaterial")
-    nodes, link = group.nodes, group.links.new
-    start, end = nodes.new("NodeGroupInput"), nodes.new("NodeGroupOutput")
-    points, material = nodes.new("GeometryNodeMeshToPoints"), nodes.new("GeometryNodeSetMaterial")
-    for place, node in enumerate((start, points, material, end)):
-        node.location = (200 * place, 0)
+    group = new_geometry_group(POINTS_GROUP)
+    add_socket(group, RADIUS_INPUT, "NodeSocketFloat", subtype="DISTANCE", min_value=0.0, default_value=0.004)
+    add_socket(group, MATERIAL_INPUT, "NodeSocketMaterial")
+    link = group.links.new
+    kinds = ("NodeGroupInput", "GeometryNodeMeshToPoints", "GeometryNodeSetMaterial", "NodeGroupOutput")
+    start, points, material, end = (add_node(group, kind, (200 * place, 0)) for place, kind in enumerate(kinds))
     link(start.outputs["Geometry"], points.inputs["Mesh"])
     link(start.outputs[RADIUS_INPUT], points.inputs["Radius"])
     link(points.outputs[0], material.inputs["Geometry"])
     link(start.outputs[MATERIAL_INPUT], material.inputs["Material"])
     link(material.outputs[0], end.inputs["Geometry"])
-    return group
-
-
-def _new_group(name: str) -> GeometryNodeTree:
-    group = bpy.data.node_groups.new(name, "GeometryNodeTree")
-    group.is_modifier = True
-    group.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
-    group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
     return group

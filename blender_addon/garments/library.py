@@ -10,8 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from scale_backend.formats.body_digest import body_digest
-from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.garment_header import GarmentError
+from scale_backend.formats.garment_summary import GarmentSummary, garment_summary
 from scale_backend.formats.whole_files import written_whole
+from scale_backend.formats.window import Window
 
 from .. import settings as addon_settings
 from ..messages import AddonError
@@ -29,34 +31,42 @@ class Entry:
 
     key: str  # what a .blend remembers: the name of a shipped garment, the path of another
     path: Path
-    summary: dict | None
+    summary: GarmentSummary | None
     problem: str = ""
 
     @property
     def title(self) -> str:
-        return (self.summary or {}).get("title") or self.path.stem
+        return (self.summary.title if self.summary else "") or self.path.stem
 
     @property
     def has_colors(self) -> bool:
         """Whether it was trained on coloured scans."""
-        return bool((self.summary or {}).get("network", {}).get("colors"))
+        return self.summary is not None and self.summary.has_colors
+
+    def window(self) -> Window:
+        """What it sees beside the pose: earlier moments, where down is."""
+        return self.summary.window if self.summary else Window()
+
+    def fabrics(self) -> tuple[str, ...]:
+        """That it can be made of; empty where there is no choice."""
+        return self.summary.fabrics if self.summary else ()
 
     def body_path(self) -> Path:
         """The file of the body that it is made for. Raises AddonError."""
         if self.summary is None:
             raise AddonError(self.problem)
-        return body_file(self.summary["body"]["name"])
+        return body_file(self.summary.body_name)
 
     def body(self) -> BodyData:
         """The body that it is made for. Raises AddonError."""
         return read_body(self.body_path())
 
     def surfaces(self) -> tuple[str, ...]:
-        offered = (self.summary or {}).get("surfaces", ["points"])
+        offered = self.summary.surfaces if self.summary else ("points",)
         return tuple(item[0] for item in SURFACES if WIRE_NAMES[item[0]] in offered)
 
     def parts(self) -> tuple[str, ...]:
-        offered = (self.summary or {}).get("parts", ["clothes"])
+        offered = self.summary.parts if self.summary else ("clothes",)
         return tuple(item[0] for item in PARTS if WIRE_NAMES[item[0]] in offered)
 
     def choose(self, surface: str, part: str) -> tuple[str, str]:
@@ -66,7 +76,7 @@ class Entry:
 
 
 @lru_cache(maxsize=256)
-def _summary(path: Path, changed: int) -> tuple[dict | None, str]:
+def _summary(path: Path, changed: int) -> tuple[GarmentSummary | None, str]:
     """Header of a file; read again when the file changes."""
     try:
         return garment_summary(path), ""
@@ -117,14 +127,15 @@ def is_own(entry: Entry) -> bool:
 
 def body_problem(entry: Entry) -> str:
     """Why a garment cannot be worn yet though its file is right: its body is missing or another; else empty."""
-    body = entry.summary["body"]
     try:
         data = entry.body()
     except AddonError as error:
         return str(error)
-    if body_digest(data.template, data.triangles) == body.get("digest"):
+    assert entry.summary is not None  # else it has no body
+    if body_digest(data.template, data.triangles) == entry.summary.body_digest:
         return ""
-    return f"It was made for another body than the '{body['name']}' that is here: get the body it was trained on."
+    name = entry.summary.body_name
+    return f"It was made for another body than the '{name}' that is here: get the body it was trained on."
 
 
 def number(key: str) -> int:

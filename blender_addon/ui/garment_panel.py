@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from bpy.types import Context, UILayout
 
+from scale_backend.formats.garment_summary import GarmentSummary
+
 from .. import messages
 from ..clothes import proportions, selection
 from ..garments import library
+from ..present import present
 
 
 def draw_choice(layout: UILayout, context: Context, garment: library.Entry) -> None:
@@ -40,9 +43,9 @@ def draw_info(layout: UILayout, context: Context, garment: library.Entry) -> Non
     """What the file says of itself."""
     from . import drawing
 
-    summary = garment.summary
-    if summary.get("description"):
-        drawing.draw_sentence(layout, context, summary["description"], "BLANK1")
+    summary = present(garment.summary)
+    if summary.description:
+        drawing.draw_sentence(layout, context, summary.description, "BLANK1")
     column = layout.column(align=True)
     for name, value in facts(summary):
         halves = column.split(factor=0.36)
@@ -60,25 +63,22 @@ def draw_info(layout: UILayout, context: Context, garment: library.Entry) -> Non
         row.operator("scale_clothing.remove_garment", text="Remove", icon="TRASH")
 
 
-def facts(summary: dict) -> list[tuple[str, str]]:
+def facts(summary: GarmentSummary) -> list[tuple[str, str]]:
     """Name and value of what a garment file tells: licence, author, body, size and error."""
-    found = [
-        ("Licence", summary.get("licence") or "not stated"),
-        ("Author", summary.get("author") or "not stated"),
-        ("Body", summary["body"]["name"]),
+    known = [
+        ("Licence", summary.licence or "not stated"),
+        ("Author", summary.author or "not stated"),
+        ("Body", summary.body_name),
     ]
-    patches, points = summary.get("patches"), summary.get("points_per_patch")
-    if isinstance(patches, int) and isinstance(points, int):
-        found.append(("Detail", f"{patches:,} patches of {points} points"))
-    training = summary.get("training")
-    training = training if isinstance(training, dict) else {}
-    if isinstance(training.get("frames"), int):
-        found.append(("Trained on", f"{training['frames']:,} poses"))
-    held_out = training.get("held_out")
+    if summary.patches is not None and summary.points_per_patch is not None:
+        known.append(("Detail", f"{summary.patches:,} patches of {summary.points_per_patch} points"))
+    if isinstance(summary.training.get("frames"), int):
+        known.append(("Trained on", f"{summary.training['frames']:,} poses"))
+    held_out = summary.training.get("held_out")
     whole = held_out.get("all") if isinstance(held_out, dict) else None
     if isinstance(whole, dict) and isinstance(whole.get("to_truth_mean"), int | float):
         error = f"{whole['to_truth_mean']:.1f} mm"
         if isinstance(whole.get("normal_angle"), int | float):
             error += f", {whole['normal_angle']:.0f}°"
-        found.append(("Mean error", f"{error} in new poses"))
-    return found
+        known.append(("Mean error", f"{error} in new poses"))
+    return known

@@ -39,7 +39,7 @@ def garment_items(_self, _context: Context) -> list[tuple]:
         (
             entry.key,
             entry.title,
-            (entry.summary.get("description") or "A garment") if entry.summary else entry.problem,
+            (entry.summary.description or "A garment") if entry.summary else entry.problem,
             (previews.icon(entry) or "MOD_CLOTH") if entry.summary else "ERROR",
             library.number(entry.key),
         )

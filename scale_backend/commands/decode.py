@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from scale_backend.commands.frame_sources import MotionFrames, PackedFrames, digest
 from scale_backend.commands.options import DeviceName, NormalsName, PrecisionName, UsageError
+from scale_backend.formats.garment_summary import GarmentSummary, garment_summary
 
 POISSON = "poisson"
 FRAME_SUFFIXES = (".ply", ".npz")
@@ -79,15 +80,14 @@ class Decode:
         from tqdm import tqdm
 
         from scale_backend.formats.assets import find_body, find_garment
-        from scale_backend.formats.garment_header import garment_summary
 
         # all that can be wrong with the request is found out before torch is imported
         garment_file = find_garment(self.garment)
         summary = garment_summary(garment_file)
-        body_file = find_body(self.body or summary["body"]["name"], garment_file)
+        body_file = find_body(self.body or summary.body_name, garment_file)
         surface, part = self._surface(summary), self.part.replace("-", " ")
-        check_offer(summary, "surface", surface, [*summary["surfaces"], POISSON])
-        check_offer(summary, "part", part, summary["parts"])
+        check_offer(summary, "surface", surface, [*summary.surfaces, POISSON])
+        check_offer(summary, "part", part, summary.parts)
         if self.batch < 1:
             raise UsageError(f"A batch of {self.batch} frames; give 1 or more.")
         if surface == POISSON:
@@ -95,11 +95,11 @@ class Decode:
 
             pymeshlab()
         frames = self._source(summary)
-        files = [frames.files(self.out, summary["name"], number, surface) for number in range(len(frames))]
+        files = [frames.files(self.out, summary.name, number, surface) for number in range(len(frames))]
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
                    "surface": surface, "part": part, "normals": self.normals, "push_out": self.push_out,
                    "precision": self.precision, "device": self.device}  # fmt: skip
-        missing = prepare_folder(self.out, summary["name"], request, files, self.overwrite)
+        missing = prepare_folder(self.out, summary.name, request, files, self.overwrite)
         if len(missing) < len(files):
             print(f"{len(files) - len(missing)} of {len(files)} frames are there already.", file=sys.stderr)
         if not missing:
@@ -115,12 +115,12 @@ class Decode:
 
         set_threads(self.threads)
         device = choose_device(self.device)
-        for note in (*frames.notes, f"{summary['name']} on {device.name}. {device.reason}"):
+        for note in (*frames.notes, f"{summary.name} on {device.name}. {device.reason}"):
             print(note, file=sys.stderr)
         decoder = Decoder(load_garment(garment_file), load_body(body_file), device.kind, self.precision)
         decoded_surface = "points" if surface == POISSON else surface
         topology = decoder.topology(decoded_surface, part)
-        begin_folder(self.out, summary["name"], request, [files[number] for number in missing])
+        begin_folder(self.out, summary.name, request, [files[number] for number in missing])
         options = DecodeOptions(decoded_surface, part, self.push_out, self.normals)
         with tqdm(total=len(missing), unit="frame", file=sys.stderr) as bar:
             for number, points, normals, colors in frames.decoded(decoder, missing, options):
@@ -134,12 +134,12 @@ class Decode:
         print(f"{len(files)} frames of {through}{topology['patch'].size:,} {kind}: {self.out}")
         return 0
 
-    def _surface(self, summary: dict) -> str:
+    def _surface(self, summary: GarmentSummary) -> str:
         if self.surface != "auto":
             return self.surface
-        return "points" if self.packed is not None else summary["surfaces"][0]
+        return "points" if self.packed is not None else summary.surfaces[0]
 
-    def _source(self, summary: dict) -> MotionFrames | PackedFrames:
+    def _source(self, summary: GarmentSummary) -> MotionFrames | PackedFrames:
         if bool(self.motion) == (self.packed is not None):
             raise UsageError("Say what to decode: a motion with --motion, or packed frames with --packed.")
         if self.packed is None:
@@ -152,12 +152,12 @@ class Decode:
             )
         if self.frames or self.every < 1:
             raise UsageError("Packed frames are chosen with --every, 1 or more; --frames is for motions.")
-        return PackedFrames.read(self, summary["network"])
+        return PackedFrames.read(self, summary.network)
 
 
-def check_offer(summary: dict, kind: str, asked: str, offered: Sequence[str]) -> None:
+def check_offer(summary: GarmentSummary, kind: str, asked: str, offered: Sequence[str]) -> None:
     if asked not in offered:
-        raise UsageError(f"'{summary['name']}' has no {kind} '{asked}'; it offers {', '.join(offered)}.")
+        raise UsageError(f"'{summary.name}' has no {kind} '{asked}'; it offers {', '.join(offered)}.")
 
 
 def prepare_folder(

@@ -54,7 +54,7 @@ class Info:
         import json
 
         from scale_backend.formats.assets import find_garment
-        from scale_backend.formats.garment_header import garment_summary
+        from scale_backend.formats.garment_header import garment_metadata
 
-        print(json.dumps(garment_summary(find_garment(self.garment)), indent=1))
+        print(json.dumps(garment_metadata(find_garment(self.garment)), indent=1))
         return 0

@@ -55,7 +55,7 @@ def surface_kinds(carrier: str | None, tracked: bool) -> list[str]:
     return [*(["tracked"] if tracked else []), "points", "patches", "poisson"]
 
 
-def garment_summary(path: str | Path) -> dict:
+def garment_metadata(path: str | Path) -> dict:
     """The metadata of a .safetensors garment. Raises GarmentError; also when the file is cut short."""
     path = Path(path)
     name = quoted(path.name)

@@ -16,7 +16,7 @@ from scale_backend.formats.garment_header import (
     METADATA_KEY,
     GarmentError,
     checked_metadata,
-    garment_summary,
+    garment_metadata,
     surface_kinds,
     window_of,
 )
@@ -160,7 +160,7 @@ def load_garment(path: str | Path) -> Garment:
     from safetensors.torch import load
 
     path = Path(path)
-    metadata = garment_summary(path)
+    metadata = garment_metadata(path)
     try:
         # read, not mapped: a garment copied over this file must not change under a decoder, nor be locked by it
         tensors = load(path.read_bytes())

@@ -28,7 +28,7 @@ from scale_backend.decoding.batches import BATCH, decode_batches, failure_senten
 from scale_backend.formats.assets import find_body, find_garment
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
-from scale_backend.formats.garment_header import garment_summary
+from scale_backend.formats.garment_header import garment_metadata
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer
 from scale_backend.inference.precision import candidates
@@ -85,10 +85,10 @@ class Service:
     def open_garment(self, path: str, body_path: str | None) -> dict:
         """Load a garment, unless it is open already and its files have not changed since."""
         garment_file = find_garment(path)
-        summary = garment_summary(garment_file)
-        body_file = find_body(body_path or summary["body"]["name"], garment_file)
+        metadata = garment_metadata(garment_file)
+        body_file = find_body(body_path or metadata["body"]["name"], garment_file)
         key, decoder = self.shelf.open(garment_file, body_file)
-        return {**summary, "id": key, "precision": decoder.precision}
+        return {**metadata, "id": key, "precision": decoder.precision}
 
     def fit(self, key: object, arrays: dict[str, np.ndarray], tell: Callable[[float], None]) -> dict:
         """Fit a garment to a wearer, unless it is fitted already. tell: hears which share is done."""

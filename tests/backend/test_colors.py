@@ -5,7 +5,7 @@ import torch
 
 from scale_backend.decoding.colors import decode_colors
 from scale_backend.decoding.decoder import Decoder
-from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.garment_header import GarmentError, garment_metadata
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.carrier import pose_carrier
@@ -66,7 +66,7 @@ def test_a_mesh_has_a_color_for_each_vertex(body):
 
 def test_files_keep_colors_and_older_files_have_none(tmp_path, body):
     path = write_garment(tmp_path / "g.safetensors", "body", colors=True)
-    assert garment_summary(path)["network"]["colors"]
+    assert garment_metadata(path)["network"]["colors"]
     assert load_garment(path).network.mlp.color is not None
     with pytest.raises(GarmentError, match="has no colours"):
         decode_colors(Decoder(make_garment("body"), body), random_pose(1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scale_backend.formats.garment_header import METADATA_KEY, GarmentError, garment_summary
+from scale_backend.formats.garment_header import METADATA_KEY, GarmentError, garment_metadata
 from scale_backend.model.garment import load_garment
 from tests.making import make_garment, write_garment
 
@@ -17,7 +17,7 @@ def test_round_trip(tmp_path, kind):
     garment = make_garment(kind)
     path = write_garment(tmp_path / "g.safetensors", kind)
     back = load_garment(path)
-    assert back.metadata() == garment.metadata() == garment_summary(path)
+    assert back.metadata() == garment.metadata() == garment_metadata(path)
     for name, value in garment.network.state_dict().items():
         assert torch.allclose(back.network.state_dict()[name].float(), value.float(), rtol=1e-3, atol=1e-4), name
     assert torch.equal(back.layout.triangle_index, garment.layout.triangle_index)
@@ -33,13 +33,13 @@ def test_cut_short(tmp_path, keep):
     path = write_garment(tmp_path / "dress.safetensors")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    for read in (garment_summary, load_garment):
+    for read in (garment_metadata, load_garment):
         with pytest.raises(GarmentError, match=r"dress\.safetensors is cut short or no garment"):
             read(path)
 
 
 def rewrite(path, change_tensors=None, change_metadata=None):
-    tensors, metadata = load_file(path), garment_summary(path)
+    tensors, metadata = load_file(path), garment_metadata(path)
     if change_tensors:
         change_tensors(tensors)
     if change_metadata:

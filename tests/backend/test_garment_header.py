@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from scale_backend.formats.garment_header import METADATA_KEY, GarmentError, garment_summary
+from scale_backend.formats.garment_header import METADATA_KEY, GarmentError, garment_metadata
 from scale_backend.model.garment import load_garment
 from tests.making import make_garment, write_garment
 
@@ -78,7 +78,7 @@ BAD = {
 def test_a_field_of_another_kind_or_size_is_refused(skirt, tmp_path, change):
     path = rewritten(skirt, tmp_path / "bad.safetensors", metadata=lambda described: described.update(change))
     with pytest.raises(GarmentError, match=r"bad\.safetensors") as caught:
-        garment_summary(path)
+        garment_metadata(path)
     assert len(str(caught.value)) < 400
 
 
@@ -107,7 +107,7 @@ HEADERS = {
 @pytest.mark.parametrize("change", HEADERS.values(), ids=HEADERS)
 def test_a_header_that_is_none_is_refused(skirt, tmp_path, change):
     with pytest.raises(GarmentError, match="bad"):
-        garment_summary(rewritten(skirt, tmp_path / "bad.safetensors", header=change))
+        garment_metadata(rewritten(skirt, tmp_path / "bad.safetensors", header=change))
 
 
 @pytest.mark.parametrize("text", [b"[" * 5000, b'{"a":' * 5000, b"", b"\xff" * 20, b'{"__metadata__":{"x":NaN}}'])
@@ -116,7 +116,7 @@ def test_texts_that_are_no_header_are_refused_at_once(tmp_path, text):
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     began = time.monotonic()
     with pytest.raises(GarmentError):
-        garment_summary(path)
+        garment_metadata(path)
     assert time.monotonic() - began < 2
 
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from scale_backend.cli import main
 from scale_backend.client.backend import Backend, BackendError
 from scale_backend.decoding.decoder import Decoder
-from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.garment_header import GarmentError, garment_metadata
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.geometry.body import load_body
 from scale_backend.geometry.rotations import matrix_from_axis_angle
@@ -100,7 +100,7 @@ def tracked_garment():
 def test_tracked_surface_in_the_garment_file(tmp_path, tracked_garment):
     path = tmp_path / "g.safetensors"
     save_garment(path, tracked_garment)
-    assert garment_summary(path)["surfaces"][0] == "tracked"
+    assert garment_metadata(path)["surfaces"][0] == "tracked"
     back = load_garment(path).tracked
     assert set(back) == {"clothes"}
     for name, value in tracked_garment.tracked["clothes"].__dict__.items():

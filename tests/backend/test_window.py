@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scale_backend.formats.garment_header import GarmentError, garment_summary
+from scale_backend.formats.garment_header import GarmentError, garment_metadata
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.window import Window, moments
 from scale_backend.geometry.body import load_body
@@ -152,9 +152,9 @@ def test_a_garment_file_keeps_what_it_was_trained_on(tmp_path):
     save_garment(tmp_path / "dress.safetensors", garment)
     read = load_garment(tmp_path / "dress.safetensors")
     assert (read.window, read.fabrics, read.settling) == (garment.window, garment.fabrics, garment.settling)
-    assert garment_summary(tmp_path / "dress.safetensors")["format"] == 2
+    assert garment_metadata(tmp_path / "dress.safetensors")["format"] == 2
     save_garment(tmp_path / "old.safetensors", make_garment())
-    summary = garment_summary(tmp_path / "old.safetensors")
+    summary = garment_metadata(tmp_path / "old.safetensors")
     assert summary["format"] == 1 and "window" not in summary
 
 

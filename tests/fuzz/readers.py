@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from scale_backend.decoding.packed_poses import read_packed_pose
-from scale_backend.formats.garment_header import garment_summary
+from scale_backend.formats.garment_summary import garment_summary
 from scale_backend.formats.motions import load_motion
 from scale_backend.formats.restricted_pickle import read_pickle
 from scale_backend.formats.torch_file import read_torch
