@@ -8,14 +8,14 @@ from bpy.types import Collection, Context, Object
 from ..appearance import looks, modifiers
 from ..blender import meshes
 from ..garments import kinds, library, opened
-from ..rig.pose import read_pose
 from ..rig.rest import rest_of
 from ..rig.shape import is_sample
 from ..rig.wearer import look_again
 from . import proportions, skin_mask
+from .memory import Arrival
 from .mesh import _build
 from .playback import clear_bake
-from .request import Options, options_of, request
+from .request import Options, options_of, request_now
 from .selection import clothes_of
 
 
@@ -33,10 +33,9 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     if surface not in kinds.CHANGING:
         topology = opened.with_garment(entry, lambda garment: garment.topology(wire))
     depsgraph = context.evaluated_depsgraph_get()
-    pose = read_pose(target, depsgraph, rest)
     worn = clothes_of(target)
     options = options_of(worn[0]) if worn else Options()
-    decoded = request(target, rest, pose, entry, surface, part, options).decode()
+    decoded = request_now(target, depsgraph, entry, surface, part, options, Arrival.STAYED).decode()
 
     obj = worn[0] if worn else _new_object(context, target)
     settings = obj.scale_clothing

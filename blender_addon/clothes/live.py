@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -20,13 +21,15 @@ from scale_backend.formats.errors import UserError
 
 from .. import messages, paths
 from ..backend import process
-from ..rig import wearer
+from ..rig import stage, wearer
 from ..tasks.background import DecodingThread
-from . import mesh, playback, unattended
+from . import memory, mesh, playback, unattended
+from .memory import Arrival
 from .request import Decoded, present_request
 
 PATIENCE = 0.1  # seconds that a user's frame waits for its clothes: Blender still answers ten times a second
 AFTER_POSING = 0.05  # seconds from a bone's last move to the update
+PAUSE = 0.15  # seconds without another frame after which a user is looking at one
 LOOK = 0.01  # seconds between two looks for what was decoded beside
 NOT_FOLLOWED = {"EDIT", "SCULPT"}  # modes that have the mesh to themselves
 POSING = ("TRANSFORM_OT_", "POSE_OT_")  # operators that drag bones
@@ -35,6 +38,7 @@ PLAYBLAST = "RENDER_OT_opengl"
 _suspended = 0
 _updating = False
 _beside: DecodingThread[Decoded] = DecodingThread()
+_last_frame = 0.0  # when a user's frame came without its true window
 _last_seconds: dict[int, float] = {}  # what the clothes last took to decode, by session_uid
 
 
@@ -83,7 +87,7 @@ def watch() -> None:
             handlers.remove(handler)
 
 
-def update(scene: Scene, depsgraph: Depsgraph, waits: bool = True) -> None:
+def update(scene: Scene, depsgraph: Depsgraph, waits: bool = True, arrival: Arrival = Arrival.STAYED) -> None:
     """Move all following clothes of a scene to the pose of the frame. What fails is told and switched off.
 
     waits: come back when they are there; else after PATIENCE at most, and what is late comes later.
@@ -100,9 +104,9 @@ def update(scene: Scene, depsgraph: Depsgraph, waits: bool = True) -> None:
             _beside.forget()
             for obj in following:
                 with _told(obj, scene if _must_be_exact() else None):
-                    mesh.follow(obj, depsgraph)
+                    mesh.follow(obj, depsgraph, arrival)
         else:
-            _update_beside(following, depsgraph)
+            _update_beside(following, depsgraph, arrival)
     finally:
         _updating = False
 
@@ -112,11 +116,11 @@ def forget() -> None:
     _beside.forget()
 
 
-def _update_beside(following: list[Object], depsgraph: Depsgraph) -> None:
+def _update_beside(following: list[Object], depsgraph: Depsgraph, arrival: Arrival) -> None:
     late = _beside.busy  # with an older pose: what is asked now has to wait for it
     for obj in following:
         with _told(obj):
-            request = present_request(obj, depsgraph)
+            request = present_request(obj, depsgraph, arrival)
             _beside.ask(obj.session_uid, partial(request.decode, process.launch()))
     # where the last one took longer there is no use in waiting for this one
     if not late and sum(_last_seconds.get(obj.session_uid, 0.0) for obj in following) < PATIENCE:
@@ -230,6 +234,19 @@ def _update_soon() -> float | None:
     return None
 
 
+def _wait_for_a_pause() -> None:
+    """Once no frame has come for a moment, what was shown without its true window is shown with it."""
+    global _last_frame
+    _last_frame = time.monotonic()
+    _soon(_pause, PAUSE)
+
+
+def _pause() -> float | None:
+    playing = any(window.screen.is_animation_playing for window in bpy.context.window_manager.windows)
+    rest = PAUSE if playing else _last_frame + PAUSE - time.monotonic()
+    return rest if rest > 0 else _update_soon()
+
+
 def _soon(function: Callable, seconds: float = 0.0) -> None:
     """Call a function when Blender has a moment. There are no such moments in background."""
     if not bpy.app.background and not bpy.app.timers.is_registered(function):
@@ -238,14 +255,23 @@ def _soon(function: Callable, seconds: float = 0.0) -> None:
 
 @persistent
 def _frame_changed(scene: Scene, depsgraph: Depsgraph) -> None:
-    update(scene, depsgraph, waits=not _by_user())
+    if stage.is_open():
+        return
+    by_user = _by_user()
+    update(scene, depsgraph, waits=not by_user, arrival=Arrival.PLAYED if by_user else Arrival.SET)
+    if by_user and not memory.is_whole(scene):
+        _wait_for_a_pause()
 
 
 @persistent
 def _scene_changed(scene: Scene, depsgraph: Depsgraph) -> None:
     """A bone was moved, or an object went: update a moment later, and not for every step of a drag."""
     screen = bpy.context.screen
-    if _suspended or bpy.app.background or (screen is not None and screen.is_animation_playing):
+    if _suspended or stage.is_open() or (screen is not None and screen.is_animation_playing):
+        return
+    if depsgraph.id_type_updated("ACTION"):
+        memory.forget()
+    if bpy.app.background:
         return
     updated = [u.id.original for u in depsgraph.updates if u.is_updated_transform or u.is_updated_geometry]
     posed = {_rig_of(each) for each in updated} - {None}
@@ -255,6 +281,7 @@ def _scene_changed(scene: Scene, depsgraph: Depsgraph) -> None:
     if not following:
         _soon(watch)
     elif posed & {obj.scale_clothing.rig for obj in following}:
+        memory.forget()  # not all that poses a rig by hand can be told from what changes its animation
         _soon(_update_soon, AFTER_POSING)
 
 
@@ -271,6 +298,7 @@ def _rig_of(changed: bpy.types.ID) -> Object | None:
 def _file_loaded(*_) -> None:
     _beside.forget()
     wearer.forget()
+    memory.forget()
     _last_seconds.clear()
     messages.clear()
     watch()
@@ -280,8 +308,15 @@ def _file_loaded(*_) -> None:
 def _undone(*_) -> None:
     """Undo brings back the pose, and the clothes as they were when it was remembered: perhaps of a pose before."""
     _beside.forget()
+    memory.forget()
     watch()
     _soon(_update_soon)
+
+
+@persistent
+def _render_begins(*_) -> None:
+    """What is rendered is the animation as it is now, whatever was changed since its frames were shown."""
+    memory.forget()
 
 
 @persistent
@@ -296,7 +331,8 @@ def _while_followed() -> list[tuple]:
 
 def _always() -> list[tuple]:
     handlers = bpy.app.handlers
-    always = [(handlers.load_post, _file_loaded), (handlers.undo_post, _undone), (handlers.redo_post, _undone)]
+    always = [(handlers.load_post, _file_loaded), (handlers.undo_post, _undone), (handlers.redo_post, _undone),
+              (handlers.render_init, _render_begins)]  # fmt: skip
     if hasattr(handlers, "blend_import_post"):  # from 4.3 on: clothes may come with what is appended
         always.append((handlers.blend_import_post, _imported))
     return always
@@ -312,8 +348,9 @@ def unregister() -> None:
     for handlers, handler in (*_always(), *_while_followed()):
         if handler in handlers:
             handlers.remove(handler)
-    for timer in (_collect, _update_soon, watch):
+    for timer in (_collect, _update_soon, _pause, watch):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)
     _beside.forget()
+    memory.forget()
     _last_seconds.clear()

@@ -9,6 +9,7 @@ from bpy.types import Depsgraph, Object
 from ..appearance import materials
 from ..blender import meshes
 from ..messages import AddonError
+from .memory import Arrival
 from .request import Decoded, present_request, shown_normals
 
 NORMAL, PATCH = "normal", "patch"
@@ -64,6 +65,6 @@ def put(obj: Object, decoded: Decoded) -> None:
     _place(obj, decoded)
 
 
-def follow(obj: Object, depsgraph: Depsgraph) -> None:
+def follow(obj: Object, depsgraph: Depsgraph, arrival: Arrival = Arrival.STAYED) -> None:
     """Bring clothes to their rig's pose. Raises AddonError and BackendError."""
-    put(obj, present_request(obj, depsgraph).decode())
+    put(obj, present_request(obj, depsgraph, arrival).decode())

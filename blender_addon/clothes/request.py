@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from bpy.types import Depsgraph, Object
@@ -14,8 +15,11 @@ from scale_backend.formats.wearer import Wearer
 from ..backend import process
 from ..garments import kinds, library, opened
 from ..rig import fitting
+from ..rig.moments import Clock, Felt, Moment, felt, frame_of
 from ..rig.pose import Pose, read_pose
 from ..rig.rest import Rest, RigFrame, rest_of
+from . import memory
+from .memory import Arrival
 from .selection import wearer
 
 
@@ -66,17 +70,33 @@ class Options:
     fit_to_rig: bool = True
     fit_to_body: bool = True
     normals: str = "FACES"  # where the surface leaves the choice
+    motion: float = 1.0  # how much of what moved the cloth feels
+    fabric: str = ""  # that it behaves as
 
-    def on_wire(self, surface: str, part: str) -> DecodeOptions:
-        """Blender's names as the backend's."""
+    def on_wire(self, surface: str, part: str, fabrics: Sequence[str] = ()) -> DecodeOptions:
+        """Blender's names as the backend's. fabrics: that the garment can be made of."""
         normals = self.normals if kinds.has_choice_of_normals(surface) else "FACES"
         names = kinds.WIRE_NAMES
-        return DecodeOptions(names[surface], names[part], self.push_out, names[normals])
+        weights = fabric_weights(self.fabric, fabrics)
+        return DecodeOptions(names[surface], names[part], self.push_out, names[normals], self.motion, weights)
+
+
+def fabric_weights(fabric: str, fabrics: Sequence[str]) -> tuple[float, ...]:
+    """A fabric as weights of those that a garment knows; empty, which is its first, for another."""
+    return tuple(float(name == fabric) for name in fabrics) if fabric in fabrics else ()
+
+
+def fabric_of(obj: Object) -> str:
+    """What clothes behave as: what they look like, unless another is said."""
+    settings = obj.scale_clothing
+    return (settings.behaves_as or settings.fabric).strip().lower()
 
 
 def options_of(obj: Object) -> Options:
     settings = obj.scale_clothing
-    return Options(settings.push_out, settings.fit_to_rig, settings.fit_to_body, settings.normals)
+    return Options(
+        settings.push_out, settings.fit_to_rig, settings.fit_to_body, settings.normals, settings.motion, fabric_of(obj)
+    )
 
 
 def shown_normals(obj: Object) -> str:
@@ -93,19 +113,46 @@ def request(
     surface: str,
     part: str,
     options: Options,
+    felt_by: Callable[[fitting.FittedBody, RigFrame], Felt] | None = None,
 ) -> Request:
-    """What decoding a garment for a pose of a rig needs. Raises AddonError."""
+    """What decoding a garment for a pose of a rig needs. Raises AddonError.
+
+    felt_by: what it feels beside the pose, for the body that it is decoded on; None: it hangs at rest, upright.
+    """
     fitted = fitting.body_for(target, rest, entry.body(), options.fit_to_rig, options.fit_to_body)
     shape = fitted.shape if fitted.shape.any() else None
-    poses = Poses(pose.rotations[None], fitted.translation(pose)[None], shape)
-    return Request(entry, poses, options.on_wire(surface, part), fitted.frame(rest.frame), fitted.wearer)
+    frame = fitted.frame(rest.frame)
+    feels = {} if felt_by is None else felt_by(fitted, frame).named()
+    poses = Poses(pose.rotations[None], fitted.translation(pose)[None], shape, **feels)
+    return Request(entry, poses, options.on_wire(surface, part, entry.fabrics()), frame, fitted.wearer)
 
 
-def present_request(obj: Object, depsgraph: Depsgraph) -> Request:
+def present_request(obj: Object, depsgraph: Depsgraph, arrival: Arrival) -> Request:
     """What bringing clothes to their rig's present pose needs. Raises AddonError."""
-    target = wearer(obj)
     settings = obj.scale_clothing
-    rest = rest_of(target)
-    pose = read_pose(target, depsgraph, rest)
     entry = library.entry(settings.garment)
-    return request(target, rest, pose, entry, settings.surface, settings.part, options_of(obj))
+    return request_now(wearer(obj), depsgraph, entry, settings.surface, settings.part, options_of(obj), arrival)
+
+
+def request_now(
+    target: Object,
+    depsgraph: Depsgraph,
+    entry: library.Entry,
+    surface: str,
+    part: str,
+    options: Options,
+    arrival: Arrival,
+) -> Request:
+    """What putting a garment on a rig in its present pose needs. Raises AddonError."""
+    rest, window = rest_of(target), entry.window()
+    if not (window.lags or window.gravity):
+        return request(target, rest, read_pose(target, depsgraph, rest), entry, surface, part, options)
+    scene = depsgraph.scene.original
+    now = Moment.read(target, depsgraph, rest, frame_of(scene))
+    lags = window.lags if options.motion else ()
+    seen = memory.earlier(scene, target, rest, now, max(lags), arrival) if lags else []
+
+    def felt_by(fitted: fitting.FittedBody, frame: RigFrame) -> Felt:
+        return felt(now, seen, fitted, frame, replace(window, lags=lags), Clock.of(scene))
+
+    return request(target, rest, now.pose, entry, surface, part, options, felt_by)

@@ -45,6 +45,11 @@ def failure() -> str:
     return _failure
 
 
+def is_rendering() -> bool:
+    """Whether a render goes on."""
+    return _rendering
+
+
 def forget() -> None:
     """The failure is being told and answered for."""
     global _failure

@@ -66,6 +66,12 @@ def _is_rig(_self, candidate: Object) -> bool:
     return candidate.type == "ARMATURE" and recognition.is_rig(candidate)
 
 
+def _pre_roll_changed(_self: SceneSettings, context: Context) -> None:
+    from ..clothes import live
+
+    live.update(context.scene, context.evaluated_depsgraph_get())
+
+
 class SceneSettings(PropertyGroup):
     """The panel's choices."""
 
@@ -117,6 +123,13 @@ class SceneSettings(PropertyGroup):
         max=16,
         default=1,
     )
+    pre_roll: BoolProperty(
+        name="Pre-Roll",
+        description="Let the clothes feel what the animation has before the scene's first frame. Off: until then the "
+        "character stands still in that frame's pose",
+        default=True,
+        update=_pre_roll_changed,
+    )
     bake_everyone: BoolProperty(
         name="All Characters", description="Bake the clothes of every character of the scene", default=False
     )
@@ -126,8 +139,20 @@ def _look_changed(self: ClothesSettings, _context: Context) -> None:
     looks.apply(self.id_data)
 
 
-def _fabric_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
+def _fabric_changed(self: ClothesSettings | PieceSettings, context: Context) -> None:
+    """A fabric is how cloth looks and how it hangs."""
     looks.weave(self.id_data, self)
+    if isinstance(self, ClothesSettings):
+        _behaviour_changed(self, context)
+
+
+def _behaviour_changed(self: ClothesSettings, context: Context) -> None:
+    if library.entry(self.garment).fabrics():
+        _live_changed(self, context)
+
+
+def _known_fabrics(self: ClothesSettings, _context: Context, _typed: str) -> list[str]:
+    return [name.capitalize() for name in library.entry(self.garment).fabrics()]
 
 
 def _color_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
@@ -230,6 +255,23 @@ class ClothesSettings(ClothSettings, PropertyGroup):
         name="Keep Out of Body",
         description="Move cloth that ends up inside the body out of it",
         default=True,
+        update=_live_changed,
+    )
+    behaves_as: StringProperty(
+        name="Behaves As",
+        description="Fabric that the cloth moves and folds as, of those that the garment was trained on. Empty: the "
+        "fabric that it looks like",
+        search=_known_fabrics,
+        update=_behaviour_changed,
+    )
+    motion: FloatProperty(
+        name="Motion",
+        description="How much the clothes feel of how the character moved: 1 as in life, 0 they hang at rest in each "
+        "pose",
+        min=0.0,
+        max=1.0,
+        default=1.0,
+        subtype="FACTOR",
         update=_live_changed,
     )
     fit_to_rig: BoolProperty(

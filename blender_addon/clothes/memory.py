@@ -1,0 +1,121 @@
+"""The moments of rigs that went by as frames were shown, and those that are read where none did."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from bpy.types import Object, Scene
+
+from ..rig.moments import ON_FRAME, Clock, Moment
+from ..rig.rest import Rest
+from ..rig.stage import read_moments
+from . import unattended
+
+GAP = 0.25  # seconds without a moment after which what was before is not remembered as motion
+MOST = 4096  # moments of a rig
+
+
+class Arrival(Enum):
+    """How a pose has come about."""
+
+    PLAYED = auto()  # a user's frame: what is remembered counts, and nothing is read
+    SET = auto()  # a frame that is to be exact, of a script, a render or an export: what is missing is read
+    STAYED = auto()  # the frame is as before: somebody may have posed the rig
+
+
+@dataclass
+class Memory:
+    """What is known of one rig in one scene."""
+
+    rest: Rest
+    seen: dict[int, Moment] = field(default_factory=dict)  # by whole frame
+    now: Moment | None = None  # that was shown last
+    is_animated: bool = False  # whether the animation has that pose; else somebody has posed it
+    is_whole: bool = True  # whether its window was known
+
+
+_memories: dict[tuple[int, int], Memory] = {}  # by the session_uid of scene and armature
+
+
+def earlier(
+    scene: Scene,
+    target: Object,
+    rest: Rest,
+    now: Moment,
+    reach: float,  # seconds
+    arrival: Arrival,
+) -> list[Moment]:
+    """The moments that went before one, as far as a garment looks back; none where the rig was posed by hand, so that
+    its clothes hang at rest. Raises AddonError."""
+    key = scene.session_uid, target.session_uid
+    memory = _memories.get(key)
+    if memory is None or memory.rest is not rest:
+        memory = _memories[key] = Memory(rest)
+    clock, start = Clock.of(scene), first_seen(scene)
+    if arrival is Arrival.SET and not (unattended.is_rendering() or _follows(memory, now, clock)):
+        memory.seen.clear()  # a script may have changed the animation
+    if arrival is not Arrival.STAYED:
+        memory.is_animated = True
+    elif memory.now is None or not _alike(memory.now, now):
+        memory.is_animated = _alike(read_moments(scene, target, rest, [now.frame])[now.frame], now)
+    memory.now = now
+    if not memory.is_animated:
+        memory.is_whole = True
+        return []
+    _remember(memory, now)
+    wanted = range(max(math.floor(now.frame - reach * clock.rate), start), math.ceil(now.frame - ON_FRAME))
+    missing = [frame for frame in wanted if frame not in memory.seen]
+    if missing and arrival is not Arrival.PLAYED:
+        for moment in read_moments(scene, target, rest, missing).values():
+            _remember(memory, moment)
+        missing = []
+    memory.is_whole = not missing
+    return [memory.seen[frame] for frame in wanted] if not missing else _played(memory, wanted, now, clock)
+
+
+def is_whole(scene: Scene) -> bool:
+    """Whether all that is shown in a scene was shown with its true window."""
+    return all(memory.is_whole for (number, _), memory in _memories.items() if number == scene.session_uid)
+
+
+def forget() -> None:
+    """What moved before counts no more: the animation may be another."""
+    _memories.clear()
+
+
+def first_seen(scene: Scene) -> float:
+    """The frame before which nothing is looked at: all stood still as they then did."""
+    return -math.inf if scene.scale_clothing.pre_roll else scene.frame_start
+
+
+def _follows(memory: Memory, now: Moment, clock: Clock) -> bool:
+    return memory.now is not None and 0 < clock.seconds(now.frame - memory.now.frame) <= GAP
+
+
+def _alike(one: Moment, other: Moment) -> bool:
+    arrays = ((each.pose.rotations, each.pose.pelvis, each.matrix) for each in (one, other))
+    return one.frame == other.frame and all((a == b).all() for a, b in zip(*arrays, strict=True))
+
+
+def _remember(memory: Memory, moment: Moment) -> None:
+    whole = round(moment.frame)
+    if abs(moment.frame - whole) < ON_FRAME:
+        memory.seen.pop(whole, None)
+        memory.seen[whole] = moment  # the newest last
+        while len(memory.seen) > MOST:
+            del memory.seen[next(iter(memory.seen))]
+
+
+def _played(memory: Memory, wanted: range, now: Moment, clock: Clock) -> list[Moment]:
+    """Those that are remembered, back to the first gap."""
+    found: list[Moment] = []
+    after = now.frame
+    for frame in reversed(wanted):
+        if clock.seconds(after - frame) > GAP:
+            break
+        if frame in memory.seen:
+            found.append(memory.seen[frame])
+            after = frame
+    return found
