@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import bpy
@@ -15,13 +15,14 @@ from bpy.types import Depsgraph, Object, Scene
 from scale_backend.client.backend import BackendError
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.wearer import Wearer
+from scale_backend.formats.window import Window
 
 from ..backend.process import Launch, launch
-from ..clothes import request, selection
+from ..clothes import memory, request, selection
 from ..garments import library, opened
 from ..messages import AddonError
 from ..rig import fitting
-from ..rig.pose import read_pose
+from ..rig.moments import Clock, Felt, Moment, felt, frame_of, frames_seen
 from ..rig.rest import Rest, RigFrame, rest_of
 from .frame_files import Topology
 from .sampling import BATCH, Sampling
@@ -47,6 +48,8 @@ class Recording:
     translations: list[np.ndarray] = field(default_factory=list)  # F of [3] metres
     shapes: list[np.ndarray] = field(default_factory=list)  # F of [S]
     matrices: list[np.ndarray] = field(default_factory=list)  # F of [4, 4] from the clothes' space to the world
+    feels: list[Felt] = field(default_factory=list)  # F of one pose each, of a garment that feels more than the pose
+    earlier: dict[float, Moment] = field(default_factory=dict)  # by frame, those that the next samples look back at
 
     @property
     def wearer(self) -> Wearer | None:
@@ -61,14 +64,33 @@ class Recording:
         fitted = _fitted(obj, target, rest, garment)
         return cls(obj, target, rest, garment.worn_by(fitted.wearer), fitted.frame(rest.frame), launch(), fitted)
 
-    def add(self, depsgraph: Depsgraph) -> None:
-        """Record the pose of the present frame."""
-        pose = read_pose(self.target, depsgraph, self.rest)
+    @property
+    def window(self) -> Window:
+        """What the garment sees beside the pose."""
+        window = self.garment.entry.window()
+        return window if self.obj.scale_clothing.motion else replace(window, lags=())
+
+    def look(self, scene: Scene, depsgraph: Depsgraph) -> Moment:
+        """Remember the present frame as one that later samples look back at."""
+        now = Moment.read(self.target, depsgraph, self.rest, frame_of(scene))
+        if self.window.lags:
+            self.earlier[now.frame] = now
+        return now
+
+    def add(self, scene: Scene, depsgraph: Depsgraph) -> None:
+        """Record the pose of the present frame, after all those that its window looks back at."""
+        now, window, clock = self.look(scene, depsgraph), self.window, Clock.of(scene)
         fitted = self.fitted if self.wearer is not None else _fitted(self.obj, self.target, self.rest, self.garment)
-        self.rotations.append(pose.rotations)
-        self.translations.append(fitted.translation(pose))
+        self.rotations.append(now.pose.rotations)
+        self.translations.append(fitted.translation(now.pose))
         self.shapes.append(fitted.shape)
         self.matrices.append(np.array(self.obj.evaluated_get(depsgraph).matrix_world))
+        if window.lags or window.gravity:
+            wanted = frames_seen(now.frame, window.lags, clock, memory.first_seen(scene))
+            seen = [self.earlier[frame] for frame in wanted]
+            self.feels.append(felt(now, seen, fitted, fitted.frame(self.rest.frame), window, clock))
+            for frame in [frame for frame in self.earlier if wanted and frame < min(wanted)]:
+                del self.earlier[frame]
 
     def digest(self) -> bytes:
         """What a bake of it depends on."""
@@ -78,8 +100,11 @@ class Recording:
         parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
                  settings.push_out, request.shown_normals(self.obj), self.frame.unit,
                  *(() if self.wearer is None else (self.wearer.digest,)), *self._computed_by())  # fmt: skip
+        options, feels = self._options(), Felt.stacked(self.feels).named()
+        parts += (options.motion, options.fabrics) if feels or options.fabrics else ()
         hasher.update(repr(parts).encode())
-        for array in (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation):
+        arrays = (self.rotations, self.translations, self.shapes, self.matrices, self.frame.rotation)
+        for array in (*arrays, *feels.values()):
             hasher.update(np.ascontiguousarray(array).tobytes())
         return hasher.digest()
 
@@ -126,7 +151,8 @@ class Recording:
 
     def _options(self) -> DecodeOptions:
         settings = self.obj.scale_clothing
-        return request.options_of(self.obj).on_wire(settings.surface, settings.part)
+        fabrics = self.garment.entry.fabrics()
+        return request.options_of(self.obj).on_wire(settings.surface, settings.part, fabrics)
 
     def _meshes_in_armature(
         self, stream: Iterator[tuple[int, dict[str, np.ndarray]]]
@@ -142,7 +168,8 @@ class Recording:
         shapes = np.stack(self.shapes)
         changing = (shapes != shapes[0]).any()
         shape = chosen(shapes) if changing else shapes[0] if shapes[0].any() else None
-        return Poses(chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape)
+        feels = {name: chosen(array) for name, array in Felt.stacked(self.feels).named().items()}
+        return Poses(chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape, **feels)
 
     def _in_armature(
         self, stream: Iterator[tuple[int, np.ndarray, np.ndarray]], count: int, name: str
@@ -179,13 +206,24 @@ def _whole_batches(stream: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iter
 
 
 def record(scene: Scene, recordings: Sequence[Recording], sampling: Sampling) -> Iterator[int]:
-    """Go through the frames, and tell how many are done. The scene goes back to its frame, also when it is stopped."""
+    """Go through the frames, and tell how many are done. The scene goes back to its frame, also when it is stopped.
+
+    Clothes that feel motion look at what is between the samples too, and before the first.
+    """
     before = scene.frame_current, scene.frame_subframe
+    clock, start = Clock.of(scene), memory.first_seen(scene)
+    lags = sorted({lag for recording in recordings for lag in recording.window.lags})
+    samples = {frame + float(np.float32(part)): (frame, part) for frame, part in sampling.times()}  # as Blender has it
+    seen = {frame for sample in samples for frame in frames_seen(sample, lags, clock, start)} - samples.keys()
+    done = 0
     try:
-        for done, (frame, subframe) in enumerate(sampling.times(), 1):
+        for time in sorted(samples.keys() | seen):
+            frame, subframe = samples.get(time, (int(time), 0.0))
             scene.frame_set(frame, subframe=subframe)
+            depsgraph = bpy.context.evaluated_depsgraph_get()
             for recording in recordings:
-                recording.add(bpy.context.evaluated_depsgraph_get())
+                (recording.add if time in samples else recording.look)(scene, depsgraph)
+            done += time in samples
             yield done
     finally:
         scene.frame_set(before[0], subframe=before[1])
