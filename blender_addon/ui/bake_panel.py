@@ -7,6 +7,7 @@ from bpy.types import Context, Object, Panel, UILayout
 from ..bake import formats, plan
 from ..clothes import playback, selection
 from ..clothes.playback import is_lost
+from ..garments import library
 from . import bake_operators
 from .drawing import WornPanel, draw_sentence
 
@@ -27,6 +28,8 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         numbers = column.column(align=True)
         numbers.prop(chosen, "bake_step")
         numbers.prop(chosen, "bake_samples", text="Samples")  # the whole name is too long for a sidebar
+        if any(library.entry(obj.scale_clothing.garment).window().lags for obj in worn):
+            column.prop(chosen, "pre_roll")
         if len(selection.all_clothes()) > 1:
             column.prop(chosen, "bake_everyone")
         settings = bake_operators.panel_settings(context)

@@ -6,7 +6,7 @@ from bpy.types import Context, Menu, Object, Panel, UILayout
 
 from ..appearance import looks
 from ..backend import process
-from ..clothes import playback, proportions, selection, thickness
+from ..clothes import playback, proportions, request, selection, thickness
 from ..garments import kinds, library
 from ..rig import recognition
 from ..rig.shape import body_shape
@@ -134,6 +134,8 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         live.prop(settings, "live")
         shape = column.column()
         shape.active = not playback.is_baked(worn)
+        if library.entry(settings.garment).window().lags:
+            shape.prop(settings, "motion")
         shape.prop(settings, "push_out")
         shape.prop(settings, "fit_to_rig", text=f"Fit to Rig{proportions.fit_told(worn)}")
         if settings.fit_to_rig:
@@ -161,6 +163,7 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
             row.prop(settings, "fabric")
             row.operator("scale_clothing.add_fabric_assets", text="", icon="ASSET_MANAGER")
             layout.prop(settings, "color")
+            self.draw_behaviour(layout, context, settings)
             for piece in settings.pieces:
                 layout.prop(piece, "is_apart", text=f"Own Fabric: {piece.name}")
                 if piece.is_apart:
@@ -171,6 +174,18 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
             layout.prop(settings, "radius")
         else:
             self.draw_thickness(layout, context)
+
+    def draw_behaviour(self, layout: UILayout, context: Context, settings) -> None:
+        """What the cloth moves as, where the garment knows of fabrics."""
+        known = library.entry(settings.garment).fabrics()
+        if not known:
+            return
+        row = layout.row()
+        row.enabled = not playback.is_baked(settings.id_data)
+        row.prop(settings, "behaves_as")
+        fabric = request.fabric_of(settings.id_data)
+        if fabric not in known:
+            draw_sentence(layout, context, f"It moves as {known[0]}: the garment does not know {fabric}", "INFO")
 
     def draw_normals(self, layout: UILayout, context: Context, settings) -> None:
         if settings.surface in kinds.CHANGING:
