@@ -1,0 +1,175 @@
+"""What clothes feel of how a rig moved: a frame is the same however one comes to it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+
+from blender_addon.blender import pc2
+from blender_addon.clothes import live, memory
+from blender_addon.rig.moments import Clock, Felt, Moment, felt, frames_seen
+from blender_addon.rig.pose import Pose
+from blender_addon.rig.rest import RigFrame
+from scale_backend.formats.motion import matrices_from_axis_angle
+from scale_backend.formats.window import Window
+from tests.addon.moving import moving_garment, played, shown, swinging  # noqa: F401
+
+FRAME = RigFrame(matrices_from_axis_angle(np.array([np.pi / 2, 0, 0])), 1.0)  # Y up to Z up
+PELVIS = np.array([0.0, 0.9, 0.05])
+FITTED = SimpleNamespace(pelvis=PELVIS, translation=lambda pose: pose.pelvis - PELVIS)
+WINDOW = Window((1 / 24, 4 / 24, 0.41), gravity=True)
+CLOCK = Clock(24.0)
+
+
+def steps(seed: int, count: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotations [F, J, 3, 3], pelvis [F, 3], and another rigid motion [F, 4, 4]."""
+    random = np.random.default_rng(seed)
+    time = np.linspace(0, 1, count)[:, None, None]
+    rotations = matrices_from_axis_angle(np.sin(random.normal(0, 2, (1, 24, 3)) * time) * 0.5)
+    matrix = np.tile(np.eye(4), (count, 1, 1))
+    matrix[:, :3, :3] = matrices_from_axis_angle(time[:, 0] * random.normal(0, 1, 3))
+    matrix[:, :3, 3] = time[:, 0] * random.normal(0, 1, 3)
+    return rotations.astype(np.float32), time[:, 0] * random.normal(0, 1, 3), matrix
+
+
+def felt_at_end(rotations, pelvis, matrices, frame: RigFrame = FRAME) -> Felt:
+    *seen, now = [Moment(k, Pose(*each[:2]), each[2]) for k, each in enumerate(zip(rotations, pelvis, matrices,
+                                                                                   strict=True))]  # fmt: skip
+    return felt(now, seen, FITTED, frame, WINDOW, CLOCK)
+
+
+def seen_by_root(found: Felt, rotations: np.ndarray, pelvis: np.ndarray) -> list[np.ndarray]:
+    """What a garment sees: turns and places of the root, and down, as the present root has them."""
+    back = rotations[-1, 0].T
+    moved = (found.past_translation[0] + PELVIS - pelvis[-1]) @ back.T
+    return [back @ found.past_rotations[0, :, 0], moved, back @ found.down[0]]
+
+
+def test_bones_and_object_move_alike():
+    rotations, pelvis, matrix = steps(1)
+    by_object = seen_by_root(felt_at_end(rotations, pelvis, matrix), rotations, pelvis)
+    turn, place = FRAME.rotation.T @ matrix[:, :3, :3] @ FRAME.rotation, matrix[:, :3, 3] @ FRAME.rotation
+    turned = rotations.copy()
+    turned[:, 0] = turn @ rotations[:, 0]
+    moved = (turn @ pelvis[..., None])[..., 0] + place
+    still = np.tile(np.eye(4), (12, 1, 1))
+    by_bones = seen_by_root(felt_at_end(turned, moved, still), turned, moved)
+    for one, other in zip(by_object, by_bones, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.ptp(by_bones[1], axis=0).max() > 0.05
+    np.testing.assert_allclose(felt_at_end(turned, moved, still).down[0], [0, -1, 0], atol=1e-6)
+
+
+def test_size_and_place_in_the_scene_do_not_matter():
+    """Neither centimetres, nor an object's scale, nor where it stands."""
+    rotations, pelvis, matrix = steps(2)
+    plain = felt_at_end(rotations, pelvis, matrix).named()
+    turn = np.eye(4)
+    turn[:3, :3] = 0.3 * matrices_from_axis_angle(np.array([0.0, 0.0, 1.0]))
+    turn[:3, 3] = 40.0, -20.0, 3.0
+    grown = turn @ matrix @ np.diag([0.01, 0.01, 0.01, 1.0])
+    other = felt_at_end(rotations, pelvis, grown, RigFrame(FRAME.rotation, 100.0)).named()
+    for name, array in plain.items():
+        np.testing.assert_allclose(array, other[name], atol=2e-6)
+
+
+def test_a_window_needs_few_frames_and_they_make_it_whole():
+    rotations, pelvis, matrices = steps(3, 13)
+    moments = {k: Moment(k, Pose(rotations[k], pelvis[k]), matrices[k]) for k in range(13)}
+    wanted = frames_seen(12, WINDOW.lags, CLOCK)
+    assert wanted == {2, 3, 8, 11}  # 9.84 frames ago lies between two
+    all_of_them, those = ([moments[k] for k in each] for each in (range(12), wanted))
+    one, other = (felt(moments[12], each, FITTED, FRAME, WINDOW, CLOCK).named() for each in (all_of_them, those))
+    assert all((one[name] == other[name]).all() for name in one)
+    assert frames_seen(12.25, (0.005,), CLOCK) == {12} and frames_seen(12, (0.5,), CLOCK, start=7) == {7}
+
+
+def test_played_jumped_to_and_baked_are_the_same_to_the_bit(swinging, scene, bake_folder):  # noqa: F811
+    one_by_one = played(scene, swinging, 1, 16)
+    for frame in (14, 9, 16):
+        memory.forget()
+        scene.frame_set(frame)
+        assert (shown(swinging) == one_by_one[frame]).all(), frame
+    assert bpy.ops.scale_clothing.bake() == {"FINISHED"}
+    (file,) = bake_folder.glob("*.pc2")
+    baked = pc2.read_frames(file)
+    for frame in range(8, 17):
+        np.testing.assert_array_equal(baked[frame - 8], one_by_one[frame])
+    swinging.scale_clothing.motion = 0.0
+    bpy.ops.scale_clothing.clear_bake()
+    scene.frame_set(14)
+    assert np.abs(shown(swinging) - one_by_one[14]).max() > 1e-4  # at rest it hangs otherwise
+    assert np.abs(shown(swinging)).max() < 3
+
+
+def test_subframes_steps_and_slow_motion(swinging, scene, bake_folder):  # noqa: F811
+    scene.render.frame_map_new = 200  # half as fast: cloth too
+    chosen = scene.scale_clothing
+    chosen.bake_step, chosen.bake_samples = 3, 2
+    bpy.ops.scale_clothing.bake()
+    (file,) = bake_folder.glob("*.pc2")
+    baked = pc2.read_frames(file)
+    bpy.ops.scale_clothing.clear_bake()
+    for sample, (frame, part) in enumerate([(8, 0.0), (9, 0.5), (11, 0.0), (12, 0.5)]):
+        scene.frame_set(frame, subframe=part)
+        np.testing.assert_array_equal(shown(swinging), baked[sample])
+
+
+def test_pre_roll(swinging, scene):  # noqa: F811
+    scene.frame_set(9)
+    rolled = shown(swinging)
+    scene.scale_clothing.pre_roll = False
+    stood = shown(swinging)
+    assert np.abs(rolled - stood).max() > 1e-4
+    scene.frame_set(8)
+    first = shown(swinging)
+    swinging.scale_clothing.motion = 0.0
+    np.testing.assert_allclose(first, shown(swinging), atol=1e-5)  # nothing has moved before the first frame
+
+
+def test_a_users_jump_shows_cloth_at_rest_and_then_as_it_was_moved(swinging, scene, monkeypatch):  # noqa: F811
+    one_by_one = played(scene, swinging, 1, 16)
+    monkeypatch.setattr(live, "_must_be_exact", lambda: False)
+    monkeypatch.setattr(live, "_by_user", lambda: True)
+    asked = []
+    monkeypatch.setattr(live, "_soon", lambda function, *_: asked.append(function))
+    memory.forget()
+    scene.frame_set(14)
+    live._beside.wait(5)
+    live._collect()
+    jumped = shown(swinging)
+    assert live._pause in asked and np.abs(jumped - one_by_one[14]).max() > 1e-4
+    live.update(scene, bpy.context.evaluated_depsgraph_get())
+    assert (shown(swinging) == one_by_one[14]).all()
+    asked.clear()
+    scene.frame_set(15)
+    live._beside.wait(5)
+    live._collect()
+    assert live._pause not in asked and (shown(swinging) == one_by_one[15]).all()
+
+
+def test_cloth_of_a_bone_posed_by_hand_hangs_at_rest(swinging, character, scene):  # noqa: F811
+    scene.frame_set(14)
+    moving = shown(swinging)
+    bone = character.pose.bones["left_hip"]
+    before = bone.rotation_quaternion.copy()
+    bone.rotation_quaternion = (0.9, 0.3, 0.3, 0.0)
+    bpy.ops.scale_clothing.update()
+    posed = shown(swinging)
+    swinging.scale_clothing.motion = 0.0
+    np.testing.assert_allclose(posed, shown(swinging), atol=1e-5)
+    swinging.scale_clothing.motion = 1.0
+    bone.rotation_quaternion = before
+    bpy.ops.scale_clothing.update()
+    assert (shown(swinging) == moving).all()
+
+
+def test_the_fabric_of_the_look_is_how_cloth_hangs(swinging, scene):  # noqa: F811
+    scene.frame_set(10)
+    cotton = shown(swinging)
+    swinging.scale_clothing.fabric = "DENIM"
+    assert np.abs(cotton - shown(swinging)).max() > 1e-5
+    swinging.scale_clothing.fabric = "SILK"  # unknown to the garment: its first
+    assert np.abs(shown(swinging) - cotton).max() < 1e-6
