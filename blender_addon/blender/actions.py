@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 import numpy as np
-from bpy.types import ActionFCurves, FCurve, Object
+from bpy.types import ActionFCurves, FCurve, Key, Object
 
 from ..present import present
 
@@ -34,8 +34,8 @@ def new_action(target: Object, name: str) -> ActionFCurves | ActionChannelbagFCu
     return present(_bag(strip, slot, ensure=True)).fcurves
 
 
-def curves_of(target: Object) -> list[FCurve]:
-    """The F-curves that animate an object."""
+def curves_of(target: Object | Key) -> list[FCurve]:
+    """The F-curves that animate an object or shape keys."""
     data = target.animation_data
     if data is None or data.action is None:
         return []

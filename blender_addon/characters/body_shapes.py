@@ -8,7 +8,10 @@ from bpy.types import Object
 
 from scale_backend.formats.motion import Motion
 
+from ..blender.objects import armature_of, mesh_of
+from ..present import present
 from ..rig import shape
+from ..settings import clothes_settings
 
 # vertices of a model's body, and the models whose shape coefficients mean the same on it
 MODELS = {6890: ("smpl", "smplh"), 10475: ("smplx",)}
@@ -25,9 +28,9 @@ def give(target: Object, motion: Motion) -> str:
     are its own.
     """
     mesh = shape.shaped_mesh(target)
-    if mesh is None or mesh.scale_clothing.is_sample_body or len(mesh.data.vertices) not in MODELS:
+    if mesh is None or clothes_settings(mesh).is_sample_body or len(mesh_of(mesh).vertices) not in MODELS:
         return "; its body shape was left out, as this body is not SMPL's or has no shape keys for it"
-    if motion.model.partition("_")[0] not in MODELS[len(mesh.data.vertices)]:  # "smplx_locked_head"
+    if motion.model.partition("_")[0] not in MODELS[len(mesh_of(mesh).vertices)]:  # "smplx_locked_head"
         known = f"is for {motion.model}" if motion.model else "does not say for which model it is"
         return f"; its body shape was left out, as the file {known}"
     if not motion.shape.any():
@@ -38,7 +41,7 @@ def give(target: Object, motion: Motion) -> str:
         return f"; its body shape was left out, as {unknown} whether it is female, male or neutral"
     if gender != motion.gender:
         return f"; its body shape was left out, as it is for a {motion.gender} body and this one is {gender}"
-    blocks = mesh.data.shape_keys.key_blocks
+    blocks = present(mesh_of(mesh).shape_keys).key_blocks
     for index, value in enumerate(motion.shape.tolist()):
         block = blocks.get(f"Shape{index:03d}")
         if block is not None:
@@ -49,8 +52,9 @@ def give(target: Object, motion: Motion) -> str:
 
 def _gender(target: Object, mesh: Object) -> str:
     """Whose body it is, by its custom properties, else by its name; "" where neither tells."""
-    holders = (mesh, mesh.data, target, target.data)
-    told = next((str(holder[key]) for holder in holders for key in GENDER_KEYS if key in holder), "")
-    named = [NAMED.search(name) for name in (*(holder.name for holder in holders), *target.data.bones.keys()[:3])]
-    word = (told or next((match[1] for match in named if match), "")).lower()
+    armature = armature_of(target)
+    holders = (mesh, mesh_of(mesh), target, armature)
+    stated = next((str(holder[key]) for holder in holders for key in GENDER_KEYS if holder.get(key) is not None), "")
+    named = [NAMED.search(name) for name in (*(holder.name for holder in holders), *armature.bones.keys()[:3])]
+    word = (stated or next((match[1] for match in named if match), "")).lower()
     return GENDERS.get(word[:1], "")

@@ -6,11 +6,13 @@ import numpy as np
 from bpy.types import Object
 
 from ..blender import meshes
+from ..blender.objects import mesh_of
 from ..paths import body_file
 from ..rig import shape
 from ..rig.body_data import read_body
 from ..rig.recognition import BODY_JOINTS
 from ..rig.rest import Rest
+from ..settings import clothes_settings
 from .retargeting import RigMotion
 
 GROUND_SHARE = 2.0  # percent of the frames that may be below the ground: noise in captured motions
@@ -45,10 +47,10 @@ def soles(target: Object, rest: Rest) -> tuple[np.ndarray, np.ndarray]:  # [P, 3
     ball = min(rest.joints[foot] @ up for foot in FEET)
     found, level = None, np.inf
     for mesh in shape.meshes_of(target):
-        if mesh.scale_clothing.is_clothes or not len(mesh.data.vertices):
+        if clothes_settings(mesh).is_clothes or not len(mesh_of(mesh).vertices):
             continue
         matrix = np.linalg.inv(np.array(target.matrix_world, np.float64)) @ np.array(mesh.matrix_world, np.float64)
-        points = meshes.get_positions(mesh.data) @ matrix[:3, :3].T + matrix[:3, 3]
+        points = meshes.get_positions(mesh_of(mesh)) @ matrix[:3, :3].T + matrix[:3, 3]
         lowest = (points @ up).min()
         if ball - LOWEST * metre <= lowest <= ball and lowest < level:
             found, level = points, lowest

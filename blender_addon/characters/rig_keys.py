@@ -12,6 +12,7 @@ from scale_backend.formats.motion import quaternions_from_matrices
 
 from ..blender import actions
 from ..messages import AddonError
+from ..present import present
 from ..rig.rest import Rest
 from .retargeting import RigMotion
 
@@ -68,8 +69,9 @@ def key(target: Object, rest: Rest, moved: RigMotion, fcurves: Any, start: int) 
 
 def _keyed(target: Object, rest: Rest, moved: RigMotion) -> dict[int, PoseBone]:
     """The bones of the joints that move, by joint."""
-    names = rest.rig_joints.bones
-    return {joint: target.pose.bones[names[joint]] for joint in sorted(moved.turned) if names[joint] is not None}
+    bones, names = present(target.pose).bones, rest.rig_joints.bones
+    named = ((joint, names[joint]) for joint in sorted(moved.turned))
+    return {joint: bones[name] for joint, name in named if name is not None}
 
 
 def _above(bone: PoseBone, joints: dict[str, int]) -> int | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
-from bpy.types import Context, Object
+from bpy.types import ArmatureModifier, Context, EditBone, Object
 from mathutils import Vector
 
 from scale_backend.formats import joints
 
 from ..appearance import materials
 from ..blender import meshes
+from ..blender.objects import armature_of, new_modifier
 from ..paths import body_file
+from ..present import present
 from ..rig import axes, shape
 from ..rig.body_data import BodyData, read_body
+from ..settings import clothes_settings
 
 # the joint a bone points at; where the body ends, a direction in SMPL's axes, metres
 TAILS = {0: 3, 1: 4, 2: 5, 3: 6, 4: 7, 5: 8, 6: 9, 7: 10, 8: 11, 9: 12, 12: 15, 13: 16, 14: 17, 16: 18, 17: 19,
@@ -31,12 +34,11 @@ def add_character(context: Context) -> Object:
     rig = _add_armature(context, body.joints + lift)
     skin = _add_body(context, body, lift)
     skin.parent = rig
-    modifier = skin.modifiers.new("Armature", "ARMATURE")
-    modifier.object = rig
+    new_modifier(skin, "Armature", ArmatureModifier).object = rig
     for other in context.selected_objects:
         other.select_set(False)
     rig.select_set(True)
-    context.view_layer.objects.active = rig
+    present(context.view_layer).objects.active = rig
     return rig
 
 
@@ -45,22 +47,20 @@ def _add_armature(context: Context, rest: np.ndarray) -> Object:  # [J, 3] SMPL'
     armature.display_type = "STICK"
     rig = bpy.data.objects.new("SCALE Character", armature)
     rig.show_in_front = True
-    context.collection.objects.link(rig)
-    context.view_layer.objects.active = rig
+    present(context.collection).objects.link(rig)
+    present(context.view_layer).objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
-    bones = []
+    bones: list[EditBone] = []
     for index, name in enumerate(joints.SMPL):
         bone = armature.edit_bones.new(name)
-        bone.head = axes.change(rest[index], axes.BLENDER)
-        bone.tail = axes.change(_tail(rest, index), axes.BLENDER)
-        bone.align_roll(UP if index in ARMS else FRONT)
+        _place(bone, rest, index)
         if index:
             bone.parent = bones[joints.SMPL_PARENTS[index]]
         bones.append(bone)
     bpy.ops.object.mode_set(mode="OBJECT")
-    for bone in rig.pose.bones:
-        bone.lock_location = (bone.parent is not None,) * 3
-        bone.lock_scale = (True,) * 3
+    for posed in present(rig.pose).bones:
+        posed.lock_location = (posed.parent is not None,) * 3
+        posed.lock_scale = (True,) * 3
     return rig
 
 
@@ -69,14 +69,17 @@ def fit_bones(context: Context, rig: Object) -> None:
     body = read_body(body_file("neutral"))
     lift = np.array([0.0, -body.template[:, 1].min(), 0.0])
     rest = body.rest_joints(shape.body_shape(rig).astype(np.float64)) + lift
-    context.view_layer.objects.active = rig
+    present(context.view_layer).objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
     for index, name in enumerate(joints.SMPL):
-        bone = rig.data.edit_bones[name]
-        bone.head = axes.change(rest[index], axes.BLENDER)
-        bone.tail = axes.change(_tail(rest, index), axes.BLENDER)
-        bone.align_roll(UP if index in ARMS else FRONT)
+        _place(armature_of(rig).edit_bones[name], rest, index)
     bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def _place(bone: EditBone, rest: np.ndarray, index: int) -> None:  # [J, 3] SMPL's axes
+    bone.head = axes.change(rest[index], axes.BLENDER).tolist()
+    bone.tail = axes.change(_tail(rest, index), axes.BLENDER).tolist()
+    bone.align_roll(UP if index in ARMS else FRONT)
 
 
 def _tail(rest: np.ndarray, index: int) -> np.ndarray:  # [J, 3] -> [3]
@@ -90,8 +93,8 @@ def _add_body(context: Context, body: BodyData, lift: np.ndarray) -> Object:
         meshes.set_uv(mesh, body.uv[body.uv_triangles.ravel()])
     mesh.materials.append(materials.skin())
     skin = bpy.data.objects.new("SCALE Body", mesh)
-    skin.scale_clothing.is_sample_body = True
-    context.collection.objects.link(skin)
+    clothes_settings(skin).is_sample_body = True
+    present(context.collection).objects.link(skin)
     for index, name in enumerate(joints.SMPL):
         group = skin.vertex_groups.new(name=name)
         for vertex in np.flatnonzero(body.weights[:, index] > 0).tolist():

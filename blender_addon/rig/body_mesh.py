@@ -6,9 +6,12 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from bpy.types import Key, Object
+from bpy.types import Key, MaskModifier, Object
 
 from ..blender import actions, meshes
+from ..blender.objects import mesh_of, modifiers_of
+from ..present import present
+from ..settings import clothes_settings
 from .rest import Rest
 from .shape import meshes_of
 from .skin_weights import joint_weights, with_all
@@ -34,13 +37,13 @@ class Skin:
 
 def candidates(target: Object) -> list[Object]:
     """The meshes that may be a character's body: all that it moves but the clothes that this add-on makes."""
-    return [mesh for mesh in meshes_of(target) if not mesh.scale_clothing.is_clothes and mesh.data.polygons]
+    return [mesh for mesh in meshes_of(target) if not clothes_settings(mesh).is_clothes and mesh_of(mesh).polygons]
 
 
 def find_skin(target: Object, rest: Rest) -> Skin | None:
     """The body of a character: the mesh that its user has chosen, or the one with skin on most joints."""
     offered = candidates(target)
-    chosen = target.scale_clothing.body
+    chosen = clothes_settings(target).body
     if chosen is not None and chosen in offered:
         return read_skin(chosen, target, joint_weights(chosen, target, rest))
     best, most = None, (0, 0.0)
@@ -49,7 +52,7 @@ def find_skin(target: Object, rest: Rest) -> Skin | None:
         has_skin = (weights > FOLLOWED).any(0)
         if not has_skin[list(NEEDED)].all() or weights.any(1).mean() < HANGING:
             continue
-        score = int(has_skin.sum()), sum(polygon.area for polygon in mesh.data.polygons)
+        score = int(has_skin.sum()), sum(polygon.area for polygon in mesh_of(mesh).polygons)
         if score > most:
             best, most = (mesh, weights), score
     return None if best is None else read_skin(best[0], target, best[1])
@@ -61,12 +64,12 @@ def read_skin(mesh: Object, target: Object, weights: np.ndarray) -> Skin:  # [V,
     def placed(points: np.ndarray) -> np.ndarray:
         return points @ to_armature[:3, :3].T + to_armature[:3, 3]
 
-    keys = mesh.data.shape_keys
-    basis = meshes.get_positions(mesh.data) if keys is None else meshes.key_positions(keys.reference_key)
+    data, keys = mesh_of(mesh), mesh_of(mesh).shape_keys
+    basis = meshes.get_positions(data) if keys is None else meshes.key_positions(keys.reference_key)
     vertices = placed(at_rest(mesh))
-    mesh.data.calc_loop_triangles()
-    triangles = np.empty((len(mesh.data.loop_triangles), 3), np.int32)
-    mesh.data.loop_triangles.foreach_get("vertices", triangles.ravel())
+    data.calc_loop_triangles()
+    triangles = np.empty((len(data.loop_triangles), 3), np.int32)
+    data.loop_triangles.foreach_get("vertices", triangles.ravel())
     if np.linalg.det(to_armature[:3, :3]) < 0:  # mirrored
         triangles = triangles[:, ::-1]
     triangles = triangles[_shown(mesh)[triangles].all(1)]
@@ -97,7 +100,7 @@ def _moving(keys: Key) -> set[str]:
         return named
     curves = list(actions.curves_of(keys))
     for curve in data.drivers:
-        targets = [target for variable in curve.driver.variables for target in variable.targets]
+        targets = [target for variable in present(curve.driver).variables for target in variable.targets]
         if any(target.bone_target or "pose.bones" in target.data_path for target in targets):
             curves.append(curve)
     return named | {curve.data_path.split('"')[1] for curve in curves if curve.data_path.startswith('key_blocks["')}
@@ -105,9 +108,9 @@ def _moving(keys: Key) -> set[str]:
 
 def at_rest(mesh: Object) -> np.ndarray:  # [V, 3]
     """The vertices before any modifier, in the shape that its shape keys give the body itself."""
-    keys = mesh.data.shape_keys
+    keys = mesh_of(mesh).shape_keys
     if keys is None:
-        return meshes.get_positions(mesh.data)
+        return meshes.get_positions(mesh_of(mesh))
     points = meshes.key_positions(keys.reference_key)
     values = np.where(moving_keys(keys), 0, key_values(keys))
     for block, value in zip(keys.key_blocks, values, strict=True):
@@ -118,16 +121,16 @@ def at_rest(mesh: Object) -> np.ndarray:  # [V, 3]
 
 def _shown(mesh: Object) -> np.ndarray:  # [V] bool
     """Without what a mask leaves out for good, as helpers. What an inverted one hides is skin under clothes."""
-    shown = np.ones(len(mesh.data.vertices), bool)
-    for modifier in mesh.modifiers:
-        if modifier.type != "MASK" or modifier.mode != "VERTEX_GROUP" or modifier.invert_vertex_group:
+    shown = np.ones(len(mesh_of(mesh).vertices), np.bool_)
+    for modifier in modifiers_of(mesh, MaskModifier):
+        if modifier.mode != "VERTEX_GROUP" or modifier.invert_vertex_group:
             continue
         group = mesh.vertex_groups.get(modifier.vertex_group)
         if group is None or not modifier.show_viewport:
             continue
         kept = [
             any(element.group == group.index and element.weight > MASKED for element in vertex.groups)
-            for vertex in mesh.data.vertices
+            for vertex in mesh_of(mesh).vertices
         ]
         if any(kept):
             shown &= np.array(kept)

@@ -8,6 +8,8 @@ import bpy
 import numpy as np
 from bpy.types import Object
 
+from ..blender.objects import armature_of
+from ..present import present
 from .body_data import BodyData
 from .recognition import BODY_JOINTS, RigJoints
 from .rest import Rest
@@ -40,7 +42,10 @@ def rest_pelvis(rest: Rest, body: BodyData, shape: np.ndarray) -> np.ndarray:  #
 
 def deformations(rig: Object, rig_joints: RigJoints) -> np.ndarray:  # [J, 4, 4]
     """What each bone does to the body, in armature space: rest to posed. A missing bone follows its parent."""
-    posed, rest = _matrices(rig.pose.bones, "matrix", rig_joints), _matrices(rig.data.bones, "matrix_local", rig_joints)
+    posed, rest = (
+        _matrices(present(rig.pose).bones, "matrix", rig_joints),
+        _matrices(armature_of(rig).bones, "matrix_local", rig_joints),
+    )
     # bones at rest are turned and moved alone; numpy's inverse would wake threads that keep the backend's core busy
     back = np.zeros_like(rest)
     back[:, :3, :3] = rest[:, :3, :3].swapaxes(1, 2)

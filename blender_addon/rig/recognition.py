@@ -11,6 +11,7 @@ from bpy.types import Armature, Object
 
 from scale_backend.formats import joints
 
+from ..blender.objects import armature_of
 from ..messages import AddonError
 from . import bone_tables
 from .bone_tables import Family, plain
@@ -116,10 +117,11 @@ def recognise(rig: Object | None) -> RigJoints:
     """The joints of a rig by the names of its bones and by what its user has said of them. Raises RigError."""
     if rig is None or rig.type != "ARMATURE":
         raise RigError("No armature is chosen: select a character's armature, or add the sample character.")
-    found, problem = _matched(tuple(rig.data.bones.keys()), said_of(rig.data), bone_tables.stamp())
-    if found is None:
+    armature = armature_of(rig)
+    rig_joints, problem = _matched(tuple(armature.bones.keys()), said_of(armature), bone_tables.stamp())
+    if rig_joints is None:
         raise RigError(f"'{rig.name}' {problem}")
-    return found
+    return rig_joints
 
 
 def is_rig(candidate: Object | None) -> bool:
@@ -158,7 +160,7 @@ def say(armature: Armature, joint: str, bone: str) -> None:
 
 def forget(armature: Armature) -> None:
     """Go back to what is guessed."""
-    if MAPPING in armature:
+    if armature.get(MAPPING) is not None:
         del armature[MAPPING]
 
 

@@ -8,7 +8,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from bpy.types import Object
 
+from ..blender.objects import armature_of
 from ..paths import body_file
+from ..present import present
 from . import axes, rest_pose
 from .body_data import read_body
 from .recognition import BODY_JOINTS, RigJoints, recognise
@@ -73,7 +75,7 @@ def rest_of(rig: Object | None) -> Rest:
     Asked for in every live frame: the one place that reads the bones at rest.
     """
     rig_joints = recognise(rig)
-    bones = rig.data.bones
+    bones = armature_of(present(rig)).bones
     heads = [bones[name].matrix_local.translation for name in rig_joints.bones[:BODY_JOINTS] if name is not None]
     return _rest(rig_joints, np.array(heads, np.float64).tobytes())  # Blender 5.0 would hand over float32
 
@@ -101,7 +103,7 @@ def _with_missing(
 ) -> np.ndarray:  # [22, 3]
     """Joints without a bone where the body has them: after their parents, or between two that are there."""
     joints = joints.copy()
-    between = {joint: rest for joint, *rest in rig_joints.between}
+    between = {joint: (start, end, fraction) for joint, start, end, fraction in rig_joints.between}
     for joint in range(BODY_JOINTS):
         if joint in there:
             continue

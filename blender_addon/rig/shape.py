@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
-from bpy.types import Object
+from bpy.types import ArmatureModifier, Object
 
 from ..blender import meshes
+from ..blender.objects import mesh_of, modifiers_of
+from ..present import present
+from ..settings import clothes_settings
 from .body_data import BodyData
 
 
 def is_sample(rig: Object) -> bool:
     """Whether a rig is the armature of a sample character."""
-    return any(mesh.scale_clothing.is_sample_body for mesh in meshes_of(rig))
+    return any(clothes_settings(mesh).is_sample_body for mesh in meshes_of(rig))
 
 
 SHAPE_KEYS = 10
@@ -34,14 +37,14 @@ def meshes_of(rig: Object) -> list[Object]:
     return [
         other
         for other in bpy.data.objects
-        if other.type == "MESH" and any(m.type == "ARMATURE" and m.object == rig for m in other.modifiers)
+        if other.type == "MESH" and any(m.object == rig for m in modifiers_of(other, ArmatureModifier))
     ]
 
 
 def shaped_mesh(rig: Object) -> Object | None:
     """The rig's body mesh, if it has the shape keys Shape000, Shape001, .."""
     for mesh in meshes_of(rig):
-        keys = mesh.data.shape_keys
+        keys = mesh_of(mesh).shape_keys
         if keys is not None and "Shape000" in keys.key_blocks:
             return mesh
     return None
@@ -55,7 +58,7 @@ def body_shape(target: Object, body: BodyData | None = None) -> np.ndarray:  # [
     shape = np.zeros(SHAPE_KEYS, np.float32)
     mesh = shaped_mesh(target)
     if mesh is not None:
-        blocks = mesh.data.shape_keys.key_blocks
+        blocks = present(mesh_of(mesh).shape_keys).key_blocks
         for index in range(SHAPE_KEYS):
             block = blocks.get(f"Shape{index:03d}")
             if block is not None and not block.mute:
@@ -71,9 +74,9 @@ def has_shapes_of(target: Object, body: BodyData) -> bool:
     mesh = shaped_mesh(target)
     if mesh is None:
         return False
-    if len(mesh.data.vertices) != len(body.template):
-        return mesh.scale_clothing.is_sample_body  # edited by its user
-    keys = mesh.data.shape_keys
+    if len(mesh_of(mesh).vertices) != len(body.template):
+        return clothes_settings(mesh).is_sample_body  # edited by its user
+    keys = present(mesh_of(mesh).shape_keys)
     moved = meshes.key_positions(keys.key_blocks["Shape000"]) - meshes.key_positions(keys.reference_key)
     expected = body.shapes[..., 0]
     alike = np.linalg.svd(expected.T @ moved, compute_uv=False).sum()  # at the best rotation

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from bpy.types import Object
+from bpy.types import Bone, Object
 from mathutils.kdtree import KDTree
 
 from scale_backend.formats.wearer import JOINT_COUNT
 
+from ..blender.objects import armature_of, mesh_of
 from .rest import Rest
 
 LEAST = 1e-3  # of a vertex's weights together: with less it hangs on no bone
@@ -27,8 +28,8 @@ def joint_of_bone(target: Object, rest: Rest) -> dict[str, int]:
         if name is not None:
             own.setdefault(name, joint)
     found = {}
-    for bone in target.data.bones:
-        above = bone
+    for bone in armature_of(target).bones:
+        above: Bone | None = bone
         while above is not None and above.name not in own:
             above = above.parent
         if above is not None:
@@ -42,13 +43,13 @@ def joint_of_bone(target: Object, rest: Rest) -> dict[str, int]:
 def joint_weights(mesh: Object, target: Object, rest: Rest) -> np.ndarray:  # [V, 22], rows of sum 1 or 0
     """How much each vertex follows each joint: its vertex groups, those of deforming bones alone."""
     joint_of = joint_of_bone(target, rest)
-    deforming = {bone.name for bone in target.data.bones if bone.use_deform}
+    deforming = {bone.name for bone in armature_of(target).bones if bone.use_deform}
     groups = {group.index: joint_of[group.name] for group in mesh.vertex_groups if group.name in deforming}
-    weights = np.zeros((len(mesh.data.vertices), JOINT_COUNT), np.float32)
+    weights = np.zeros((len(mesh_of(mesh).vertices), JOINT_COUNT), np.float32)
     if groups:
         elements = [
             (number, groups[element.group], element.weight)
-            for number, vertex in enumerate(mesh.data.vertices)
+            for number, vertex in enumerate(mesh_of(mesh).vertices)
             for element in vertex.groups
             if element.group in groups
         ]

@@ -11,7 +11,10 @@ from bpy.types import Object
 
 from scale_backend.formats.wearer import JOINT_COUNT, Wearer, WearerError
 
+from ..blender.objects import mesh_of
 from ..messages import AddonError
+from ..present import present
+from ..settings import clothes_settings
 from .body_data import BodyData
 from .body_mesh import Skin, find_skin, key_values, moving_keys
 from .rest import Rest
@@ -77,15 +80,15 @@ def _up_to_date(target: Object, rest: Rest) -> _Kept:
 
 
 def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
-    chosen = target.scale_clothing.body
+    chosen = clothes_settings(target).body
     if kept.rest is not rest or kept.chosen != (None if chosen is None else chosen.name):
         return False
     if kept.skin is None:
         return True
     mesh = bpy.data.objects.get(kept.skin.mesh)
-    if mesh is None or len(mesh.data.vertices) != kept.count:
+    if mesh is None or len(mesh_of(mesh).vertices) != kept.count:
         return False
-    values, frame = _values(mesh), bpy.context.scene.frame_current_final
+    values, frame = _values(mesh), present(bpy.context.scene).frame_current_final
     if len(values) != len(kept.values):
         return False
     changed = kept.steady & (np.abs(values - kept.values) > STILL)
@@ -98,12 +101,12 @@ def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
 
 
 def _values(mesh: Object) -> np.ndarray:  # [K]
-    keys = mesh.data.shape_keys
+    keys = mesh_of(mesh).shape_keys
     return np.zeros(0, np.float32) if keys is None else key_values(keys)
 
 
 def _read(target: Object, rest: Rest) -> _Kept:
-    chosen = target.scale_clothing.body
+    chosen = clothes_settings(target).body
     skin = find_skin(target, rest)
     said = None if chosen is None else chosen.name
     if skin is None:
@@ -121,10 +124,10 @@ def _read(target: Object, rest: Rest) -> _Kept:
         )
     except WearerError as error:
         raise AddonError(f"'{skin.mesh}' cannot be used as the body of '{target.name}': {error}") from error
-    keys = mesh.data.shape_keys
+    keys = mesh_of(mesh).shape_keys
     steady = np.zeros(0, bool) if keys is None else ~moving_keys(keys)
-    frame = bpy.context.scene.frame_current_final
-    return _Kept(rest, said, len(mesh.data.vertices), _values(mesh), steady, skin, wearer, frame)
+    frame = present(bpy.context.scene).frame_current_final
+    return _Kept(rest, said, len(mesh_of(mesh).vertices), _values(mesh), steady, skin, wearer, frame)
 
 
 @lru_cache(maxsize=64)
