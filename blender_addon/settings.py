@@ -40,6 +40,7 @@ class SceneSettings(Protocol):
     bake_format: str
     bake_step: int
     bake_samples: int
+    pre_roll: bool
     bake_everyone: bool
 
 
@@ -80,6 +81,8 @@ class ClothesSettings(ClothSettings, Protocol):
     part: str
     live: bool
     push_out: bool
+    behaves_as: str
+    motion: float
     fit_to_rig: bool
     fit_to_body: bool
     body: Object | None

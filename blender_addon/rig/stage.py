@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import bpy
-from bpy.types import Object, Scene
+from bpy.types import ArmatureConstraint, Object, Scene
 
 from ..messages import AddonError
+from ..present import present
 from .moments import Moment
 from .rest import Rest
 
@@ -51,7 +52,7 @@ def is_open() -> bool:
 def _at(stage: Scene, target: Object, rest: Rest, frame: float) -> Moment:
     whole = int(frame // 1)
     stage.frame_set(whole, subframe=frame - whole)
-    return Moment.read(target, stage.view_layers[0].depsgraph, rest, frame)
+    return Moment.read(target, present(stage.view_layers[0].depsgraph), rest, frame)
 
 
 @contextmanager
@@ -60,10 +61,11 @@ def _stage(scene: Scene, target: Object, rest: Rest) -> Iterator[Scene]:
     stage = bpy.data.scenes.new(NAME)
     follower = bpy.data.objects.new(NAME, None)
     try:
-        for name in COPIED:
-            setattr(stage.render, name, getattr(scene.render, name))
+        for setting in COPIED:
+            setattr(stage.render, setting, getattr(scene.render, setting))
         stage.collection.objects.link(follower)
         constraint = follower.constraints.new("ARMATURE")
+        assert isinstance(constraint, ArmatureConstraint)
         for name in dict.fromkeys(rest.rig_joints.bones):
             if name is not None:
                 bone = constraint.targets.new()
@@ -78,7 +80,8 @@ def _in_main_thread(work: Callable[[], Result]) -> Result:
     """Data-blocks are made by the main thread alone: a render's asks for it, and waits."""
     if threading.current_thread() is threading.main_thread():
         return work()
-    ended, outcomes = threading.Event(), []
+    ended = threading.Event()
+    outcomes: list[Result | Exception] = []
     waits = True
 
     def answer() -> None:
