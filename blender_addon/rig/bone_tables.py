@@ -16,6 +16,7 @@ from pathlib import Path
 import tomllib
 
 from scale_backend.formats import joints
+from scale_backend.formats.foreign_file import ForeignFileError, check_size, quoted
 from scale_backend.formats.whole_files import write_whole
 
 from ..messages import AddonError
@@ -26,6 +27,8 @@ SIDES = ("left_", "right_")
 # what a table may name: the joints of all models, eyes as the research code has them
 JOINTS = tuple(name.removesuffix("_smplhf") for name in dict.fromkeys((*joints.SMPL, *joints.SMPL_X)))
 PAIRED = tuple(name.removeprefix("left_") for name in JOINTS if name.startswith("left_"))
+LONGEST = 200  # letters of a name; a bone's has 63 at most
+LARGEST = 1 << 20  # bytes of a table
 KEYS = ("name", "sides", "known", "is_smpl", "bones")
 
 Stamp = tuple[tuple[str, int], ...]  # files of a folder and when they were changed
@@ -67,8 +70,12 @@ def families() -> Families:
 
 def stamp() -> Stamp:
     """What the user's folder holds: asked for in every live frame, it must be quick."""
-    with os.scandir(own_folder()) as entries:
-        return tuple(sorted((e.path, e.stat().st_mtime_ns) for e in entries if e.name.endswith(".toml")))
+    try:
+        with os.scandir(own_folder()) as entries:
+            tables = [entry for entry in entries if entry.name.endswith(".toml") and entry.is_file()]
+            return tuple(sorted((table.path, table.stat().st_mtime_ns) for table in tables))
+    except OSError:  # somebody has removed it, or a table just now
+        return ()
 
 
 @lru_cache(maxsize=2)
@@ -90,20 +97,26 @@ def shipped() -> tuple[Family, ...]:
 def read_table(path: Path) -> Family:
     """Raises TableError."""
     try:
+        check_size(path, LARGEST)
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TableError(f"{path.name} cannot be read as a table of bones: {error}") from None
+    except ForeignFileError as error:
+        raise TableError(str(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else quoted(error)
+        raise TableError(f"{path.name} cannot be read as a table of bones: {reason}") from None
     unknown = sorted(set(table) - set(KEYS))
     if unknown:
-        raise TableError(f"{path.name} has '{unknown[0]}'; a table of bones has {', '.join(KEYS)}.")
+        raise TableError(f"{path.name} has '{quoted(unknown[0])}'; a table of bones has {', '.join(KEYS)}.")
     bones = table.get("bones")
-    if not isinstance(table.get("name"), str) or not isinstance(bones, dict):
+    if not _are_words([table.get("name")]) or not isinstance(bones, dict):
         raise TableError(f'{path.name} needs a line name = "..." and a part [bones].')
     sides = table.get("sides", [])
-    if len(sides) not in (0, 2) or not _are_words(sides) or not _are_words(table.get("known", [])):
+    if not _are_words(sides) or len(sides) not in (0, 2) or not _are_words(table.get("known", [])):
         raise TableError(f'{path.name}: sides must be two words, as ["Left", "Right"], and known a list of names.')
     found: dict[str, tuple[str, ...]] = {}
     for key, value in bones.items():
+        if len(key) > LONGEST:
+            raise TableError(f"{path.name}: '{quoted(key)}' is no joint; docs/rigs.md lists the joints.")
         names = (value,) if isinstance(value, str) else value
         if not _are_words(names) or not names:
             raise TableError(f"{path.name}: the bone of '{key}' must be a name or a list of names.")
@@ -134,4 +147,4 @@ def plain(name: str) -> str:
 
 
 def _are_words(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(word, str) and word for word in value)
+    return isinstance(value, list | tuple) and all(isinstance(word, str) and 0 < len(word) <= LONGEST for word in value)

@@ -20,6 +20,7 @@ import numpy as np
 from scale_backend.client.wire import Check, TooLongError, Wait, receive_bytes, send_bytes
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
+from scale_backend.formats.strict_json import strict_json
 
 PROTOCOL = 3
 MAX_HEADER = 1 << 20  # bytes
@@ -118,7 +119,7 @@ def _receive(connection: Connection, limit: int, wait: Wait | None) -> bytes | b
 
 def _parse(text: bytes | bytearray) -> dict:
     try:
-        header = json.loads(text)
+        header = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"A message's header is not JSON ({quoted(error)}).") from None
     if not isinstance(header, dict):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scale_backend.decoding.settled import blended
 from scale_backend.formats.errors import UserError
+from scale_backend.formats.foreign_file import quoted
 from scale_backend.geometry.articulation import RestFrames, rest_frames
 from scale_backend.geometry.body import Body, shaped_vertices
 from scale_backend.geometry.carrier import Carrier
@@ -24,6 +25,8 @@ from scale_backend.inference.precision import Precision
 from scale_backend.machine.cores import Cores
 from scale_backend.model.garment import Garment
 from scale_backend.settling.sweeps import Settling
+
+LEAST_WEIGHT = 1e-6  # of all fabrics together: less is lost in float32
 
 if TYPE_CHECKING:
     from scale_backend.wearer.fit import Fit
@@ -88,9 +91,9 @@ class Model:
     def made_of(self, fabrics: tuple[float, ...]) -> Model:
         """The garment in the mean of its fabrics with these weights. Raises UserError for weights of other fabrics."""
         names = self.garment.fabrics or ("its fabric",)
-        if len(fabrics) != len(names) or min(fabrics) < 0 or not 0 < sum(fabrics) < float("inf"):
+        if len(fabrics) != len(names) or min(fabrics) < 0 or not LEAST_WEIGHT <= sum(fabrics) <= 1 / LEAST_WEIGHT:
             raise UserError(f"'{self.garment.name}' is made of {', '.join(names)}: each needs a weight of 0 or more, "
-                            f"and one more than 0, in place of {list(fabrics)}.")  # fmt: skip
+                            f"and one more than 0, in place of {quoted(str(fabrics[:20]))}.")  # fmt: skip
         folded = fold(self.garment.network, fabrics)
         unet = None if self.unet is None else MatrixUNet(folded)
         settling = blended(self.garment.settling, fabrics) if self.garment.settling else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import struct
@@ -12,6 +11,7 @@ from typing import TypeGuard
 
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
+from scale_backend.formats.strict_json import strict_json
 from scale_backend.formats.window import Window
 
 METADATA_KEY = "scale_clothing"
@@ -124,14 +124,10 @@ def _read_header(path: Path) -> tuple[dict, int]:
 
 
 def _parsed(text: object) -> object:
-    """JSON, without the numbers that are none. Raises ValueError, RecursionError."""
+    """JSON. Raises ValueError, RecursionError."""
     if not isinstance(text, str):
         raise ValueError("its description is no text")
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"it holds {constant}")
-
-    return json.loads(text, parse_constant=refuse)
+    return strict_json(text)
 
 
 def _tensor_end(name: str, entry: object, size: int) -> int:
@@ -190,7 +186,7 @@ def _is_text(value: object) -> TypeGuard[str]:
     )
 
 
-def _is_lines(value: object) -> bool:
+def _is_lines(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and len(value) <= MOST_PARTS and all(map(_is_line, value))
 
 
@@ -249,7 +245,7 @@ FIELDS: dict[str, Callable[[object], bool]] = {
     "region_names": _is_lines,
     "training": lambda value: isinstance(value, dict),
     "window": _is_window,
-    "fabrics": _is_lines,
+    "fabrics": lambda value: _is_lines(value) and all(value) and len(set(value)) == len(value),
     "settling": lambda value: isinstance(value, list) and len(value) <= MOST_PARTS and all(map(_is_settings, value)),
 }
 OPTIONAL = ("title", "description", "licence", "author", "window", "fabrics", "settling", "training", "patches",

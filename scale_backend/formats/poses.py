@@ -50,14 +50,11 @@ class Poses:
                 raise PoseError(f"The pose's {name} hold numbers that are not finite; look at the rig's constraints.")
             if name != "rotations" and array.size and np.abs(array).max() > LARGEST:
                 raise PoseError(f"The pose's {name} hold numbers over {LARGEST:,.0f}; look at the rig's scale.")
-        turns = np.asarray(rotations, np.float32)
-        if (
-            np.abs(turns).max() > 2
-            or (np.abs(turns @ turns.swapaxes(-1, -2) - np.eye(3, dtype=np.float32)) > UNIT).any()
-        ):
-            raise PoseError("The pose's rotations are no rotations; look at the rig's constraints and scales.")
-        if (np.linalg.det(turns) < 0).any():
-            raise PoseError("The pose's rotations mirror; look at the rig's scales.")
+        _check_turns("rotations", rotations)
+        if self.past_rotations is not None:
+            _check_turns("past_rotations", self.past_rotations)
+        if self.down is not None and (np.abs(np.linalg.norm(self.down, axis=-1) - 1) > UNIT).any():
+            raise PoseError("The directions of down must be of the length one.")
 
     def _check_window(self) -> None:
         turns, places, down = self.past_rotations, self.past_translation, self.down
@@ -96,6 +93,16 @@ class Poses:
             poses = cls(**{name: array.astype(np.float32) for name, array in named.items()})
         poses.check()
         return poses
+
+
+def _check_turns(name: str, matrices: np.ndarray) -> None:  # [..., 3, 3]
+    """Raises PoseError."""
+    turns = np.asarray(matrices, np.float32)
+    square = turns @ turns.swapaxes(-1, -2)
+    if np.abs(turns).max(initial=0) > 2 or (np.abs(square - np.eye(3, dtype=np.float32)) > UNIT).any():
+        raise PoseError(f"The pose's {name} are no rotations; look at the rig's constraints and scales.")
+    if (np.linalg.det(turns) < 0).any():
+        raise PoseError(f"The pose's {name} mirror; look at the rig's scales.")
 
 
 @dataclass(frozen=True)

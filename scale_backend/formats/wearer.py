@@ -15,6 +15,8 @@ JOINT_COUNT = 22  # the joints that all bodies of SMPL's family share, in their 
 FEWEST_VERTICES = 100
 MOST_VERTICES = 1 << 21
 SMALLEST, LARGEST = 0.1, 100.0  # metres from the lowest to the highest joint, or across
+FARTHEST = 1e4  # metres from the origin: further away float32 has no millimetres
+MOST_TRIANGLES = 4  # for a vertex; closed meshes have two
 UNIT = 1e-3  # how far weights may be from a sum of one, and turns from rotations
 
 
@@ -55,15 +57,24 @@ class Wearer:
                 raise WearerError(f"A wearer's {name} hold numbers that are not finite.")
         if not FEWEST_VERTICES <= count <= MOST_VERTICES:
             raise WearerError(f"A mesh of {count} vertices is no body; choose the mesh of the character's body.")
+        if len(self.triangles) > MOST_TRIANGLES * count:
+            raise WearerError(f"{len(self.triangles)} triangles between {count} vertices are no surface; choose the "
+                              "mesh of the character's body.")  # fmt: skip
         if not len(self.triangles) or self.triangles.min() < 0 or self.triangles.max() >= count:
             raise WearerError("The body's triangles do not belong to its vertices.")
         if self.weights.min() < -UNIT or np.abs(self.weights.sum(1) - 1).max() > UNIT:
             raise WearerError("The body's skin weights are not shares of one.")
         if np.abs(self.turns @ self.turns.swapaxes(1, 2) - np.eye(3)).max() > UNIT:
             raise WearerError("The turns of a wearer's joints are no rotations.")
+        if (np.linalg.det(self.turns) < 0).any():
+            raise WearerError("The turns of a wearer's joints mirror; look at the armature's scale.")
         size = float(np.ptp(self.joints, axis=0).max())
         if not SMALLEST < size < LARGEST:
             raise WearerError(f"A skeleton of {size:.3g} m is no wearer's; look at the armature's scale.")
+        if float(np.abs(self.vertices - self.joints[0]).max()) > LARGEST:
+            raise WearerError("The body's mesh lies far from its skeleton; look at the scale and place of both.")
+        if float(np.abs(self.joints).max()) > FARTHEST:
+            raise WearerError(f"A character more than {FARTHEST:,.0f} m from the origin cannot be fitted; move it.")
 
     @functools.cached_property
     def digest(self) -> str:

@@ -33,6 +33,7 @@ MODES = ("patch", "continuous")
 
 
 LARGEST = 1000.0  # metres from the origin that a carrier may be
+MOST_POINTS = 1 << 22
 Expected = tuple[str, bool, tuple[str | int, ...]]
 KINDS = {
     "float": lambda value: value.is_floating_point(),
@@ -209,6 +210,8 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
             raise ValueError(f"the carrier is larger than {LARGEST:.0f} m")
     cloth = tensors.get("cloth")
     points = int(layout.mask.sum()) * settings.points_per_patch
+    if points > MOST_POINTS:  # a small file can say so
+        raise ValueError(f"it has {points} points, over {MOST_POINTS}")
     if cloth is not None and (cloth.shape != (points,) or cloth.dtype != torch.bool):
         raise ValueError("there is not one cloth flag for each point")
     pins = tensors.get("pins")

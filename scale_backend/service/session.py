@@ -43,6 +43,8 @@ RECEIVING = 60.0  # seconds from a message's beginning to its end
 SENDING = 600.0  # the same for replies: whoever takes them may have been suspended for a while
 MAX_BATCH = 4096  # frames
 BATCH_BYTES = 256 << 20  # that a batch's points and normals may take
+LONGEST_ID = 100  # letters of a request's number, which stands in its replies
+LONGEST_SENTENCE = 1500
 POINT_BYTES = 24  # a point and its normal, in float32
 
 Reply = tuple[dict, dict[str, np.ndarray]]
@@ -168,6 +170,16 @@ def _options(header: dict) -> DecodeOptions:
     return DecodeOptions(surface, part, push_out, normals, float(motion), weights, settle)
 
 
+def _number(header: dict) -> int | str | None:
+    """A request's, whatever its client counts with. Raises ProtocolError."""
+    number = header.get("id")
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int | str)):
+        raise ProtocolError("A request's id must be a number or a text.")
+    if isinstance(number, str) and len(number) > LONGEST_ID:
+        raise ProtocolError(f"A request's id may have {LONGEST_ID} letters.")
+    return number
+
+
 def _text(header: dict, key: str) -> str:
     if not isinstance(header.get(key), str):
         raise UserError(f"The request needs the text '{key}'.")
@@ -189,7 +201,7 @@ class Session:
             try:
                 self.connection.poll(None)  # a client may be silent for as long as it likes, between two messages
                 header, arrays = self._receive()
-                request = header.get("id")
+                request = _number(header)
                 if header.get("request") == "cancel":  # came too late: the reply is on its way
                     continue
                 reply, arrays = self._answer(header, arrays)
@@ -219,7 +231,7 @@ class Session:
                     self._fail(request, "internal", f"The backend failed: {type(error).__name__}: {quoted(error, 200)}")
 
     def _fail(self, request: object, kind: str, error: object) -> None:
-        self._send({"id": request, "error": str(error), "kind": kind})
+        self._send({"id": request, "error": quoted(str(error), LONGEST_SENTENCE), "kind": kind})
 
     def _receive(self) -> tuple[dict, dict[str, np.ndarray]]:
         """A message that has begun."""

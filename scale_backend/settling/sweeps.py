@@ -13,6 +13,7 @@ from torch import Tensor
 from scale_backend.settling.constraints import Constraints, Pairs
 
 MOST_SWEEPS = 1000
+FARTHEST = 1.0  # metres
 STEEPEST = 2.1  # as a mesh's finest folds go to and fro in sweeps, they grow by less than they shrink up to here
 
 
@@ -35,8 +36,12 @@ class Settling:
     """Metres that a vertex may go from where the network put it."""
 
     def __post_init__(self) -> None:
+        if type(self.sweeps) is not int or type(self.smoothed) is not int:
+            raise ValueError("Sweeps are whole numbers.")
         if not 0 <= self.smoothed <= self.sweeps <= MOST_SWEEPS:
             raise ValueError(f"Cloth settles in up to {MOST_SWEEPS} sweeps, not in {self.sweeps}.")
+        if not 0 <= self.pull <= 1 or not 0 <= self.reach <= FARTHEST:
+            raise ValueError(f"pull is a share, and reach at most {FARTHEST:g} m; not {self.pull} and {self.reach}.")
         parts = self.stretch, self.bend, self.smooth, self.pull, self.reach
         if min(parts) < 0 or sum(parts[:3]) > STEEPEST:
             raise ValueError(f"stretch, bend and smooth are 0 or more, and up to {STEEPEST} together: beyond, sweeps "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale_backend.formats.wearer import JOINT_COUNT, Wearer, WearerReport
+from scale_backend.formats.wearer import JOINT_COUNT, Wearer, WearerError, WearerReport
 from scale_backend.geometry.articulation import vertex_rings
 from scale_backend.geometry.body import Body, forward_kinematics
 from scale_backend.geometry.carrier import Carrier
@@ -26,6 +26,11 @@ SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
 TOUCHED = 0.05  # a garment touches the skin of joints that one of its vertices follows by this weight
 CANDIDATES = 24  # triangles looked at for the skin below a vertex of the cloth
 MATCHED = 0.3  # how sure a match must be to count
+
+SMALLEST = 0.02  # metres of the wearer's limbs in a metre of the body's
+UNFIT = ("Clothes cannot be laid onto this body: its mesh has no area, or its bones have no length; choose the mesh of "
+         "the character's body, and look at the armature in its rest pose.")  # fmt: skip
+RESULTS = ("template", "blend_weights", "joints", "skin", "skin_weights")
 
 Tell = Callable[[float], None]
 
@@ -56,11 +61,26 @@ class Fit:
 
 
 def fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell = lambda share: None) -> Fit:
-    """Lay the body onto the wearer's mesh and carry the carrier over. tell: hears which share is done."""
+    """Lay the body onto the wearer's mesh and carry the carrier over. tell: hears which share is done.
+
+    Raises WearerError for a mesh or a skeleton without extent, onto which nothing can be laid.
+    """
+    try:
+        fitted = _fit(body, carrier, wearer, tell)
+    except (np.linalg.LinAlgError, ValueError, RuntimeError) as error:  # systems of equations without a solution
+        raise WearerError(UNFIT) from error
+    if not all(bool(torch.isfinite(getattr(fitted, name)).all()) for name in RESULTS):
+        raise WearerError(UNFIT)
+    return fitted
+
+
+def _fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell) -> Fit:
     started = time.perf_counter()
     template = template_of(body)
     joints = np.asarray(wearer.joints, np.float64)
     size = placing.size_ratio(template.joints, joints)
+    if size < SMALLEST:
+        raise WearerError(UNFIT)
     vertices, triangles, weights = _even_mesh(wearer, size)
     surface = Surface(vertices, triangles, registration.FACING * size)
     tell(0.1)

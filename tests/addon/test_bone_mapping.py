@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from blender_addon.blender import meshes
 from blender_addon.clothes import live
 from blender_addon.rig import bone_tables, recognition
 from tests.addon.humanoids import FAMILIES, build
+from tests.fuzz.damage import blows, damaged
 
 ODD = ("Left_Thigh_Bone", "Right_Thigh_Bone")
 
@@ -127,12 +130,43 @@ def test_the_users_own_family_comes_first(scene, own_folder):
     ("name = 'A'\nsides = ['L']\n[bones]", "sides must be two words"),
     ("name = 'A'\n[bones]\npelvis = 3", "must be a name or a list of names"),
     ("name = 'A'\nbone = 1\n[bones]", "has 'bone'"),
+    ("name = 'A'\nsides = 5\n[bones]", "sides must be two words"),
+    ("name = 'A'\nsides = true\n[bones]", "sides must be two words"),
+    ("name = 'A'\nknown = 5\n[bones]", "known a list of names"),
+    ("name = 'A'\nbones = 5", "a part [bones]"),
+    (f"name = '{'A' * 1000}'\n[bones]", "needs a line name"),
+    (f"name = 'A'\n[bones]\n{'h' * 100_000} = 'B'", "is no joint"),
+    (f"name = 'A'\n[bones]\npelvis = '{'B' * 1000}'", "must be a name or a list of names"),
+    (f"name = {'[' * 100_000}", "cannot be read as a table of bones"),
+    (f"name = {'9' * 10_000}", "cannot be read as a table of bones"),
+    ("#" * (2 << 20), "choose the right file"),
 ])  # fmt: skip
 def test_a_table_that_cannot_be_used_is_told_and_harms_nobody(scene, own_folder, text, told):
     write(own_folder, text)
     (problem,) = bone_tables.families().problems
-    assert problem.startswith("mine.toml") and told in problem
+    assert problem.startswith("mine.toml") and told in problem and len(problem) < 400
     assert recognition.is_rig(build(FAMILIES["Mixamo"]))
+
+
+def test_damaged_tables_are_told(tmp_path):
+    whole, path = (bone_tables.SHIPPED / "mixamo.toml").read_bytes(), tmp_path / "mine.toml"
+
+    @settings(max_examples=100, derandomize=True, deadline=None, database=None)
+    @given(blows)
+    def damage(done) -> None:
+        path.write_bytes(damaged(whole, done))
+        try:
+            bone_tables.read_table(path)
+        except bone_tables.TableError as error:
+            assert "mine.toml" in str(error) and len(str(error)) < 400
+
+    damage()
+
+
+def test_what_is_no_table_in_the_folder_harms_nobody(scene, own_folder):
+    (own_folder / "lost.toml").symlink_to(own_folder / "nowhere")
+    os.mkfifo(own_folder / "pipe.toml")  # nobody may wait for what never comes
+    assert bone_tables.families().problems == () and recognition.is_rig(build(FAMILIES["Mixamo"]))
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)

@@ -8,7 +8,7 @@ import pickle
 import struct
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,10 +23,12 @@ from scale_backend.formats.restricted_pickle import read_pickle
 from scale_backend.formats.torch_file import read_torch
 from scale_backend.formats.uv_template import read_uv_template
 from scale_backend.formats.values_file import opened_values
+from scale_backend.formats.window import Window
 from scale_backend.geometry.body import load_body
-from scale_backend.model.garment import load_garment
+from scale_backend.model.garment import Garment, load_garment, save_garment
 from scale_backend.model.torch_file import load_torch
-from tests.making import write_garment
+from scale_backend.settling.sweeps import Settling
+from tests.making import make_garment, write_garment
 from training.config import read_recipe
 from training.frames.packed_frames import read_packed
 from training.frames.raw_frames import RawFrames, read_chunk, write_chunk
@@ -61,9 +63,24 @@ def garment() -> bytes:
         return path.read_bytes()
 
 
+@cache
+def moving_garment() -> Garment:
+    """One of format 2: it knows of motion, gravity, shapes and two fabrics, and settles."""
+    window, settling = Window((0.1, 0.4), gravity=True, shape=True), Settling(sweeps=6, smoothed=4)
+    made = make_garment(unet_width=4, hidden=16, inputs=window.channels, codes=2)
+    return replace(made, window=window, fabrics=("cotton", "denim"), settling=(settling, settling))
+
+
+@cache
+def moving() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save_garment(Path(folder) / "g.safetensors", moving_garment())
+        return (Path(folder) / "g.safetensors").read_bytes()
+
+
 def garment_without_tensors() -> bytes:
     """The description alone, which is all that a menu reads."""
-    data = garment()
+    data = moving()
     length = struct.unpack("<Q", data[:8])[0]
     text = json.dumps({"__metadata__": json.loads(data[8 : 8 + length])["__metadata__"]}).encode()
     return struct.pack("<Q", len(text)) + text
@@ -117,9 +134,12 @@ READERS = {
     for reader in (
         Reader("summary.safetensors", garment_summary, garment_without_tensors),
         Reader("garment.safetensors", load_garment, garment),
+        Reader("moving.safetensors", load_garment, moving),
         Reader("motion.npz", load_motion, lambda: _npz(**motion())),
         Reader("motion.pkl", load_motion, lambda: pickle.dumps(motion(), 2)),
         Reader("motion.npy", load_motion, lambda: _npy(np.zeros((4, 72), np.float32))),
+        Reader("motion.pt", load_motion, lambda: _torch({key: torch.as_tensor(value) for key, value in motion().items()
+                                                         if value.dtype.kind == "f"})),
         Reader("body.npz", load_body, body),
         Reader("values.npz", _values, lambda: _npz(**motion())),
         Reader("values.pkl", read_pickle, lambda: pickle.dumps({"a": np.zeros((3, 4)), "b": [1, "two", None]}, 2)),

@@ -18,7 +18,7 @@ from tests.fuzz.readers import READERS, Reader
 
 SECONDS = 2.0  # of this process's own work
 MEMORY = 200 << 20  # bytes over the file's size
-COSTLY = {"garment.safetensors": 4, "weights.pt": 2}  # so many times fewer examples
+COSTLY = {"garment.safetensors": 4, "moving.safetensors": 4, "weights.pt": 2}  # so many times fewer examples
 KEPT = Path(__file__).parent / "seeds"
 
 quickly = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
@@ -73,7 +73,7 @@ def test_damaged_files(name, tmp_path):
     damage()
 
 
-@pytest.mark.parametrize("name", ["summary.safetensors", "garment.safetensors"])
+@pytest.mark.parametrize("name", ["summary.safetensors", "garment.safetensors", "moving.safetensors"])
 def test_headers_with_other_values(name, tmp_path):
     reader, path = READERS[name], tmp_path / name
     data = reader.right()
