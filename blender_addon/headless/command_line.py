@@ -67,6 +67,11 @@ def parser() -> argparse.ArgumentParser:
     dressing.add_argument("--surface", choices=SURFACE_NAMES, help="what the clothes are made of")
     dressing.add_argument("--normals", choices=NORMAL_NAMES, help="the normals that surfaces with faces are "
                           "shaded with. Without it: unchanged")  # fmt: skip
+    dressing.add_argument("--motion", type=share, help="how much the clothes feel of how the character moved, from 0, "
+                          "at rest, to 1. Without it: unchanged")  # fmt: skip
+    dressing.add_argument("--fabric", help="fabric that the cloth behaves as, of those that the garment was trained on")
+    dressing.add_argument("--pre-roll", action=argparse.BooleanOptionalAction, help="whether the clothes feel what the "
+                          "animation has before the scene's first frame. Without it: unchanged")  # fmt: skip
     dressing.add_argument("--frames", type=frame_ranges, help="1-250, or 1-50,60,70-80. Without it: the scene's")
     dressing.add_argument("--out", type=Path, help="folder of the results")
     dressing.add_argument("--overwrite", action="store_true", help="replace what is there already")
@@ -91,6 +96,13 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return number
 
 
@@ -157,6 +169,13 @@ def dressed(options: argparse.Namespace) -> list[Object]:
         worn += [wear(target, present[0] if present else None, options)]
         if options.normals:
             shade(worn[-1], NORMAL_NAMES[options.normals])
+        behave(worn[-1], options)
+    chosen = bpy.context.scene.scale_clothing
+    if options.pre_roll is not None and options.pre_roll != chosen.pre_roll:
+        for obj in worn:
+            if library.entry(obj.scale_clothing.garment).window().lags:
+                playback.clear_bake(obj)
+        chosen.pre_roll = options.pre_roll
     return worn
 
 
@@ -181,6 +200,19 @@ def shade(obj: Object, normals: str) -> None:
     elif settings.normals != normals:
         playback.clear_bake(obj)
         settings.normals = normals
+
+
+def behave(obj: Object, options: argparse.Namespace) -> None:
+    """Have clothes behave as asked for; a bake of others goes. Raises AddonError."""
+    settings, known = obj.scale_clothing, library.entry(obj.scale_clothing.garment).fabrics()
+    if options.fabric is not None and options.fabric.lower() not in known:
+        raise AddonError(f"'{obj.name}' was not trained on {options.fabric}: its garment knows "
+                         f"{', '.join(known) or 'one fabric alone'}.")  # fmt: skip
+    asked = {"motion": options.motion, "behaves_as": options.fabric and options.fabric.capitalize()}
+    for name, value in asked.items():
+        if value is not None and getattr(settings, name) != value:
+            playback.clear_bake(obj)
+            setattr(settings, name, value)
 
 
 def run_bake(options: argparse.Namespace, interruption: Interruption) -> None:
@@ -249,6 +281,7 @@ def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
                 "scene": str(options.scene),
                 "blender": bpy.app.version_string,
                 "frames": [scene.frame_start, scene.frame_end],
+                "pre_roll": scene.scale_clothing.pre_roll,
                 "rate": scene.render.fps / scene.render.fps_base,
                 "engine": scene.render.engine,
                 "camera": scene.camera.name if scene.camera else None,
@@ -278,6 +311,10 @@ def clothes_info(obj: Object, scene: bpy.types.Scene) -> dict:
         "surface": settings.surface.lower(),
         "part": settings.part.lower(),
         "normals": kinds.WIRE_NAMES["DECODED" if settings.surface == "POINTS" else request.shown_normals(obj)],
+        "feels_motion": bool(library.entry(settings.garment).window().lags),
+        "motion": settings.motion,
+        "fabrics": list(library.entry(settings.garment).fabrics()),
+        "fabric": request.fabric_of(obj),
         "vertices": len(obj.data.vertices),
         "baked": playback.is_baked(obj),
         "bytes": {

@@ -32,14 +32,14 @@ def moving_garment(registered) -> str:
     return str(file)
 
 
-def swing(target: bpy.types.Object, bone: str) -> None:
-    """Let a leg swing and the armature go along, from frame 1 to 20, in a curve."""
+def swing(target: bpy.types.Object, bone: str, size: float = 1.0) -> None:
+    """Let a leg swing and the armature go along, so many times a metre and a half, from frame 1 to 20."""
     bone = target.pose.bones[bone]
     bone.rotation_mode = "QUATERNION"
     for frame, angle in ((1, -0.5), (11, 0.6), (20, 0.2)):
         bone.rotation_quaternion = (np.cos(angle / 2), np.sin(angle / 2), 0, 0)
         bone.keyframe_insert("rotation_quaternion", frame=frame)
-    for frame, place, turn in ((1, 0.0, 0.0), (20, 1.5, 0.7)):
+    for frame, place, turn in ((1, 0.0, 0.0), (20, 1.5 * size, 0.7)):
         target.location.x, target.rotation_euler.z = place, turn
         target.keyframe_insert("location", frame=frame)
         target.keyframe_insert("rotation_euler", frame=frame)
