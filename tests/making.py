@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from scale_backend.formats.window import Window
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.positional_map import rasterise
 from scale_backend.model.garment import Garment, save_garment
 from scale_backend.model.network import NetworkSettings, ScaleNetwork
+from scale_backend.settling.sweeps import Settling
 
 
 def random_network(settings: NetworkSettings, seed: int = 0, size: float = 0.01) -> ScaleNetwork:
@@ -87,6 +90,17 @@ def make_garment(kind: str = "garment", seed: int = 0, **settings) -> Garment:
         body_name=body.name, body_vertices=len(body.template), body_digest=body.digest, carrier=carrier, cloth=cloth,
         title=f"Test {kind}", description="Random weights, for tests.", licence="CC0-1.0", author="tests",
     )  # fmt: skip
+
+
+def make_moving_garment(window: Window) -> Garment:
+    """A skirt of cotton or denim that sees a window of moments; what moved, and the fabric, are plain to see."""
+    garment = make_garment(inputs=window.channels, codes=2)
+    with torch.no_grad():
+        garment.network.latent.mul_(30)
+        garment.network.mlp.residual[-1].conv.weight.mul_(8)
+        garment.network.unet.downs[0].conv.weight[:, 3:].mul_(30)
+    settling = (Settling(sweeps=6, smoothed=4),) * 2
+    return replace(garment, window=window, fabrics=("cotton", "denim"), settling=settling)
 
 
 def write_garment(path: Path, kind: str = "garment", seed: int = 0, **settings) -> Path:

@@ -56,6 +56,10 @@ class Decode:
     """What to decode."""
     normals: NormalsName = "faces"
     """Of a surface with faces: theirs, or those that the network gives. Points have the network's."""
+    fabric: str = ""
+    """Of a garment that was trained on several: which of them it is made of; the first without it."""
+    at_rest: bool = False
+    """Let the cloth hang at rest in each pose, as if nothing had moved."""
     frames: Annotated[str, arg(metavar="A-B")] = ""
     """From frame A to frame B of the motion, both included, counted from 0; all without it."""
     format: Literal["ply", "npz"] = "ply"
@@ -88,6 +92,8 @@ class Decode:
         surface, part = self._surface(summary), self.part.replace("-", " ")
         check_offer(summary, "surface", surface, [*summary.surfaces, POISSON])
         check_offer(summary, "part", part, summary.parts)
+        if self.fabric:
+            check_offer(summary, "fabric", self.fabric, list(summary.fabrics))
         if self.batch < 1:
             raise UsageError(f"A batch of {self.batch} frames; give 1 or more.")
         if surface == POISSON:
@@ -98,7 +104,8 @@ class Decode:
         files = [frames.files(self.out, summary.name, number, surface) for number in range(len(frames))]
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
                    "surface": surface, "part": part, "normals": self.normals, "push_out": self.push_out,
-                   "precision": self.precision, "device": self.device}  # fmt: skip
+                   "fabric": self.fabric, "at_rest": self.at_rest, "precision": self.precision,
+                   "device": self.device}  # fmt: skip
         missing = prepare_folder(self.out, summary.name, request, files, self.overwrite)
         if len(missing) < len(files):
             print(f"{len(files) - len(missing)} of {len(files)} frames are there already.", file=sys.stderr)
@@ -121,7 +128,8 @@ class Decode:
         decoded_surface = "points" if surface == POISSON else surface
         topology = decoder.topology(decoded_surface, part)
         begin_folder(self.out, summary.name, request, [files[number] for number in missing])
-        options = DecodeOptions(decoded_surface, part, self.push_out, self.normals)
+        fabrics = tuple(float(name == self.fabric) for name in summary.fabrics) if self.fabric else ()
+        options = DecodeOptions(decoded_surface, part, self.push_out, self.normals, fabrics=fabrics)
         with tqdm(total=len(missing), unit="frame", file=sys.stderr) as bar:
             for number, points, normals, colors in frames.decoded(decoder, missing, options):
                 if surface == POISSON:

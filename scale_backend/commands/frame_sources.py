@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from scale_backend.commands.options import UsageError
 
+WINDOWS = 512  # frames whose earlier moments are in memory at once
+
 if TYPE_CHECKING:
     import numpy as np
 
     from scale_backend.decoding.decoder import Decoder
-    from scale_backend.formats.poses import DecodeOptions
+    from scale_backend.formats.motion import Motion
+    from scale_backend.formats.poses import DecodeOptions, Poses
+    from scale_backend.formats.window import Window
 
     # number among the frames asked for, points, normals [M, 3], colours [M, 3] in 0..1 where the garment has them
     Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
@@ -53,6 +57,9 @@ class Request(Protocol):
     def push_out(self) -> bool: ...
 
     @property
+    def at_rest(self) -> bool: ...
+
+    @property
     def batch(self) -> int: ...
 
     @property
@@ -64,11 +71,11 @@ class MotionFrames:
     """The frames of a motion."""
 
     path: Path
-    first: int
-    rotations: np.ndarray  # [F, J, 3] axis-angle
-    translation: np.ndarray  # [F, 3]
+    motion: Motion  # from its first frame on: cloth feels what was before
+    asked: range  # of its frames
     shape: np.ndarray | None  # [S]; None: the body's own
-    turn: np.ndarray  # [3, 3] from the motion's world to the one that is written
+    down: np.ndarray  # [3] in the motion's world
+    turn: np.ndarray  # [3, 3] from there to the one that is written
     notes: tuple[str, ...]  # what was assumed, which axis is up in what is written, and what is left out
     request: Request
 
@@ -89,12 +96,12 @@ class MotionFrames:
             whose = f"are of a body of the model {motion.model}" if motion.model else "are of another body"
             notes.append(f"its body shape is left out, as betas {whose}; take them with --betas where it is this one")
         first, last = frame_range(request.frames, motion.frame_count)
-        chosen = slice(first, last + 1)
-        turn, told = to_y_up(written).T @ to_y_up(motion.up_axis), (f"{path.name}: {'; '.join(notes)}.",)
-        return cls(path, first, motion.rotations[chosen], motion.translation[chosen], shape, turn, told, request)
+        upright, told = to_y_up(motion.up_axis), (f"{path.name}: {'; '.join(notes)}.",)
+        turn = to_y_up(written).T @ upright
+        return cls(path, motion, range(first, last + 1), shape, -upright[1], turn, told, request)
 
     def __len__(self) -> int:
-        return len(self.rotations)
+        return len(self.asked)
 
     def stamp(self) -> str:
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
@@ -104,7 +111,7 @@ class MotionFrames:
     def files(self, folder: Path, name: str, number: int, surface: str) -> list[Path]:
         from scale_backend.formats.frame_files import frame_path
 
-        return [frame_path(folder, name, self.first + number, self.request.format)]
+        return [frame_path(folder, name, self.asked[number], self.request.format)]
 
     def decoded(self, decoder: Decoder, chosen: list[int], options: DecodeOptions) -> Iterator[Decoded]:
         import numpy as np
@@ -113,18 +120,35 @@ class MotionFrames:
         from scale_backend.decoding.batches import decode_batches
         from scale_backend.decoding.colors import decode_colors
         from scale_backend.formats.motion import matrices_from_axis_angle
-        from scale_backend.formats.poses import Poses
 
-        rotations, turn = matrices_from_axis_angle(self.rotations[chosen]).astype(np.float32), np.float32(self.turn)
-        poses, colors = Poses(rotations, self.translation[chosen], self.shape), None
-        for start, points, normals in decode_batches(decoder, poses, options, self.request.batch):
-            for index in range(len(points)):
-                frame = start + index
-                if decoder.model.network.settings.colors:
-                    alone = torch.from_numpy(rotations[frame : frame + 1])
-                    colors = decode_colors(decoder, alone, options)[0].numpy()
-                turned = (values[index] @ turn.T for values in (points, normals))
-                yield chosen[frame], *turned, colors
+        rotations, turn = matrices_from_axis_angle(self.motion.rotations).astype(np.float32), np.float32(self.turn)
+        colors, window = None, decoder.model.garment.window
+        for begin in range(0, len(chosen), WINDOWS):
+            numbers = chosen[begin : begin + WINDOWS]
+            poses = self._poses(rotations, np.array([self.asked[number] for number in numbers]), window)
+            for start, points, normals in decode_batches(decoder, poses, options, self.request.batch):
+                for index in range(len(points)):
+                    frame = start + index
+                    if decoder.model.network.settings.colors:
+                        alone = torch.from_numpy(poses.rotations[frame : frame + 1])
+                        colors = decode_colors(decoder, alone, options)[0].numpy()
+                    turned = (values[index] @ turn.T for values in (points, normals))
+                    yield numbers[frame], *turned, colors
+
+    def _poses(self, rotations: np.ndarray, frames: np.ndarray, window: Window) -> Poses:
+        """Some frames, with what a garment sees beside the pose. Before the motion's first frame its pose was held."""
+        import numpy as np
+
+        from scale_backend.formats.poses import Poses
+        from scale_backend.formats.window import moments
+
+        places = self.motion.translation
+        past: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+        if window.lags and not self.request.at_rest:
+            times = np.arange(len(rotations)) / self.motion.frame_rate
+            past = moments(rotations, places, times, window.lags, frames)
+        down = np.tile(self.down, (len(frames), 1)) if window.gravity else None
+        return Poses(rotations[frames], places[frames], self.shape, *past, down)
 
     def write(
         self,

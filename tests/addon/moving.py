@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import bpy
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from blender_addon.blender import meshes
 from blender_addon.clothes import selection
 from scale_backend.formats.window import Window
 from scale_backend.model.garment import save_garment
-from scale_backend.settling.sweeps import Settling
-from tests.making import make_garment
+from tests.making import make_moving_garment
 
 WINDOW = Window((1 / 24, 0.1, 0.35), gravity=True)
 
@@ -22,13 +19,8 @@ WINDOW = Window((1 / 24, 0.1, 0.35), gravity=True)
 @pytest.fixture(scope="session")
 def moving_garment(registered) -> str:
     """A skirt that feels motion and gravity, of cotton or denim, with random weights: its key."""
-    garment = make_garment(inputs=WINDOW.channels, codes=2)
-    garment.network.mlp.residual[-1].conv.weight.data.mul_(8)
-    garment.network.unet.downs[0].conv.weight.data[:, 3:].mul_(30)  # what moved is plain to see
-    settling = (Settling(sweeps=6, smoothed=4),) * 2
-    garment = replace(garment, window=WINDOW, fabrics=("cotton", "denim"), settling=settling)
     file = addon_settings.garment_folder() / "moving.safetensors"
-    save_garment(file, garment)
+    save_garment(file, make_moving_garment(WINDOW))
     return str(file)
 
 
