@@ -120,7 +120,7 @@ def _receive(connection: Connection, limit: int, wait: Wait | None) -> bytes | b
 def _parse(text: bytes | bytearray) -> dict:
     try:
         header = strict_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ProtocolError(f"A message's header is not JSON ({quoted(error)}).") from None
     if not isinstance(header, dict):
         raise ProtocolError("A message's header must be a JSON object.")

@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 from scale_backend.commands.frame_sources import MotionFrames, PackedFrames, digest
 from scale_backend.commands.options import DeviceName, NormalsName, PrecisionName, UsageError
 from scale_backend.formats.garment_summary import GarmentSummary, garment_summary
+from scale_backend.formats.strict_json import strict_json
 
 POISSON = "poisson"
 FRAME_SUFFIXES = (".ply", ".npz")
@@ -221,7 +222,7 @@ def record_path(folder: Path, name: str) -> Path:
 
 def _read_record(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes())
+        return strict_json(path.read_bytes())
     except (OSError, ValueError):
         return None
 

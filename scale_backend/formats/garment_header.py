@@ -65,7 +65,7 @@ def garment_metadata(path: str | Path) -> dict:
         metadata = None if text is None else checked_metadata(_parsed(text))
     except FileNotFoundError:
         raise GarmentError(f"There is no garment file {path}.") from None
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         reason = (error.strerror or quoted(error)) if isinstance(error, OSError) else quoted(error, 200)
         raise GarmentError(
             f"{name} is cut short or no garment file ({reason}); copy it again or choose another."
@@ -102,7 +102,7 @@ def garment_tensors(path: str | Path, *names: str) -> dict[str, tuple[str, tuple
 def _read_header(path: Path) -> tuple[dict, int]:
     """The header of a safetensors file that is as long as it says, and where its tensors begin.
 
-    Raises OSError, ValueError, RecursionError.
+    Raises OSError, ValueError.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -124,7 +124,7 @@ def _read_header(path: Path) -> tuple[dict, int]:
 
 
 def _parsed(text: object) -> object:
-    """JSON. Raises ValueError, RecursionError."""
+    """JSON. Raises ValueError."""
     if not isinstance(text, str):
         raise ValueError("its description is no text")
     return strict_json(text)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 LARGEST_INT = 1 << 63
 
 
-def strict_json(text: str | bytes | bytearray) -> object:
+def strict_json(text: str | bytes | bytearray) -> Any:
     """What a text says. Python's own reader takes NaN, and whole numbers that nothing else can hold.
 
-    Raises ValueError, RecursionError.
+    Raises ValueError.
     """
-    return json.loads(text, parse_constant=_no_number, parse_int=_int, parse_float=_float)
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_int=_int, parse_float=_float)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _no_number(text: str) -> None:

@@ -23,6 +23,7 @@ from PIL import Image
 from blender_addon.headless import command_line
 from scale_backend.client.backend import Backend
 from tests.addon.conftest import USER_FOLDER
+from tests.disks import small_disk
 from tests.making import write_garment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,38 @@ def test_a_bake_killed_ten_times_equals_one_that_was_not(farm, tmp_path):
     (whole,), (resumed,) = (list((tmp_path / name).iterdir()) for name in ("whole", "killed"))
     assert resumed.read_bytes() == whole.read_bytes()
     assert sorted(there) == there and there[0] < there[-1] < whole.stat().st_size
+
+
+def test_two_blenders_bake_into_one_folder_at_once(farm, whole, tmp_path):
+    """Each its own frames; a third, which wants the first one's, is told who bakes them."""
+    with shared_backend(farm):
+        first, second = (farm.start("bake", "--frames", part, "--out", tmp_path) for part in ("1-20", f"21-{LAST}"))
+        until(first, "progress .* Baking")
+        first.send_signal(signal.SIGSTOP)
+        code, told = farm.run("bake", "--frames", "1-20", "--out", tmp_path)
+        first.send_signal(signal.SIGCONT)
+        ends = [process.communicate(timeout=120) for process in (first, second)]
+    assert code == 3 and f"is being baked by another Blender (process {first.pid} on" in told, told
+    assert [process.returncode for process in (first, second)] == [0, 0], ends
+    chunks = sorted(tmp_path.iterdir())
+    assert len(chunks) == 2 and b"".join(each.read_bytes()[32:] for each in chunks) == whole[32:]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a test mounts no file systems")
+def test_a_disk_that_gets_full_in_a_bake_and_one_that_is_read_only(farm, whole, tmp_path):
+    """The bake stops before the last of the disk is taken, and goes on where there is room again."""
+    with shared_backend(farm), small_disk(tmp_path, (64 << 20) + len(whole) // 2) as disk:
+        if disk.limit is not None:  # of a disk that cannot be made small the size is told otherwise
+            (tmp_path / "file").write_text("in the way")
+        code, told = farm.run("bake", "--out", tmp_path if disk.limit is None else tmp_path / "file")
+        assert code and "Traceback" not in told and re.search(r"make room|choose another folder", told), told
+        disk.change(len(whole) + (128 << 20), writable=False)
+        code, told = farm.run("bake", "--out", tmp_path)
+        assert code and "Traceback" not in told and "choose another folder" in told, told
+        disk.change(len(whole) + (128 << 20), writable=True)
+        code, told = farm.run("bake", "--out", tmp_path)
+        (path,) = (path for path in tmp_path.iterdir() if path.name != "file")
+        assert code == 0 and path.read_bytes() == whole, told
 
 
 def test_sigterm_leaves_what_is_done(farm, whole, tmp_path):

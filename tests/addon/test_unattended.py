@@ -99,6 +99,24 @@ def test_a_bake_outlives_the_backend_to_the_bit(moving, scene, bake_folder):  # 
     assert cache(moving, bake_folder).read_bytes() == expected
 
 
+@posix_only
+def test_a_bake_outlives_a_backend_that_stands_still_in_mid_message(moving, scene, bake_folder):  # noqa: F811
+    bpy.ops.scale_clothing.bake()
+    expected = cache(moving, bake_folder).read_bytes()
+    bpy.ops.scale_clothing.clear_bake()
+    cache(moving, bake_folder).unlink()
+    stuck = process.get()
+    stuck._silence = 2.0  # seconds; 120 for others
+    todo = steps_of(moving, scene, bake_folder)
+    while next(todo).done <= FRAMES:
+        pass
+    os.kill(stuck.pid, signal.SIGSTOP)
+    for _ in todo:
+        pass
+    assert process.get().pid != stuck.pid and gone(stuck.pid) and not parts(bake_folder)
+    assert cache(moving, bake_folder).read_bytes() == expected
+
+
 FAILING = """
 import os, pathlib, signal, sys
 import bpy, blender_addon

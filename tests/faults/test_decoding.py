@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from scale_backend.formats.whole_files import append_line, write_npz, write_whole
+from tests.disks import small_disk
 from tests.making import write_garment
 
 KILLS = int(os.environ.get("FAULT_KILLS", "2"))
@@ -81,21 +81,25 @@ def test_suspended_for_a_while_it_goes_on(garment, undisturbed, tmp_path):
     assert content(tmp_path) == undisturbed
 
 
-def test_a_full_disk_is_told_and_gone_on_from(garment, undisturbed, tmp_path):
-    small = min(map(len, undisturbed.values())) // 2
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (small, resource.RLIM_INFINITY))
-
-    process = decoding(garment, tmp_path, preexec_fn=limit)
-    _, told = process.communicate(timeout=300)
-    assert process.returncode not in (0, 1) and "Traceback" not in told, told
-    assert "free some space" in told
-    assert content(tmp_path) == {} and not list(tmp_path.glob(".*"))  # nothing half-written, no scraps
-    process = decoding(garment, tmp_path)
-    assert process.wait(300) == 0, process.stderr.read()
-    assert content(tmp_path) == undisturbed
+def test_a_full_and_a_read_only_disk_are_told_and_gone_on_from(garment, undisturbed, tmp_path):
+    each = max(map(len, undisturbed.values()))
+    with small_disk(tmp_path, FRAMES // 3 * each) as disk:
+        process = decoding(garment, tmp_path, preexec_fn=disk.limit)
+        _, told = process.communicate(timeout=300)
+        assert process.returncode not in (0, 1) and "Traceback" not in told, told
+        assert "free some space" in told
+        there = content(tmp_path)
+        assert there == {name: undisturbed[name] for name in there} and len(there) < FRAMES
+        assert not list(tmp_path.glob(".*"))  # nothing half-written, no scraps
+        disk.change(FRAMES * 2 * each, writable=False)
+        process = decoding(garment, tmp_path)
+        _, told = process.communicate(timeout=300)
+        assert process.returncode not in (0, 1) and "choose another folder" in told, told
+        assert content(tmp_path) == there
+        disk.change(FRAMES * 2 * each, writable=True)
+        process = decoding(garment, tmp_path)
+        assert process.wait(300) == 0, process.stderr.read()
+        assert content(tmp_path) == undisturbed
 
 
 WRITES = """

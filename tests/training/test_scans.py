@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,14 @@ def test_a_folder_of_neither_kind_is_told(tmp_path):
         read_scans(read_groundwork(recipe), recipe, tmp_path)
 
 
+HARM = {
+    "rows-0001.npy": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "maps.npy": Path.unlink,
+    "index.json": lambda path: path.write_bytes(path.read_bytes()[:50]),
+    "inde?.json": lambda path: path.write_text("[" * 5000),
+}
+
+
 def test_shards_hold_the_frames_and_are_read_from_disk(folders, tmp_path, monkeypatch):
     monkeypatch.setattr("training.learning.scan_shards.SHARD_FRAMES", 3)  # four frames: two shards
     recipe = replace(RECIPE, data=str(folders[1]))
@@ -125,6 +134,13 @@ def test_shards_hold_the_frames_and_are_read_from_disk(folders, tmp_path, monkey
     written = (tmp_path / "scans" / "rows-0000.npy").stat().st_mtime_ns
     read_scans(groundwork, recipe, tmp_path)
     assert (tmp_path / "scans" / "rows-0000.npy").stat().st_mtime_ns == written
+    # what is cut, lost or damaged is made anew, and is the same
+    content = {path.name: path.read_bytes() for path in (tmp_path / "scans").iterdir()}
+    for name, harm in HARM.items():
+        (path,) = (tmp_path / "scans").glob(name)
+        harm(path)
+        assert read_scans(groundwork, recipe, tmp_path).names == data.names
+        assert {path.name: path.read_bytes() for path in (tmp_path / "scans").iterdir()} == content
     fewer = read_scans(groundwork, replace(recipe, frames=2), tmp_path)
     assert fewer.names == (data.names[0], data.names[3])  # other frames: other shards
 

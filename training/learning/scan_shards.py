@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.formats.strict_json import strict_json
 from training.frames.packed_frames import PackedFrame, PackedFrameError, read_packed
 from training.learning.dataset import Groundwork, PosedFrames
 from training.learning.packed_poses import pose_packed
@@ -85,7 +86,7 @@ def read_shards(
                                    "packed frames; free some space, or choose another --out.") from error  # fmt: skip
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    content = json.loads((folder / INDEX).read_text())
+    content = strict_json((folder / INDEX).read_text())
     device = groundwork.body.template.device
 
     def mapped(name: str) -> tuple[np.ndarray, ...]:
@@ -102,7 +103,7 @@ def read_shards(
 def _key_of(folder: Path) -> str:
     """Of which packed frames a folder holds the shards; empty where they are not whole."""
     try:
-        content = json.loads((folder / INDEX).read_text())
+        content = strict_json((folder / INDEX).read_text())
         whole = all((folder / name).stat().st_size == size for name, size in content["sizes"].items())
         return content["key"] if whole else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
