@@ -27,6 +27,7 @@ from scale_backend.geometry.carrier import pose_carrier
 from scale_backend.geometry.collision import Contact, Skin, posed_skin
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import surface_points
+from scale_backend.geometry.stretching import drawn_together
 from scale_backend.geometry.window_maps import Past, window_maps
 
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
@@ -124,6 +125,8 @@ def decode_frames(
         points, contact = settle(points, prepared.sheet, model.settling, skin, model.cores, rest)
     if skin is not None:
         points = _pushed_out(model, points, skin, contact)
+        if model.fit is not None and prepared.sizes is not None:
+            points = drawn_together(points, prepared.sizes, model.fit.report.size, reads_back=model.tiled)
     return points, _normals(prepared, points, normals)
 
 

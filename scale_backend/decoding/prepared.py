@@ -10,6 +10,8 @@ import torch
 from scale_backend.decoding.model import Model
 from scale_backend.decoding.settled import Sheet, sheet_of
 from scale_backend.geometry.articulation import VertexRings, vertex_rings
+from scale_backend.geometry.gathering import gather_sum
+from scale_backend.geometry.stretching import RestSizes, rest_sizes
 from scale_backend.inference.mlp import Place
 from scale_backend.surfaces import Binding, Seams, Surface
 from scale_backend.surfaces.queries import Queries
@@ -25,6 +27,7 @@ class Prepared:
     rings: VertexRings | None  # of a mesh whose normals are those of its faces; None: the network's normals
     binding: Binding | Seams | None  # of vertices to decoded points; None: the points are the vertices
     sheet: Sheet | None = None  # of a mesh that settles
+    sizes: RestSizes | None = None  # of a mesh's triangles; None: it is made otherwise
 
 
 def ready(model: Model, surface: Surface) -> Prepared:
@@ -35,7 +38,11 @@ def ready(model: Model, surface: Surface) -> Prepared:
         triangles = torch.from_numpy(surface.topology["triangles"]).long()
         rings = vertex_rings(triangles, len(surface.topology["patch"])).to(model.device)
     binding = None if surface.binding is None else surface.binding.to(model.device)
-    sheet = None
+    sheet, sizes = None, None
+    if surface.stencils is not None:
+        template = gather_sum(model.host_carrier.template[None], surface.stencils.index, surface.stencils.weights)[0]
+        sizes = rest_sizes(torch.from_numpy(surface.topology["triangles"]).long(), template).to(model.device)
     if model.settling is not None and surface.stencils is not None:
         sheet = sheet_of(model.host_carrier, surface.stencils, model.device)
-    return Prepared(queries, model.mlp.place(queries.uv, queries.pq), surface.topology, rings, binding, sheet)
+    place = model.mlp.place(queries.uv, queries.pq)
+    return Prepared(queries, place, surface.topology, rings, binding, sheet, sizes)

@@ -44,7 +44,8 @@ def test_on_the_garments_own_body_nothing_changes(decoder):
 
 @pytest.mark.parametrize("who", ["heavy", "garmentcode", "official"])
 def test_a_stranger_is_dressed(body, decoder, who):
-    """At most one vertex in a hundred deeper than 2 mm in the wearer's own mesh, which moves by its own weights."""
+    """At most one vertex in a hundred deeper than 2 mm in the wearer's own mesh, which moves by its own weights, and no
+    triangle stretched beyond 1.6 times its area."""
     wearer = someone(body, who)
     worn = decoder.worn(fitted_tee(who))
     rotations = dance(30, 120, 250)
@@ -58,7 +59,7 @@ def test_a_stranger_is_dressed(body, decoder, who):
     rest = np.linalg.norm(triangle_normals(decoder.model.host_carrier.template.numpy(), triangles), axis=1)
     for points_now in points.numpy():
         stretch = np.linalg.norm(triangle_normals(points_now, triangles), axis=1) / rest / worn.model.fit.report.size**2
-        assert (stretch > 1.6).mean() < 0.005
+        assert stretch.max() < 1.6
     unpushed, _ = worn.decode(Poses(rotations, translation), DecodeOptions(push_out=False))
     assert (unpushed - points).abs().max() > 1e-4  # the wearer's skin did something
 
