@@ -20,7 +20,7 @@ from ..rig import pose, shape
 from ..rig.body_data import read_body
 from ..rig.recognition import RigJoints
 from ..rig.rest import Rest, rest_of
-from . import body_shapes, floor, retargeting, rig_keys
+from . import body_shapes, controls, floor, retargeting, rig_keys
 
 STILL = 1e-3  # radians: a joint that turns less is at rest
 
@@ -66,9 +66,7 @@ def key_motion(scene: Scene, target: Object, motion: Motion, settings: MotionSet
     if settings.use_shape:
         note += body_shapes.give(target, motion)
     motion = resample(motion, scene.render.fps / scene.render.fps_base)
-    switched_off = apply_motion(target, rest, motion, settings)
-    if switched_off:
-        note += f"; {switched_off} constraints of '{target.name}' were switched off, as they would have held its bones"
+    note += apply_motion(target, rest, motion, settings)
     last = settings.start + motion.frame_count - 1
     if settings.set_range:
         scene.frame_start, scene.frame_end = settings.start, max(last, settings.start)
@@ -87,11 +85,12 @@ def _left_out(target: Object, rig_joints: RigJoints, motion: Motion) -> str:
     return f"; {which} were left out, as '{target.name}' has no bones for them that were recognised"
 
 
-def apply_motion(target: Object, rest: Rest, motion: Motion, settings: MotionSettings) -> int:
+def apply_motion(target: Object, rest: Rest, motion: Motion, settings: MotionSettings) -> str:
     """Key the motion, already at the scene's frame rate, on the rig. Any orientation of the bones at rest.
 
-    Joints are matched by their names: fingers move where motion and rig both have them. Returns how many constraints
-    were switched off, since they would have held the bones. Raises AddonError.
+    Joints are matched by their names: fingers move where motion and rig both have them. A rig's controls are keyed
+    where they steer its bones, else the bones themselves. Returns what there is to say of it, "" or a clause after a
+    semicolon. Raises AddonError.
     """
     body = read_body(body_file("neutral"))
     # betas are those of the recorded person's model: the place is that of the rig's own pelvis
@@ -99,7 +98,15 @@ def apply_motion(target: Object, rest: Rest, motion: Motion, settings: MotionSet
     moved = retargeting.retarget(rest, motion, pelvis)
     if settings.on_floor:
         moved = floor.on_floor(target, rest, moved)
-    switched_off = rig_keys.free(target, rest, moved)
+    steering = controls.steering_of(target, rest)
+    if steering is not None:
+        steered, head = steering.moving(moved), steering.head(moved)
+        note = f"; the controls of '{target.name}' were keyed, and set to FK"
+    else:
+        count = rig_keys.free(target, rest, moved)
+        steered, head = rig_keys.bones_of(target, rest, moved)
+        note = f"; {count} constraints of '{target.name}' were switched off, as they would have held its bones"
+        note = note if count else ""
     fcurves = actions.new_action(target, f"{target.name} {motion.name}")
-    rig_keys.key(target, rest, moved, fcurves, settings.start)
-    return switched_off
+    rig_keys.key(target, steered, head, moved, fcurves, settings.start)
+    return note

@@ -14,6 +14,7 @@ from ..blender import actions
 from ..messages import AddonError
 from ..present import present
 from ..rig.rest import Rest
+from .controls import Steered
 from .retargeting import RigMotion
 
 
@@ -47,22 +48,30 @@ def free(target: Object, rest: Rest, moved: RigMotion) -> int:
     return count
 
 
-def key(target: Object, rest: Rest, moved: RigMotion, fcurves: Any, start: int) -> None:
-    """Key the bones, from a frame on."""
+def bones_of(target: Object, rest: Rest, moved: RigMotion) -> tuple[tuple[Steered, ...], np.ndarray]:
+    """The rig's own bones as what is to be keyed, and where the head of the first one is to be [F, 3]."""
     keyed = _keyed(target, rest, moved)
     joints = {bone.name: joint for joint, bone in keyed.items()}
-    times = np.arange(len(moved.pelvis)) + start
-    for joint, bone in keyed.items():
+    at_rest = np.array(keyed[0].bone.head_local)
+    head = moved.pelvis + moved.turned[0] @ (at_rest - rest.joints[0])
+    return tuple(Steered(bone.name, joint, _above(bone, joints)) for joint, bone in keyed.items()), head
+
+
+def key(
+    target: Object, steered: tuple[Steered, ...], head: np.ndarray, moved: RigMotion, fcurves: Any, start: int
+) -> None:
+    """Key bones, from a frame on. The first one travels: head [F, 3], armature space."""
+    times = np.arange(len(head)) + start
+    for number, (name, joint, above) in enumerate((each.bone, each.joint, each.above) for each in steered):
+        bone = target.pose.bones[name]
         bone.rotation_mode = "QUATERNION"
         at_rest = np.array(bone.bone.matrix_local)
         turned = moved.turned[joint]
-        above = _above(bone, joints)
         local = turned if above is None else np.swapaxes(moved.turned[above], 1, 2) @ turned
         rotation = at_rest[:3, :3].T @ local @ at_rest[:3, :3]
         path = bone.path_from_id("rotation_quaternion")
         actions.add_curves(fcurves, path, times, _continuous(quaternions_from_matrices(rotation)))
-        if joint == 0:
-            head = moved.pelvis + turned @ (at_rest[:3, 3] - rest.joints[0])
+        if number == 0:
             location = (head - at_rest[:3, 3]) @ at_rest[:3, :3]
             actions.add_curves(fcurves, bone.path_from_id("location"), times, location)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import tomllib
 
@@ -29,7 +30,7 @@ JOINTS = tuple(name.removesuffix("_smplhf") for name in dict.fromkeys((*joints.S
 PAIRED = tuple(name.removeprefix("left_") for name in JOINTS if name.startswith("left_"))
 LONGEST = 200  # letters of a name; a bone's has 63 at most
 LARGEST = 1 << 20  # bytes of a table
-KEYS = ("name", "sides", "known", "is_smpl", "bones")
+KEYS = ("name", "sides", "known", "is_smpl", "bones", "controls", "switches")
 
 Stamp = tuple[tuple[str, int], ...]  # files of a folder and when they were changed
 
@@ -47,6 +48,8 @@ class Family:
     known: tuple[str, ...] = ()  # bones of no joint that tell the family from one like it
     is_smpl: bool = False  # the bones are SMPL's own joints: at rest they stand in SMPL's T-pose
     is_own: bool = False  # the user's
+    controls: Mapping[str, str] = field(default_factory=dict)  # joints of the bones that steer them
+    switches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # their bones' properties
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,40 @@ def read_table(path: Path) -> Family:
             near = difflib.get_close_matches(key, (*JOINTS, *PAIRED), 1)
             mended = f"do you mean '{near[0]}'?" if near else "docs/rigs.md lists the joints."
             raise TableError(f"{path.name}: '{key}' is no joint; {mended}")
-    return Family(table["name"], found, tuple(table.get("known", ())), bool(table.get("is_smpl", False)))
+    known, is_smpl = tuple(table.get("known", ())), bool(table.get("is_smpl", False))
+    return Family(
+        table["name"], found, known, is_smpl, controls=_controls(path, table), switches=_switches(path, table)
+    )
+
+
+def _controls(path: Path, table: dict) -> dict[str, str]:
+    """The joint of each control, in the table's order. Raises TableError."""
+    found: dict[str, str] = {}
+    for name, joint in _both_sides(table, "controls"):
+        if joint not in JOINTS:
+            raise TableError(f"{path.name}: the control '{name}' is of '{joint}', which is no joint.")
+        found[name] = joint
+    return found
+
+
+def _switches(path: Path, table: dict) -> dict[str, dict[str, float]]:
+    """Properties of bones and their values. Raises TableError."""
+    found: dict[str, dict[str, float]] = {}
+    for name, values in _both_sides(table, "switches"):
+        if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
+            raise TableError(f"{path.name}: the switches of '{name}' must be numbers by the names of properties.")
+        found[name] = values
+    return found
+
+
+def _both_sides(table: dict, part: str) -> Iterator[tuple[str, Any]]:
+    """What a part of the table says of bones, for left and for right where it says {side}."""
+    for name, value in table.get(part, {}).items():
+        if "{side}" not in name:
+            yield name, value
+            continue
+        for joint_side, side in zip(SIDES, table.get("sides", ()), strict=False):
+            yield name.replace("{side}", side), joint_side + value if isinstance(value, str) else value
 
 
 def write_table(path: Path, name: str, bones: Mapping[str, str], is_smpl: bool = False) -> None:

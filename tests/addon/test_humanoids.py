@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 import pytest
 
+from blender_addon.blender import actions
 from blender_addon.characters import motion
 from blender_addon.paths import body_file
 from blender_addon.rig import recognition, rest_pose
@@ -91,10 +92,10 @@ def test_axes_units_and_origin_mean_nothing(scene, different):
     assert np.abs(pelvis - made.translation[1] - body_joints()[0]).max() < MILLIMETRE
 
 
-def limb_errors(rest: Rest, rig: bpy.types.Object, made: Motion) -> list[float]:
+def limb_errors(rest: Rest, rig: bpy.types.Object, made: Motion, pose: int = 1) -> list[float]:
     """Degrees between the limbs of a rig and of the body that moves, by the heads of the bones."""
     body = body_joints(55)
-    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    expected = whole(matrices_from_axis_angle(made.rotations[pose]), recognition.PARENTS[55])
     bones = [rig.pose.bones[name] for name in rest.rig_joints.bones[:BODY] if name] if rig else []
     heads = {bone.name: np.array(bone.matrix.translation, np.float64) for bone in bones}
     found = []
@@ -279,14 +280,36 @@ def generated(registered) -> Iterator[str]:
     bpy.ops.preferences.addon_disable(module="rigify")
 
 
-def test_a_rig_generated_by_rigify_is_moved_by_its_deforming_bones(generated):
-    """Its controls' constraints would win over keyframes: they are switched off, and that is told."""
+def test_a_rig_generated_by_rigify_is_moved_by_its_controls(generated):
+    """Its FK controls are keyed, and steer afterwards; the deforming bones arrive."""
     rig, made = bpy.data.objects[generated], some_motion()
     rest = rest_of(rig)
     assert rest.rig_joints.family == "Rigify" and None not in rest.rig_joints.bones[:BODY]
+    rig.pose.bones["chest"].location = (0.0, 0.3, 0.2)  # by hand: it is put back
+    assert "were keyed, and set to FK" in motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False))
+    keyed = {path.data_path.split('"')[1] for path in actions.curves_of(rig)}
+    assert {"torso", "spine_fk.002", "upper_arm_fk.L", "foot_fk.R", "head", "f_index.02.L"} <= keyed
+    assert not any(name.startswith(("DEF-", "ORG-")) for name in keyed)
+    for frame in (2, 3):
+        bpy.context.scene.frame_set(frame)
+        assert max(limb_errors(rest, rig, made, frame - 1)) < NEAR
+        pelvis = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).pelvis
+        expected = motion.retargeting.retarget(rest, made, body_joints()[0]).pelvis[frame - 1] @ BLENDER
+        assert np.abs(pelvis - expected).max() < MILLIMETRE
+    rig.pose.bones["forearm_fk.L"].rotation_quaternion = (1.0, 0.0, 0.0, 0.0)
+    bpy.context.view_layer.update()
+    assert max(limb_errors(rest, rig, made, 2)) > NEAR
+
+
+def test_controls_that_do_not_steer_are_left_alone(generated):
+    """The deforming bones are keyed. Constraints would win over these keyframes: they are switched off, and told."""
+    rig, made = bpy.data.objects[generated], some_motion()
+    rest = rest_of(rig)
+    rig.pose.bones["upper_arm_fk.L"].name = "mine"
     rig.pose.bones["torso"].location = (0.0, 0.3, 0.2)
     bpy.context.view_layer.update()
-    assert motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False)) > 50
+    said = motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False))
+    assert int(said.split()[1]) > 50 and said.endswith("as they would have held its bones")
     bpy.context.scene.frame_set(2)
     assert max(limb_errors(rest, rig, made)) < NEAR
     read = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
