@@ -18,7 +18,7 @@ from ..rig.rest_pose import between
 class RigMotion:
     """What is to become of a rig's joints, F frames. Armature space and units."""
 
-    turned: dict[int, np.ndarray]  # joint of the rig: [F, 3, 3] rotation from rest
+    turned: dict[int, np.ndarray]  # joint of the rig: [F, 3, 3] rotation from rest; after them bones between joints
     pelvis: np.ndarray  # [F, 3] where the pelvis is
 
     def places(self, rest: Rest) -> np.ndarray:  # [F, 22, 3]
@@ -51,11 +51,17 @@ def retarget(
     for joint, name in enumerate(rig_joints.joint_names):
         if name in names:
             turned[joint] = world @ whole[:, names.index(name)] @ to_rest[joint]
+
+    def part(start: int, end: int, fraction: float) -> np.ndarray:  # [F, 3, 3]
+        return np.stack([between(a, b, fraction) for a, b in zip(turned[start], turned[end], strict=True)])
+
     for joint, start, end, fraction in rig_joints.between:
-        turned[joint] = np.stack([between(a, b, fraction) for a, b in zip(turned[start], turned[end], strict=True)])
+        turned[joint] = part(start, end, fraction)
     for joint in range(BODY_JOINTS):
         if rig_joints.bones[joint] is None and joint not in {each[0] for each in rig_joints.between}:
             turned[joint] = turned[rig_joints.parents[joint]]
+    for number, bone in enumerate(rest.between, len(rig_joints.bones)):
+        turned[number] = part(bone.start, bone.end, bone.fraction)
     size = rest.frame.unit * (1.0 if rig_joints.is_smpl else rest.size)
     return RigMotion(turned, (motion.translation + rest_pelvis) @ world.T * size)
 

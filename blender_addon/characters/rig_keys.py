@@ -78,7 +78,7 @@ def key(
 
 def _keyed(target: Object, rest: Rest, moved: RigMotion) -> dict[int, PoseBone]:
     """The bones of the joints that move, by joint."""
-    bones, names = present(target.pose).bones, rest.rig_joints.bones
+    bones, names = present(target.pose).bones, (*rest.rig_joints.bones, *(each.bone for each in rest.between))
     named = ((joint, names[joint]) for joint in sorted(moved.turned))
     return {joint: bones[name] for joint, name in named if name is not None}
 

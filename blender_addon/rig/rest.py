@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from bpy.types import Object
@@ -15,6 +17,7 @@ from . import axes, rest_pose
 from .body_data import read_body
 from .recognition import BODY_JOINTS, RigJoints, recognise
 
+DIVIDED = ((3, 6, 9), (12, 15))  # joints with bones between them; those of hips and chest turn with these
 LEGS = ((1, 4), (4, 7), (2, 5), (5, 8))  # thighs and shins, from joint to joint
 
 
@@ -35,6 +38,16 @@ class RigFrame:
         return points @ self.rotation / self.unit
 
 
+@dataclass(frozen=True)
+class Between:
+    """A bone that is no joint of a body, between two that are: rigs may have more bones of the spine and the neck."""
+
+    bone: str
+    start: int  # the joint below it
+    end: int  # the one above it, of whose turn it has a part
+    fraction: float
+
+
 @dataclass(frozen=True, eq=False)  # made once for a rest pose: what is computed of it is remembered for it
 class Rest:
     """A rig at rest."""
@@ -42,6 +55,7 @@ class Rest:
     rig_joints: RigJoints
     joints: np.ndarray  # [22, 3] armature space; those without a bone where the body has them between others
     frame: RigFrame
+    between: tuple[Between, ...] = ()
 
     @property
     def places(self) -> np.ndarray:  # [22, 3] SMPL's axes, metres
@@ -76,23 +90,44 @@ def rest_of(rig: Object | None) -> Rest:
     """
     rig_joints = recognise(rig)
     bones = armature_of(present(rig)).bones
-    heads = [bones[name].matrix_local.translation for name in rig_joints.bones[:BODY_JOINTS] if name is not None]
-    return _rest(rig_joints, np.array(heads, np.float64).tobytes())  # Blender 5.0 would hand over float32
+    between = _between(bones, rig_joints)
+    names = [*(name for name in rig_joints.bones[:BODY_JOINTS] if name is not None), *(each.bone for each in between)]
+    heads = [bones[name].matrix_local.translation for name in names]
+    return _rest(rig_joints, np.array(heads, np.float64).tobytes(), between)  # Blender 5.0 would hand over float32
+
+
+def _between(bones: Any, rig_joints: RigJoints) -> tuple[Between, ...]:
+    """The deforming bones between those of neighbouring joints of the trunk, from below."""
+    found = []
+    for chain in DIVIDED:
+        there = [joint for joint in chain if rig_joints.bones[joint] is not None]
+        for start, end in itertools.pairwise(there):
+            inner, above = [], bones[rig_joints.bones[end]].parent
+            while above is not None and above.name != rig_joints.bones[start]:
+                inner.append(above)
+                above = above.parent
+            names = [] if above is None else [bone.name for bone in reversed(inner) if bone.use_deform]
+            parts = len(names) + 1
+            found += [Between(name, start, end, (number + 1) / parts) for number, name in enumerate(names)]
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)
-def _rest(rig_joints: RigJoints, heads: bytes) -> Rest:
+def _rest(rig_joints: RigJoints, heads: bytes, between: tuple[Between, ...]) -> Rest:
     body = _body_joints()
     there = [joint for joint in range(BODY_JOINTS) if rig_joints.bones[joint] is not None]
-    joints = np.zeros((BODY_JOINTS, 3))
-    joints[there] = np.frombuffer(heads).reshape(-1, 3)
+    joints, places = np.zeros((BODY_JOINTS, 3)), np.frombuffer(heads).reshape(-1, 3)
+    joints[there], inner = places[: len(there)], places[len(there) :]
+    for end in {each.end for each in between}:  # a turn about several is one about their middle
+        parts = [place for place, each in zip(inner, between, strict=True) if each.end == end]
+        joints[end] = np.mean([joints[end], *parts], 0)
     rotation, unit = axes.fit_frame(body, joints, there)
     frame = RigFrame(rotation, unit)
     size = leg_length(frame.from_armature(joints)) / leg_length(body) * unit
     joints = _with_missing(joints, there, rig_joints, body @ rotation.T * size)
     if not rig_joints.is_smpl:  # the bone of other rigs begins somewhere about the hips: the pelvis is told by these
         joints[0] = joints[[1, 2]].mean(0) + (body[0] - body[[1, 2]].mean(0)) @ rotation.T * size
-    return Rest(rig_joints, joints, frame)
+    return Rest(rig_joints, joints, frame, between)
 
 
 def _with_missing(

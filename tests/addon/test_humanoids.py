@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -15,6 +16,7 @@ from blender_addon.rig import recognition, rest_pose
 from blender_addon.rig.body_data import read_body
 from blender_addon.rig.pose import read_pose
 from blender_addon.rig.rest import Rest, rest_of
+from blender_addon.rig.skin_weights import joints_of_bones
 from scale_backend.formats import joints
 from scale_backend.formats.motion import Motion, matrices_from_axis_angle
 from tests.addon.humanoids import (
@@ -186,6 +188,40 @@ def test_a_missing_joint_of_the_spine_lies_between_its_neighbours(scene):
     rotations = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
     assert angle(rotations[6], np.eye(3)) == pytest.approx(np.degrees(0.3), abs=1e-3)
     np.testing.assert_allclose(rotations[6], rotations[9], atol=1e-5)
+
+
+def test_more_bones_of_the_spine_share_its_turn(scene):
+    """Unreal's five of the spine and two of the neck. Those between joints turn half as far, and what hangs on them
+    comes where the body's own joints put it."""
+    rig, made = build(FAMILIES["Unreal (UE5)"]), some_motion()
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = rig.data.edit_bones
+    inner = {"spine_02": ("spine_01", "spine_03"), "spine_04": ("spine_03", "spine_05"), "neck_02": ("neck_01", "head")}
+    for name, (below, above) in inner.items():
+        along = bones[below].tail - bones[below].head
+        bones[name].head = (bones[below].head + bones[above].head) / 2
+        bones[name].tail, bones[name].parent = bones[name].head + along, bones[below]
+        bones[above].parent = bones[name]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    made.rotations[:, [3, 6, 9, 12, 15]] *= 0.6  # as far as a back bends
+    rest = put_on(rig, made)
+    assert [each.bone for each in rest.between] == list(inner)
+    expected = whole(matrices_from_axis_angle(made.rotations[1]), recognition.PARENTS[55])
+    for joint, bone in bones_of(rig, FAMILIES["Unreal (UE5)"]).items():
+        assert angle(BLENDER.T @ turned(bone) @ BLENDER, expected[NAMES.index(joint)]) < EXACT
+    for name, (below, above) in inner.items():
+        start, middle, end = (turned(rig.pose.bones[each]) for each in (below, name, above))
+        assert angle(start, middle) == pytest.approx(angle(start, end) / 2, abs=EXACT)
+        assert angle(middle, end) == pytest.approx(angle(start, end) / 2, abs=EXACT)
+    moved = motion.retargeting.retarget(rest, made, body_joints()[0])
+    collars = np.array([rig.pose.bones[f"clavicle_{side}"].head for side in "lr"])
+    own = rest.joints.copy()
+    for joint, name in {6: "spine_03", 9: "spine_05", 15: "head"}.items():
+        own[joint] = rig.data.bones[name].head_local
+    at_heads = replace(rest, joints=own)
+    away, plain = (np.linalg.norm(moved.places(r)[1, [13, 14]] - collars, axis=1).max() for r in (rest, at_heads))
+    assert away < 4 * MILLIMETRE < 10 * MILLIMETRE < plain
+    assert dict(joints_of_bones(rig, rest)["spine_02"]) == {3: 0.5, 6: 0.5}
 
 
 def test_missing_collars_and_toes_follow(scene):
