@@ -265,6 +265,7 @@ def rest() -> Iterator[float]:
 def name_file(path: Path) -> Iterator[float]:
     """Type folder and name into the file browser."""
     yield from new_window("FILE_BROWSER")
+    yield from rest()  # on a busy machine the first click would come before its fields
     named = lambda: area("FILE_BROWSER").spaces.active.params  # noqa: E731
     write(place(region("FILE_BROWSER", "UI"), 0.4, 0.5), f"{path.parent}/")
     yield from until(lambda: Path(named().directory.decode()) == path.parent, "the folder is typed")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|mistakes|two|times] [PICTURES]
+# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|wearer|mistakes|two|times] [PICTURES]
 #   walk      clicks through everything but the set-up, checks each step, and leaves pictures
 #   set-up    the same from nothing: the backend's environment is made by click, and pip fetches torch
+#   wearer    somebody else's character: appended, moved by a dance, dressed, baked, rendered
 #   mistakes  does what users do wrong, and breaks things: each is told, and Blender goes on
 #   two       two Blenders with one user folder at once
 #   times     measures how long frames take while the animation plays
@@ -32,6 +33,8 @@ case $what in
             cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
             cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/certs/ca-certificates.crt"
             gui tests/addon/window/walk.py -- "$zip" "$pictures" set-up ;;
+    wearer) "$PWD/.venv/bin/python" -m tests.addon.window.stranger "$pictures/stranger.blend"
+            SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/wearer.py -- "$zip" "$pictures" ;;
     mistakes) SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/mistakes.py -- "$zip" "$pictures" ;;
     two)    install
             export SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python
@@ -41,6 +44,6 @@ case $what in
             wait $first ;;
     times)  install
             SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/frame_times.py ;;
-    *)      sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *)      sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 echo "Pictures: $pictures"

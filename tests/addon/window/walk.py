@@ -121,9 +121,9 @@ def scrub() -> Iterator[float]:
     picture("07-scrubbed")
 
 
-def bone_place(name: str) -> hands.Place:
+def bone_place(character: bpy.types.Object, name: str) -> hands.Place:
     """Where the middle of a bone is in the viewport."""
-    character, view = chosen().rig, hands.region(*VIEW)
+    view = hands.region(*VIEW)
     middle_of_bone = character.matrix_world @ character.pose.bones[name].center
     x, y = location_3d_to_region_2d(view, hands.area("VIEW_3D").spaces.active.region_3d, middle_of_bone)
     return hands.place(view, x / view.width, 1 - y / view.height)
@@ -134,7 +134,7 @@ def pose() -> Iterator[float]:
     character, frame = chosen().rig, bpy.context.scene.frame_current
     hands.press(middle(), "ctrl+Tab")
     yield from hands.until(lambda: bpy.context.mode == "POSE", "Pose Mode")
-    hands.click_at(bone_place("left_hip"))
+    hands.click_at(bone_place(character, "left_hip"))
     yield from hands.until(lambda: character.data.bones.active == character.data.bones["left_hip"], "a bone is clicked")
     before = points(worn()[0])
     hands.press(middle(), "r")
