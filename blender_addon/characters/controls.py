@@ -17,6 +17,8 @@ from mathutils import Matrix
 
 from scale_backend.formats.motion import matrices_from_axis_angle
 
+from ..blender.objects import armature_of
+from ..present import present
 from ..rig import bone_tables
 from ..rig.pose import deformations
 from ..rig.recognition import BODY_JOINTS
@@ -62,7 +64,7 @@ def steering_of(target: Object, rest: Rest) -> Steering | None:
     Then the rig is as before. Else its other bones are at rest, and its switches such that the controls steer.
     """
     family = next((f for f in bone_tables.families().families if f.name == rest.rig_joints.family), None)
-    if family is None or any(name not in target.pose.bones for name in family.controls):
+    if family is None or any(name not in present(target.pose).bones for name in family.controls):
         return None
     joints = rest.rig_joints.joint_names
     controls = {name: joints.index(joint) for name, joint in family.controls.items() if joint in joints}
@@ -77,13 +79,13 @@ def steering_of(target: Object, rest: Rest) -> Steering | None:
 @contextmanager
 def _as_before_unless(target: Object, family: bone_tables.Family) -> Iterator[list[bool]]:
     """The rig at rest, without animation and with its switches set; as it was, unless the list ends with True."""
-    bones, data, done = target.pose.bones, target.animation_data, list[bool]()
+    bones, data, done = present(target.pose).bones, target.animation_data, list[bool]()
     bases = {bone.name: bone.matrix_basis.copy() for bone in bones}
     switches = {(name, key): bones[name][key] for name, keys in family.switches.items() if name in bones
-                for key in keys if key in bones[name]}  # fmt: skip
+                for key in keys if bones[name].get(key) is not None}  # fmt: skip
     action, slot = (None, None) if data is None else (data.action, getattr(data, "action_slot", None))
     try:
-        if action is not None:
+        if data is not None and action is not None:
             data.action = None
         for (name, key), value in switches.items():
             bones[name][key] = type(value)(family.switches[name][key])
@@ -97,7 +99,7 @@ def _as_before_unless(target: Object, family: bone_tables.Family) -> Iterator[li
                 bones[name][key] = value
             for name, basis in bases.items():
                 bones[name].matrix_basis = basis
-        if action is not None:
+        if data is not None and action is not None:
             data.action = action
             if slot is not None:
                 data.action_slot = slot
@@ -111,13 +113,13 @@ def _tried(target: Object, rest: Rest, controls: dict[str, int]) -> Steering | N
     trials = [matrices_from_axis_angle(generator.normal(0, TURN, (count, 3))) for _ in range(TRIALS)]
     found = []
     for name, joint in controls.items():
-        steered = _turned_along_by(target.pose.bones[name], joint, trials[0])
+        steered = _turned_along_by(present(target.pose).bones[name], joint, trials[0])
         if steered is None:
             return None
         found.append(steered)
-        _turn(target.pose.bones[name], steered, trials[0])
+        _turn(present(target.pose).bones[name], steered, trials[0])
         _evaluate(target)
-    seen, parts, offsets = target.pose.bones, [], []
+    seen, parts, offsets = present(target.pose).bones, [], []
     for turned in trials:
         for steered in found:
             _turn(seen[steered.bone], steered, turned)
@@ -161,7 +163,7 @@ def _point_right(
         name = rest.rig_joints.bones[joint]
         if joint >= BODY_JOINTS or name is None:
             continue
-        along = np.array(target.data.bones[name].matrix_local)[:3, 1]
+        along = np.array(armature_of(target).bones[name].matrix_local)[:3, 1]
         here, wanted = moved[joint, :3, :3] @ along, turned[joint] @ along
         if here @ wanted < np.cos(np.radians(OFF)) * np.linalg.norm(here):
             return False
@@ -174,4 +176,4 @@ def _turned_offsets(turned: dict[int, np.ndarray], offset: np.ndarray) -> np.nda
 
 def _evaluate(target: Object) -> None:
     target.update_tag()
-    bpy.context.view_layer.update()
+    present(bpy.context.view_layer).update()

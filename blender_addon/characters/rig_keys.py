@@ -63,7 +63,7 @@ def key(
     """Key bones, from a frame on. The first one travels: head [F, 3], armature space."""
     times = np.arange(len(head)) + start
     for number, (name, joint, above) in enumerate((each.bone, each.joint, each.above) for each in steered):
-        bone = target.pose.bones[name]
+        bone = present(target.pose).bones[name]
         bone.rotation_mode = "QUATERNION"
         at_rest = np.array(bone.bone.matrix_local)
         turned = moved.turned[joint]

@@ -143,9 +143,9 @@ def read_table(path: Path) -> Family:
 def _controls(path: Path, table: dict) -> dict[str, str]:
     """The joint of each control, in the table's order. Raises TableError."""
     found: dict[str, str] = {}
-    for name, joint in _both_sides(table, "controls"):
+    for name, joint in _both_sides(path, table, "controls"):
         if joint not in JOINTS:
-            raise TableError(f"{path.name}: the control '{name}' is of '{joint}', which is no joint.")
+            raise TableError(f"{path.name}: the control '{quoted(name)}' is of '{quoted(joint)}', which is no joint.")
         found[name] = joint
     return found
 
@@ -153,16 +153,19 @@ def _controls(path: Path, table: dict) -> dict[str, str]:
 def _switches(path: Path, table: dict) -> dict[str, dict[str, float]]:
     """Properties of bones and their values. Raises TableError."""
     found: dict[str, dict[str, float]] = {}
-    for name, values in _both_sides(table, "switches"):
+    for name, values in _both_sides(path, table, "switches"):
         if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
-            raise TableError(f"{path.name}: the switches of '{name}' must be numbers by the names of properties.")
+            raise TableError(f"{path.name}: the switches of '{quoted(name)}' must be numbers by names of properties.")
         found[name] = values
     return found
 
 
-def _both_sides(table: dict, part: str) -> Iterator[tuple[str, Any]]:
-    """What a part of the table says of bones, for left and for right where it says {side}."""
-    for name, value in table.get(part, {}).items():
+def _both_sides(path: Path, table: dict, part: str) -> Iterator[tuple[str, Any]]:
+    """What a part of the table says of bones, for left and for right where it says {side}. Raises TableError."""
+    said = table.get(part, {})
+    if not isinstance(said, dict):
+        raise TableError(f"{path.name}: {part} must be a part of its own, [{part}].")
+    for name, value in said.items():
         if "{side}" not in name:
             yield name, value
             continue

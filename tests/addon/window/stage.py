@@ -58,7 +58,8 @@ def points(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] as shown
 
 
 def exact(obj: bpy.types.Object) -> np.ndarray:  # [V, 3] for the present pose
-    return module("clothes.request").present_request(obj, bpy.context.view_layer.depsgraph).decode().points
+    arrival, graph = module("clothes.memory").Arrival.STAYED, bpy.context.view_layer.depsgraph
+    return module("clothes.request").present_request(obj, graph, arrival).decode().points
 
 
 def status() -> str:
