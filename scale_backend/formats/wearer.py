@@ -71,7 +71,7 @@ class Wearer:
         size = float(np.ptp(self.joints, axis=0).max())
         if not SMALLEST < size < LARGEST:
             raise WearerError(f"A skeleton of {size:.3g} m is no wearer's; look at the armature's scale.")
-        if float(np.abs(self.vertices - self.joints[0]).max()) > LARGEST:
+        if float(np.abs(self.vertices - self.joints[0]).max()) > max(LARGEST, 10 * size):
             raise WearerError("The body's mesh lies far from its skeleton; look at the scale and place of both.")
         if float(np.abs(self.joints).max()) > FARTHEST:
             raise WearerError(f"A character more than {FARTHEST:,.0f} m from the origin cannot be fitted; move it.")

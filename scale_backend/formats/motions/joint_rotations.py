@@ -14,6 +14,7 @@ from scale_backend.formats.motion import axis_angle_from_matrices
 FORMS = {3: "axis-angle", 6: "6D", 9: "matrices"}  # by numbers a joint
 KNEES, ELBOWS = (4, 5), (18, 19)  # joints, left and right
 TOLERANCE = 0.02  # of what should be the identity, in matrices
+PIECE = 1000  # frames
 
 
 class RotationError(ValueError):
@@ -52,6 +53,11 @@ def axis_angles(values: np.ndarray, six: str = "columns") -> np.ndarray:  # [F, 
     """Raises RotationError for matrices that are no rotations."""
     if values.shape[-1] == 3:
         return values
+    pieces = range(0, max(1, len(values)), PIECE)  # what lies between takes many times the room
+    return np.concatenate([_from_matrices(values[first : first + PIECE], six) for first in pieces])
+
+
+def _from_matrices(values: np.ndarray, six: str) -> np.ndarray:  # [F, J, 6 or 9] -> [F, J, 3]
     if values.shape[-1] == 6:
         if six == "alternating":
             pair = np.swapaxes(values.reshape(*values.shape[:-1], 3, 2), -1, -2)

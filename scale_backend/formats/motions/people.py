@@ -19,13 +19,19 @@ BETTER = (("smpl_params_global", "smpl_params_incam"), ("sequence_results", "res
 POSES = (*((key, WHOLE_JOINTS) for key in WHOLE), *((key, BODY_JOINTS) for key in BODY))
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 DEEPEST = 5
+MOST_PEOPLE = 1000  # of a file, or seen at once
+
+
+class RecordError(ValueError):
+    """What is wrong with a motion, as the end of a sentence that begins with its file's name."""
 
 
 def find_people(values: object) -> dict[str, Record]:
-    """Each person's values by name: the file's own names where it has any, else numbers from 1."""
+    """Each person's values by name: the file's own names where it has any, else numbers from 1. Raises RecordError."""
     if isinstance(values, np.ndarray):
         values = {"poses": values}
     found = [item for record in _records(values, {}, DEEPEST) for item in _split(*record)]
+    _check_count(len(found))
     if len(found) == 1:
         return {found[0][0] or "1": found[0][1]}
     names = [name or str(number) for number, (name, _) in enumerate(found, 1)]
@@ -136,6 +142,7 @@ def people_of_frame(frame: object) -> list[tuple[str, Record]]:
     leading = _leading(frame)
     if not leading:
         return [(_track(frame, 1), frame)]
+    _check_count(leading[0])
     ids = next((_try_array(frame.get(key)) for key in TRACKS if key in frame), None)
     rows = [{key: item[row] for key, item in _of_length(frame, leading[0])} for row in range(leading[0])]
     if ids is None or ids.size != len(rows):
@@ -169,12 +176,19 @@ def _split(name: str, record: Record) -> list[tuple[str, Record]]:
         count = leading[0]
     else:
         return [(name, record)]
+    _check_count(count)
     rest = {key: record[key] for key in record}
     shared = dict(_of_length(record, count))
     people = [rest | {key: item[row] for key, item in shared.items()} for row in range(count)]
     if count == 1:
         return [(name, people[0])]
     return [(f"{name} {row}".strip(), person) for row, person in enumerate(people, 1)]
+
+
+def _check_count(people: int) -> None:
+    """Raises RecordError."""
+    if people > MOST_PEOPLE:
+        raise RecordError(f"holds {people:,} people, over {MOST_PEOPLE:,}; choose another file.")
 
 
 def _of_length(record: Record, count: int) -> list[tuple[str, Sequence | np.ndarray]]:

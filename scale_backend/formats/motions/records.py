@@ -12,7 +12,7 @@ from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.motions import names
 from scale_backend.formats.motions.axes import Kind
 from scale_backend.formats.motions.joint_rotations import RotationError, axis_angles, pose_shape, six_form
-from scale_backend.formats.motions.people import Record
+from scale_backend.formats.motions.people import Record, RecordError
 from scale_backend.formats.pickled_values import as_array
 
 AMASS = Kind("AMASS", "Z", ("Z",))
@@ -21,12 +21,11 @@ CAMERA = Kind("camera coordinates", "-Y", ("-Y", "Y"), model="smpl", gender="neu
 SLAHMR = Kind("SLAHMR's first camera", "-Y", model="smplh", gender="neutral")
 WORLD = Kind("results from video", "Y", model="smpl", gender="neutral")
 MOST_TURN = 1e3  # radians; optimisers leave a few turns
+MOST_NUMBERS = 16_000_000  # of poses; a small file can unpack to any number
+LAST_FRAME = 1 << 40  # of a video
+SOME = 4096  # frames
 FARTHEST = 1e7  # of places, in whatever unit
 FEATURES = {263: "HumanML3D's features", 251: "KIT's features", 135: "6D with places"}  # columns that are no rotations
-
-
-class RecordError(ValueError):
-    """What is wrong with a motion, as the end of a sentence that begins with its file's name."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def _turned(parts: list[np.ndarray], notes: list[str], main: int) -> np.ndarray:
     if any(part.shape[-1] == 6 for part in parts):
         if parts[main].shape[-1] != 6:
             raise RecordError("has six numbers a joint for some parts and not for the body; convert it first.")
-        form, note = six_form(parts[main].astype(np.float64), main)
+        form, note = six_form(_some(parts[main]).astype(np.float64), main)
         notes.append(note)
     try:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -188,8 +187,14 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def _some(values: np.ndarray) -> np.ndarray:  # [F, ...]
+    """Frames from the first to the last, enough to tell what the numbers mean."""
+    return values[:: max(1, len(values) // SOME)]
+
+
 def _check_are_rotations(values: np.ndarray, key: str) -> None:  # [F, J, numbers]
     """Three numbers a joint may also be its place: then bones keep their lengths. Raises RecordError."""
+    values = _some(values)
     if values.shape[-1] != 3 or len(values) < 3 or not np.abs(values).max() < MOST_TURN:
         return
     parents = list(joints.SMPL_PARENTS[1:22])
@@ -226,9 +231,12 @@ def _frames(record: Record, count: int) -> np.ndarray | None:
     """The video frame of each pose, where a file tells."""
     for name in names.FRAMES:
         if name in record:
-            frames = _array(record, name)
-            if frames.size == count and frames.dtype.kind in "iu" and (np.diff(frames.ravel()) > 0).all():
-                return frames.ravel().astype(np.int64)
+            frames = _array(record, name).ravel()
+            if frames.size != count or frames.dtype.kind not in "iu" or frames.min() < 0 or frames.max() > LAST_FRAME:
+                continue
+            frames = frames.astype(np.int64)
+            if (np.diff(frames) > 0).all():
+                return frames
     return None
 
 
@@ -263,6 +271,8 @@ def _array(record: Record, key: str) -> np.ndarray:
         raise RecordError(f"has '{key}' that {quoted(error)}; choose another file.") from error
     if array.dtype.kind not in "biuf":
         raise RecordError(f"has '{key}' that holds no numbers; choose another file.")
+    if array.size > MOST_NUMBERS:
+        raise RecordError(f"has '{key}' of {array.size:,} numbers, over {MOST_NUMBERS:,}; cut the motion into parts.")
     return array
 
 
