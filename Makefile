@@ -8,7 +8,7 @@
 # make addon         the extension: dist/scale_clothing-<version>.zip
 # make lint          ruff, and types by mypy
 # make matrix        the extension in bpy 4.2, 4.5 and 5.0
-# make window-test   the extension in a real Blender window; WALK=set-up, wearer, two, mistakes or times: others
+# make window-test   the extension in a real Blender window; WALK=set-up, wearer, two, mistakes, moving or times: others
 # Each sets up .venv first, if it is missing or pyproject.toml has changed. CONTRIBUTING.md has the same steps without make.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)

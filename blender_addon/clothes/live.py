@@ -269,8 +269,8 @@ def _scene_changed(scene: Scene, depsgraph: Depsgraph) -> None:
     screen = bpy.context.screen
     if _suspended or stage.is_open() or (screen is not None and screen.is_animation_playing):
         return
-    if depsgraph.id_type_updated("ACTION"):
-        memory.forget()
+    if depsgraph.id_type_updated("ACTION") and memory.forget():
+        _soon(_update_soon, AFTER_POSING)
     if bpy.app.background:
         return
     updated = [u.id.original for u in depsgraph.updates if u.is_updated_transform or u.is_updated_geometry]

@@ -58,7 +58,7 @@ def earlier(
         memory.seen.clear()  # a script may have changed the animation
     if arrival is not Arrival.STAYED:
         memory.is_animated = True
-    elif memory.now is None or not _alike(memory.now, now):
+    elif not memory.is_animated or memory.now is None or not _alike(memory.now, now):
         memory.is_animated = _alike(read_moments(scene, target, rest, [now.frame])[now.frame], now)
     memory.now = now
     if not memory.is_animated:
@@ -80,9 +80,11 @@ def is_whole(scene: Scene) -> bool:
     return all(memory.is_whole for (number, _), memory in _memories.items() if number == scene.session_uid)
 
 
-def forget() -> None:
-    """What moved before counts no more: the animation may be another."""
+def forget() -> bool:
+    """What moved before counts no more: the animation may be another. Returns whether anything was known."""
+    known = bool(_memories)
     _memories.clear()
+    return known
 
 
 def first_seen(scene: Scene) -> float:

@@ -127,7 +127,7 @@ def request(
     return Request(entry, poses, options.on_wire(surface, part, entry.fabrics()), frame, fitted.wearer)
 
 
-def present_request(obj: Object, depsgraph: Depsgraph, arrival: Arrival) -> Request:
+def present_request(obj: Object, depsgraph: Depsgraph, arrival: Arrival = Arrival.STAYED) -> Request:
     """What bringing clothes to their rig's present pose needs. Raises AddonError."""
     settings = obj.scale_clothing
     entry = library.entry(settings.garment)

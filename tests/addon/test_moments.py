@@ -173,3 +173,18 @@ def test_the_fabric_of_the_look_is_how_cloth_hangs(swinging, scene):  # noqa: F8
     assert np.abs(cotton - shown(swinging)).max() > 1e-5
     swinging.scale_clothing.fabric = "SILK"  # unknown to the garment: its first
     assert np.abs(shown(swinging) - cotton).max() < 1e-6
+
+
+def test_a_pose_that_is_keyed_moves(swinging, character, scene):  # noqa: F811
+    scene.frame_set(14)
+    bone = character.pose.bones["left_hip"]
+    bone.rotation_quaternion = (0.9, 0.3, 0.3, 0.0)
+    bpy.ops.scale_clothing.update()
+    posed = shown(swinging)
+    bone.keyframe_insert("rotation_quaternion")
+    bpy.ops.scale_clothing.update()
+    keyed = shown(swinging)
+    assert np.abs(keyed - posed).max() > 1e-4
+    scene.frame_set(3)
+    scene.frame_set(14)
+    assert (shown(swinging) == keyed).all()

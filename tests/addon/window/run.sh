@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|wearer|mistakes|two|times] [PICTURES]
+# The add-on in a real Blender window on a virtual screen, as a new user meets it: run.sh ZIP [walk|set-up|wearer|mistakes|two|moving|times] [PICTURES]
 #   walk      clicks through everything but the set-up, checks each step, and leaves pictures
 #   set-up    the same from nothing: the backend's environment is made by click, and pip fetches torch
 #   wearer    somebody else's character: appended, moved by a dance, dressed, baked, rendered
 #   mistakes  does what users do wrong, and breaks things: each is told, and Blender goes on
 #   two       two Blenders with one user folder at once
+#   moving    plays, jumps, poses and renders in clothes that feel motion
 #   times     measures how long frames take while the animation plays
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
@@ -42,8 +43,13 @@ case $what in
             sleep 3  # each xvfb-run looks for a free screen
             gui tests/addon/window/two.py -- "$zip" "$pictures" second
             wait $first ;;
+    moving) install
+            .venv/bin/python -c "import sys; from pathlib import Path; from scale_backend.formats.window import Window
+from scale_backend.model.garment import save_garment; from tests.making import make_moving_garment
+save_garment(Path(sys.argv[1]), make_moving_garment(Window((1 / 24, 0.1, 0.35), gravity=True)))" "$user/moving.safetensors"
+            SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/moving.py -- "$user/moving.safetensors" "$pictures" ;;
     times)  install
             SCALE_BACKEND_PYTHON=$PWD/.venv/bin/python gui tests/addon/window/frame_times.py ;;
-    *)      sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *)      sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 echo "Pictures: $pictures"
