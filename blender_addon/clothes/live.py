@@ -267,7 +267,8 @@ def _frame_changed(scene: Scene, depsgraph: Depsgraph) -> None:
 def _scene_changed(scene: Scene, depsgraph: Depsgraph) -> None:
     """A bone was moved, or an object went: update a moment later, and not for every step of a drag."""
     screen = bpy.context.screen
-    if _suspended or stage.is_open() or (screen is not None and screen.is_animation_playing):
+    playing = screen is not None and screen.is_animation_playing
+    if _suspended or stage.is_open() or playing or unattended.is_rendering():
         return
     if depsgraph.id_type_updated("ACTION") and memory.forget():
         _soon(_update_soon, AFTER_POSING)

@@ -68,6 +68,7 @@ def earlier(
     wanted = range(max(math.floor(now.frame - reach * clock.rate), start), math.ceil(now.frame - ON_FRAME))
     missing = [frame for frame in wanted if frame not in memory.seen]
     if missing and arrival is not Arrival.PLAYED:
+        missing += _blurred(scene, wanted)
         for moment in read_moments(scene, target, rest, missing).values():
             _remember(memory, moment)
         missing = []
@@ -90,6 +91,14 @@ def forget() -> bool:
 def first_seen(scene: Scene) -> float:
     """The frame before which nothing is looked at: all stood still as they then did."""
     return -math.inf if scene.scale_clothing.pre_roll else scene.frame_start
+
+
+def _blurred(scene: Scene, wanted: range) -> list[int]:
+    """What a render that blurs will want: it goes to other frames from within the engine, which lets nobody read."""
+    if not (unattended.is_rendering() and scene.render.use_motion_blur):
+        return []
+    reach = math.ceil(scene.render.motion_blur_shutter) + 1
+    return [*range(wanted.start - reach, wanted.start), *range(wanted.stop, wanted.stop + reach)]
 
 
 def _follows(memory: Memory, now: Moment, clock: Clock) -> bool:

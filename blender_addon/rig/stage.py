@@ -18,6 +18,8 @@ from .rest import Rest
 
 NAME = "SCALE Moments"
 COPIED = ("fps", "fps_base", "frame_map_old", "frame_map_new")  # of a scene, what its animation is evaluated by
+BUSY = "Blender was too busy to look at what moved before this frame; render again, or bake the clothes first."
+CLOSED = "Blender does not let anybody look at what moved before this frame; bake the clothes, or start Blender again."
 PATIENCE = 10.0  # seconds that a render waits for Blender's main thread
 
 Result = TypeVar("Result")
@@ -57,23 +59,30 @@ def _at(stage: Scene, target: Object, rest: Rest, frame: float) -> Moment:
 
 @contextmanager
 def _stage(scene: Scene, target: Object, rest: Rest) -> Iterator[Scene]:
-    """A scene with nothing in it but an object that depends on these bones, so that the rig may be hidden."""
+    """A scene with nothing in it but an object that depends on these bones, so that the rig may be hidden. Raises
+    AddonError where Blender lets nothing be changed, as within a render engine."""
     stage = bpy.data.scenes.new(NAME)
     follower = bpy.data.objects.new(NAME, None)
     try:
-        for setting in COPIED:
-            setattr(stage.render, setting, getattr(scene.render, setting))
-        stage.collection.objects.link(follower)
-        constraint = follower.constraints.new("ARMATURE")
-        assert isinstance(constraint, ArmatureConstraint)
-        for name in dict.fromkeys(rest.rig_joints.bones):
-            if name is not None:
-                bone = constraint.targets.new()
-                bone.target, bone.subtarget = target, name
+        try:
+            _set(stage, follower, scene, target, rest)
+        except AttributeError as error:
+            raise AddonError(CLOSED) from error
         yield stage
     finally:
-        bpy.data.scenes.remove(stage)
-        bpy.data.objects.remove(follower)
+        bpy.data.batch_remove([stage, follower])  # to remove a scene alone, Blender wants a window, or crashes
+
+
+def _set(stage: Scene, follower: Object, scene: Scene, target: Object, rest: Rest) -> None:
+    for setting in COPIED:
+        setattr(stage.render, setting, getattr(scene.render, setting))
+    stage.collection.objects.link(follower)
+    constraint = follower.constraints.new("ARMATURE")
+    assert isinstance(constraint, ArmatureConstraint)
+    for name in dict.fromkeys(rest.rig_joints.bones):
+        if name is not None:
+            bone = constraint.targets.new()
+            bone.target, bone.subtarget = target, name
 
 
 def _in_main_thread(work: Callable[[], Result]) -> Result:
@@ -95,7 +104,7 @@ def _in_main_thread(work: Callable[[], Result]) -> Result:
     bpy.app.timers.register(answer)
     if not ended.wait(PATIENCE):
         waits = False
-        raise AddonError("Blender was too busy to look at what moved before this frame; render again, or bake first.")
+        raise AddonError(BUSY)
     (outcome,) = outcomes
     if isinstance(outcome, Exception):
         raise outcome

@@ -19,10 +19,13 @@ from ..appearance import fabrics, looks, materials, modifiers
 from ..bake import formats
 from ..blender import meshes
 from ..characters import motion
+from ..clothes import unattended
 from ..garments import kinds, library, previews
 from ..rig import body_mesh, recognition, wearer
 
-# Blender keeps no reference to the strings of a computed enum: somebody must
+# Blender keeps no reference to the strings of a computed enum: somebody must. While a render goes on they are not
+# computed anew: where a render engine's call, in a thread of its own, ends just then, Blender lets no script change
+# anything any more
 _garment_items: list[tuple] = []
 _motion_items: list[tuple] = []
 # from 4.5 on Blender asks which paths may start with //
@@ -35,6 +38,8 @@ MOTION_DESCRIPTIONS = {
 
 
 def garment_items(_self, _context: Context) -> list[tuple]:
+    if _garment_items and unattended.is_rendering():
+        return _garment_items  # see the note above
     _garment_items[:] = [
         (
             entry.key,
@@ -49,6 +54,8 @@ def garment_items(_self, _context: Context) -> list[tuple]:
 
 
 def motion_items(_self, _context: Context) -> list[tuple]:
+    if _motion_items and unattended.is_rendering():
+        return _motion_items
     _motion_items[:] = [
         (
             path.stem,
