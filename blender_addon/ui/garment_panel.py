@@ -7,7 +7,7 @@ from bpy.types import Context, UILayout
 from scale_backend.formats.garment_summary import GarmentSummary
 
 from .. import messages
-from ..clothes import proportions, selection
+from ..clothes import proportions, selection, unattended
 from ..garments import library
 from ..present import present
 
@@ -17,6 +17,9 @@ def draw_choice(layout: UILayout, context: Context, garment: library.Entry) -> N
     from . import drawing
 
     chosen = context.scene.scale_clothing
+    if unattended.is_rendering():  # see computed enums in properties.py
+        layout.label(text=garment.title, icon="MOD_CLOTH")
+        return
     pictures = layout.row()
     pictures.template_icon_view(chosen, "garment", show_labels=True, scale=4.0, scale_popup=5.0)
     row = layout.row(align=True)

@@ -6,7 +6,7 @@ from bpy.types import Context, Menu, Object, Panel, UILayout
 
 from ..appearance import looks
 from ..backend import process
-from ..clothes import playback, proportions, request, selection, thickness
+from ..clothes import playback, proportions, request, selection, thickness, unattended
 from ..garments import kinds, library
 from ..rig import recognition
 from ..rig.shape import body_shape
@@ -59,7 +59,8 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
         if target is not None and body_shape(target).any():
             layout.operator("scale_clothing.fit_bones", icon="BONE_DATA")
         column = layout.column(align=True)
-        column.prop(chosen, "motion", icon="ACTION")
+        if not unattended.is_rendering():  # see computed enums in properties.py
+            column.prop(chosen, "motion", icon="ACTION")
         row = column.row(align=True)
         row.operator("scale_clothing.apply_motion", icon="PLAY")
         row.operator("scale_clothing.import_motion", text="", icon="FILE_FOLDER")

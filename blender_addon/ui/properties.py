@@ -24,8 +24,8 @@ from ..garments import kinds, library, previews
 from ..rig import body_mesh, recognition, wearer
 
 # Blender keeps no reference to the strings of a computed enum: somebody must. While a render goes on they are not
-# computed anew: where a render engine's call, in a thread of its own, ends just then, Blender lets no script change
-# anything any more
+# computed anew, nor drawn: where the engine's call, in a thread of its own, ends just then, Blender lets no script
+# change anything any more, until it is started again
 _garment_items: list[tuple] = []
 _motion_items: list[tuple] = []
 # from 4.5 on Blender asks which paths may start with //
@@ -39,7 +39,7 @@ MOTION_DESCRIPTIONS = {
 
 def garment_items(_self, _context: Context) -> list[tuple]:
     if _garment_items and unattended.is_rendering():
-        return _garment_items  # see the note above
+        return _garment_items
     _garment_items[:] = [
         (
             entry.key,
