@@ -265,13 +265,13 @@ class SetUp:
     def _answers(self) -> bool:
         """Whether there is a Python with pip: not after a set-up broken off, nor when the Blender that made it went."""
         try:
-            self._call(self._pip("--version"))
+            self._pip_version()
         except (AddonError, OSError):
             return False
         return True
 
     def _pip_version(self) -> tuple[int, ...]:
-        self._call(self._pip("--version"))
+        self._call([str(self.plan.python), "-c", "import pip; print(pip.__version__)"])
         return tuple(map(int, re.findall(r"\d+", self._last_lines[-1])[:2]))
 
     def _show_pip(self, line: str) -> None:

@@ -1,5 +1,7 @@
 """A colour for each point: the third branch, from the network to the wire."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from scale_backend.decoding.colors import decode_colors
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.garment_header import GarmentError, garment_metadata
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.window import Window
 from scale_backend.geometry.body import load_body, pose_vertices
 from scale_backend.geometry.carrier import pose_carrier
 from scale_backend.geometry.positional_map import positional_map
@@ -62,6 +65,16 @@ def test_a_mesh_has_a_color_for_each_vertex(body):
     assert (colors - expected[:, : colors.shape[1]])[:, ~on_seam].abs().max() < 1e-4
     for vertex in on_seam.nonzero()[:, 0]:  # the mean of its charts
         assert (colors[0, vertex] - expected[0, cut.vertex == vertex].mean(0)).abs().max() < 1e-4
+
+
+def test_a_garment_that_knows_of_motion_has_colors_too(body):
+    window = Window((0.1,), gravity=True)
+    garment = replace(make_garment(colors=True, inputs=window.channels), window=window)
+    colors = decode_colors(Decoder(garment, body), random_pose(2), DecodeOptions("mesh"))
+    assert torch.isfinite(colors).all() and colors.shape[0] == 2
+    plain = replace(make_garment(inputs=window.channels), window=window)
+    with pytest.raises(GarmentError, match="has no colours"):
+        decode_colors(Decoder(plain, body), random_pose(1), DecodeOptions("mesh"))
 
 
 def test_files_keep_colors_and_older_files_have_none(tmp_path, body):
