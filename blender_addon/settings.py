@@ -92,6 +92,9 @@ class ClothesSettings(ClothSettings, Protocol):
     pieces: Pieces
     radius: float
 
+    def __setitem__(self, name: str, value: object) -> None:
+        """Set without what a change brings about."""
+
 
 def current() -> Preferences | None:
     """The preferences; None where the modules are used without being enabled as an add-on."""

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from bpy.types import Object, Scene
 from scale_backend.formats.whole_files import opened_own, write_whole
 
 from ..blender import pc2
+from ..blender.objects import mesh_of
 from ..clothes import baked_normals, live
 from ..clothes.playback import normals_use, play_cache
 from ..messages import AddonError
@@ -48,9 +49,10 @@ class Progress:
     moves_frames: bool = False  # the scene goes through its frames: nothing else can be done there meanwhile
 
 
-def bake(
-    scene: Scene, worn: Sequence[Object], settings: BakeSettings, patience: float | None = None
-) -> Iterator[Progress]:
+Steps = Generator[Progress, None, None]  # of a bake that goes on
+
+
+def bake(scene: Scene, worn: Sequence[Object], settings: BakeSettings, patience: float | None = None) -> Steps:
     """Bake in steps; exhaust it, or close it to stop. No step waits longer for the backend than `patience` seconds.
 
     What stands under a result's name is whole. A bake that was stopped or died leaves its samples in a file beside,
@@ -94,7 +96,7 @@ def _bake_cache(
 ) -> Iterator[int]:
     """Samples into a point cache beside, which becomes the result or what the result is exported from."""
     sampling = settings.sampling
-    header = pc2.Header(len(recording.obj.data.vertices), settings.first, sampling.count, float(sampling.interval))
+    header = pc2.Header(len(mesh_of(recording.obj).vertices), settings.first, sampling.count, float(sampling.interval))
     part = _part_path(recording, path, settings)
     parts = [part]
     use = normals_use(recording.obj)
@@ -169,11 +171,11 @@ def _bake_files(
         if frame is None:
             yield done
             continue
-        sample, points, normals, topology = frame
+        sample, points, normals, faces = frame
         if not files[sample].exists():
             _check_room(path.parent)
             here = recording.to_world(points, sample), recording.turn_to_world(normals, sample)
-            write_whole(files[sample], frame_files.content(path.suffix, *here, topology))
+            write_whole(files[sample], frame_files.content(path.suffix, *here, faces))
         done = sample + 1
         yield done
     if not settings.keep:
@@ -182,13 +184,13 @@ def _bake_files(
 
 def _frames(
     recording: Recording, sampling: Sampling, missing: Sequence[int], patience: float | None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray, frame_files.Topology] | None]:  # sample, points, normals [M, 3], faces
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, frame_files.Faces] | None]:  # sample, points, normals [M, 3], faces
     """The samples from the first to the last that is missing; None: the next is not there yet."""
     if not missing:
         return
     first, end = missing[0], missing[-1] + 1
     if not is_changing(recording.obj):
-        shared = frame_files.topology(recording.obj)
+        shared = frame_files.faces_of(recording.obj)
         for batch in _decoded(recording, sampling, first, end, patience):
             if batch is None:
                 yield None

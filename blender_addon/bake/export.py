@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.types import Object, Scene
+from bpy.types import MeshCacheModifier, Object, Scene
 
 from ..blender import meshes, pc2
+from ..blender.objects import mesh_of, new_modifier
 from ..clothes import baked_normals
 from .sampling import Sampling
 
@@ -21,7 +22,7 @@ def export(scene: Scene, obj: Object, cache: Path, normals: Path | None, samplin
     seconds in the file are right; frames that a step left out are filled by what lies between. Raises RuntimeError.
     """
     stage = bpy.data.scenes.new("SCALE Export")
-    mesh = obj.data.copy()
+    mesh = mesh_of(obj).copy()
     copy = bpy.data.objects.new(bpy.path.clean_name(f"{obj.name}_baked"), mesh)
     mesh.name = copy.name
     try:
@@ -33,8 +34,8 @@ def export(scene: Scene, obj: Object, cache: Path, normals: Path | None, samplin
         if "normal" in mesh.attributes:  # of the frame in which they were generated
             mesh.attributes.remove(mesh.attributes["normal"])
         meshes.drop_normals(mesh)
-        modifier = copy.modifiers.new("Cache", "MESH_CACHE")
-        times = sampling.first / sampling.interval, 1.0 / sampling.step
+        modifier = new_modifier(copy, "Cache", MeshCacheModifier)
+        times = float(sampling.first / sampling.interval), 1.0 / sampling.step
         pc2.play(modifier, cache, *times)
         if normals is not None:
             baked_normals.play(copy, str(normals), *times, baked_normals.EXPORT)

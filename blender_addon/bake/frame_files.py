@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import bpy
 import numpy as np
+from bpy.types import Object
 
 from scale_backend.formats.frame_files import ply_bytes
 
+from ..blender.meshes import values_of
+from ..blender.objects import mesh_of
 from ..messages import AddonError
 
 
 @dataclass(frozen=True)
-class Topology:
+class Faces:
     """How vertices hang together; most clothes keep it from frame to frame."""
 
     triangles: np.ndarray  # [T, 3]; none for points
@@ -22,9 +24,9 @@ class Topology:
     uv_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))  # [T, 3] rows of uv
 
 
-def topology(obj: bpy.types.Object) -> Topology:
+def faces_of(obj: Object) -> Faces:
     """Raises AddonError for clothes that were edited."""
-    mesh = obj.data
+    mesh = mesh_of(obj)
     corners = len(mesh.loops)
     if corners != 3 * len(mesh.polygons):
         raise AddonError(f"'{obj.name}' was edited; generate it again.")
@@ -32,37 +34,37 @@ def topology(obj: bpy.types.Object) -> Topology:
     mesh.loops.foreach_get("vertex_index", triangles)
     patch = np.zeros(len(mesh.vertices), np.int32)
     if "patch" in mesh.attributes:
-        mesh.attributes["patch"].data.foreach_get("value", patch)
+        values_of(mesh, "patch").foreach_get("value", patch)
     uv, rows = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
     if corners and mesh.uv_layers.active is not None:
         values = np.empty((corners, 2), np.float32)
         mesh.uv_layers.active.uv.foreach_get("vector", values.ravel())
         uv, rows = np.unique(values, axis=0, return_inverse=True)
-    return Topology(triangles.reshape(-1, 3), patch, uv, rows.reshape(-1, 3))
+    return Faces(triangles.reshape(-1, 3), patch, uv, rows.reshape(-1, 3))
 
 
 def content(
     suffix: str,
     points: np.ndarray,  # [M, 3] Blender's axes
     normals: np.ndarray,  # [M, 3]
-    topology: Topology,
+    faces: Faces,
 ) -> bytes:
     if suffix == ".ply":
-        return ply_bytes(points, normals, topology.triangles, topology.patch)
-    return obj_bytes(points, normals, topology)
+        return ply_bytes(points, normals, faces.triangles, faces.patch)
+    return obj_bytes(points, normals, faces)
 
 
-def obj_bytes(points: np.ndarray, normals: np.ndarray, topology: Topology) -> bytes:
+def obj_bytes(points: np.ndarray, normals: np.ndarray, faces: Faces) -> bytes:
     """Y up, as is usual for .obj files and as Blender reads them."""
     lines = ["# scale_clothing; metres"]
     lines += ["v {:.7g} {:.7g} {:.7g}".format(*row) for row in _y_up(points)]
-    lines += ["vt {:.7g} {:.7g}".format(*row) for row in topology.uv.tolist()]
+    lines += ["vt {:.7g} {:.7g}".format(*row) for row in faces.uv.tolist()]
     lines += ["vn {:.5f} {:.5f} {:.5f}".format(*row) for row in _y_up(normals)]
-    corner = "{}/{}/{}" if len(topology.uv) else "{}//{}"
+    corner = "{}/{}/{}" if len(faces.uv) else "{}//{}"
     face = f"f {corner} {corner} {corner}"
-    if len(topology.triangles):
-        vertex = topology.triangles + 1
-        columns = [vertex, topology.uv_triangles + 1, vertex] if len(topology.uv) else [vertex, vertex]
+    if len(faces.triangles):
+        vertex = faces.triangles + 1
+        columns = [vertex, faces.uv_triangles + 1, vertex] if len(faces.uv) else [vertex, vertex]
         lines += [face.format(*row) for row in np.stack(columns, -1).reshape(len(vertex), -1).tolist()]
     return "\n".join([*lines, ""]).encode()
 

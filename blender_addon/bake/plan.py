@@ -13,10 +13,12 @@ from bpy.types import Object
 from scale_backend.formats.whole_files import new_beside
 
 from ..blender import meshes
+from ..blender.objects import mesh_of
 from ..clothes import baked_normals, request
 from ..clothes.playback import normals_use
 from ..garments import kinds
 from ..messages import AddonError
+from ..settings import clothes_settings
 from . import formats
 from .sampling import Sampling
 
@@ -87,7 +89,7 @@ def size(worn: Sequence[Object], settings: BakeSettings) -> int:
 
 
 def _size(key: str, obj: Object, samples: int) -> int:
-    return formats.size(key, obj.data, samples, normals_use(obj) is not None)
+    return formats.size(key, mesh_of(obj), samples, normals_use(obj) is not None)
 
 
 def megabytes(size: int) -> str:
@@ -97,7 +99,7 @@ def megabytes(size: int) -> str:
 
 def is_changing(obj: Object) -> bool:
     """Whether clothes have other faces in each frame."""
-    return obj.scale_clothing.surface in kinds.CHANGING
+    return clothes_settings(obj).surface in kinds.CHANGING
 
 
 def why_no_cache(obj: Object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -18,13 +18,15 @@ from scale_backend.formats.wearer import Wearer
 from scale_backend.formats.window import Window
 
 from ..backend.process import Launch, launch
+from ..blender.objects import mesh_of
 from ..clothes import memory, request, selection
 from ..garments import library, opened
 from ..messages import AddonError
 from ..rig import fitting
 from ..rig.moments import Clock, Felt, Moment, felt, frame_of, frames_seen
 from ..rig.rest import Rest, RigFrame, rest_of
-from .frame_files import Topology
+from ..settings import clothes_settings
+from .frame_files import Faces
 from .sampling import BATCH, Sampling
 
 Item = TypeVar("Item")
@@ -60,7 +62,7 @@ class Recording:
         """An empty recording. Raises AddonError and BackendError."""
         target = selection.wearer(obj)
         rest = rest_of(target)
-        garment = opened.open_garment(library.entry(obj.scale_clothing.garment))
+        garment = opened.open_garment(library.entry(clothes_settings(obj).garment))
         fitted = _fitted(obj, target, rest, garment)
         return cls(obj, target, rest, garment.worn_by(fitted.wearer), fitted.frame(rest.frame), launch(), fitted)
 
@@ -68,7 +70,7 @@ class Recording:
     def window(self) -> Window:
         """What the garment sees beside the pose."""
         window = self.garment.entry.window()
-        return window if self.obj.scale_clothing.motion else replace(window, lags=())
+        return window if clothes_settings(self.obj).motion else replace(window, lags=())
 
     def look(self, scene: Scene, depsgraph: Depsgraph) -> Moment:
         """Remember the present frame as one that later samples look back at."""
@@ -94,7 +96,7 @@ class Recording:
 
     def digest(self) -> bytes:
         """What a bake of it depends on."""
-        settings = self.obj.scale_clothing
+        settings = clothes_settings(self.obj)
         stat = self.garment.entry.path.stat()
         hasher = hashlib.sha256()
         parts = (self.garment.entry.key, stat.st_size, stat.st_mtime_ns, settings.surface, settings.part,
@@ -108,26 +110,26 @@ class Recording:
             hasher.update(np.ascontiguousarray(array).tobytes())
         return hasher.digest()
 
-    def decode(self, sampling: Sampling, batches: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def decode(self, sampling: Sampling, batches: range) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Points and normals [BATCH, M, 3] of each batch, in the clothes' space. Raises BackendError, AddonError.
 
         What it needs of Blender is read at once; what it gives may be taken from any thread.
         """
         poses = self._poses(lambda values: sampling.filled(values, batches))
-        options, count, name = self._options(), len(self.obj.data.vertices), self.obj.name
+        options, count, name = self._options(), len(mesh_of(self.obj).vertices), self.obj.name
 
-        def from_batch(done: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        def from_batch(done: int) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
             stream = self.garment.stream(poses[done * BATCH :], options, BATCH)
             return self._in_armature(stream, count, name)
 
         return self._outliving(from_batch)
 
-    def decode_meshes(self, samples: range) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
+    def decode_meshes(self, samples: range) -> Generator[tuple[np.ndarray, np.ndarray, Faces], None, None]:
         """Points, normals [M, 3] and faces of each sample, for clothes that have other faces in each. As `decode`."""
         poses, options = self._poses(lambda values: values[samples.start : samples.stop]), self._options()
         return self._outliving(lambda done: self._meshes_in_armature(self.garment.meshes(poses[done:], options)))
 
-    def _outliving(self, stream_from: Callable[[int], Iterator[Item]]) -> Iterator[Item]:
+    def _outliving(self, stream_from: Callable[[int], Generator[Item, None, None]]) -> Generator[Item, None, None]:
         """What a stream gives. Where the backend dies on the way it goes on with another from where it was, but not
         twice from the same place. Raises BackendError, AddonError."""
         done, died_at = 0, -1
@@ -150,18 +152,18 @@ class Recording:
         return tuple(self.garment.backend.info.get(name) for name in COMPUTED_BY)
 
     def _options(self) -> DecodeOptions:
-        settings = self.obj.scale_clothing
+        settings = clothes_settings(self.obj)
         fabrics = self.garment.entry.fabrics()
         return request.options_of(self.obj).on_wire(settings.surface, settings.part, fabrics)
 
     def _meshes_in_armature(
-        self, stream: Iterator[tuple[int, dict[str, np.ndarray]]]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, Topology]]:
+        self, stream: Generator[tuple[int, dict[str, np.ndarray]], None, None]
+    ) -> Generator[tuple[np.ndarray, np.ndarray, Faces], None, None]:
         """Runs in any thread: touches nothing of Blender's."""
         with contextlib.closing(stream):
             for _, mesh in stream:
                 points, normals = self.frame.to_armature(mesh["points"]), self.frame.turn_to_armature(mesh["normals"])
-                yield points, normals, Topology(mesh["triangles"], mesh["patch"])
+                yield points, normals, Faces(mesh["triangles"], mesh["patch"])
 
     def _poses(self, chosen: Callable[[np.ndarray], np.ndarray]) -> Poses:
         """The chosen ones of the recorded poses; one shape for all where it stays, None where it is the mean."""
@@ -172,8 +174,8 @@ class Recording:
         return Poses(chosen(np.stack(self.rotations)), chosen(np.stack(self.translations)), shape, **feels)
 
     def _in_armature(
-        self, stream: Iterator[tuple[int, np.ndarray, np.ndarray]], count: int, name: str
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        self, stream: Generator[tuple[int, np.ndarray, np.ndarray], None, None], count: int, name: str
+    ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Runs in any thread: touches nothing of Blender's."""
         with contextlib.closing(stream):
             for points, normals in _whole_batches(stream):
@@ -191,7 +193,7 @@ class Recording:
 
 
 def _fitted(obj: Object, target: Object, rest: Rest, garment: opened.OpenGarment) -> fitting.FittedBody:
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     return fitting.body_for(target, rest, garment.body, settings.fit_to_rig, settings.fit_to_body)
 
 
@@ -201,7 +203,8 @@ def _whole_batches(stream: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iter
     for _, points, normals in stream:
         pieces.append((points, normals))
         if sum(len(piece[0]) for piece in pieces) == BATCH:
-            yield pieces[0] if len(pieces) == 1 else tuple(map(np.concatenate, zip(*pieces, strict=True)))
+            points, normals = zip(*pieces, strict=True)
+            yield pieces[0] if len(pieces) == 1 else (np.concatenate(points), np.concatenate(normals))
             pieces = []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bpy.types import Object
 
@@ -17,7 +17,7 @@ SHORTEST_STEP, LONGEST_STEP = 0.05, 0.5  # seconds of work between two redraws
 class Run:
     """A bake that goes on."""
 
-    def __init__(self, worn: Sequence[Object], settings: plan.BakeSettings, steps: Iterator[baking.Progress]):
+    def __init__(self, worn: Sequence[Object], settings: plan.BakeSettings, steps: baking.Steps):
         names = f"'{worn[0].name}'" if len(worn) == 1 else f"{len(worn)} characters' clothes"
         count, unit = settings.sampling.count, "frame" if settings.sampling.interval.denominator == 1 else "sample"
         size = plan.megabytes(plan.size(worn, settings))

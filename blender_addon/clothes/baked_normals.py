@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
-from bpy.types import GeometryNodeTree, Modifier, Object
+from bpy.types import GeometryNodeTree, MeshCacheModifier, NodesModifier, NodeTree, Object
 
 from ..blender import meshes, pc2
+from ..blender.nodes import add_node, add_socket, group_named, input_named, new_geometry_group
+from ..blender.objects import mesh_of, modifier_of, new_modifier
+from ..present import present
 
 MODIFIER = "SCALE Bake Normals"
 INPUT = "Normals"
@@ -37,26 +40,26 @@ def path_beside(cache: Path) -> Path:
     return cache.with_suffix(".normals.pc2")
 
 
-def play(obj: Object, path: str, first: float, scale: float, use: Use) -> Modifier:
+def play(obj: Object, path: str, first: float, scale: float, use: Use) -> NodesModifier:
     """Have clothes take their normals from a cache; see `pc2.play`."""
     mesh = bpy.data.meshes.new(f"{obj.name} Normals")
-    mesh.vertices.add(len(obj.data.vertices))
+    mesh.vertices.add(len(mesh_of(obj).vertices))
     carrier = bpy.data.objects.new(mesh.name, mesh)
     carrier.parent = obj
     carrier.hide_viewport = carrier.hide_render = carrier.hide_select = True
     if use != EXPORT:  # which takes all that is in the scene
         for collection in obj.users_collection:
             collection.objects.link(carrier)
-    pc2.play(carrier.modifiers.new("Cache", "MESH_CACHE"), path, first, scale)
-    modifier = obj.modifiers.new(MODIFIER, "NODES")
-    modifier.node_group = bpy.data.node_groups.get(use.group) or _make_group(use)
-    modifier[_socket(modifier.node_group)] = carrier
+    pc2.play(new_modifier(carrier, "Cache", MeshCacheModifier), path, first, scale)
+    modifier = new_modifier(obj, MODIFIER, NodesModifier)
+    group = modifier.node_group = group_named(use.group, GeometryNodeTree) or _make_group(use)
+    modifier[_socket(group)] = carrier
     modifier.show_expanded = False
     return modifier
 
 
 def clear(obj: Object) -> None:
-    modifier = obj.modifiers.get(MODIFIER)
+    modifier = modifier_of(obj, MODIFIER, NodesModifier)
     if modifier is None:
         return
     group = modifier.node_group
@@ -65,38 +68,30 @@ def clear(obj: Object) -> None:
     if group is not None and not group.users:
         bpy.data.node_groups.remove(group)
     if carrier is not None:
-        mesh = carrier.data
+        mesh = mesh_of(carrier)
         bpy.data.objects.remove(carrier)
         if not mesh.users:
             bpy.data.meshes.remove(mesh)
 
 
-def _socket(group: GeometryNodeTree) -> str:
-    return next(item.identifier for item in group.interface.items_tree if item.name == INPUT)
+def _socket(group: NodeTree) -> str:
+    return present(input_named(group, INPUT))
 
 
 def _make_group(use: Use) -> GeometryNodeTree:
     """Stores the positions of another object's points as the normals of one's own."""
-    group = bpy.data.node_groups.new(use.group, "GeometryNodeTree")
-    group.is_modifier = True
-    group.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
-    group.interface.new_socket(INPUT, in_out="INPUT", socket_type="NodeSocketObject")
-    group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
-    nodes, link = group.nodes, group.links.new
-    start, end = nodes.new("NodeGroupInput"), nodes.new("NodeGroupOutput")
-    carrier, sample = nodes.new("GeometryNodeObjectInfo"), nodes.new("GeometryNodeSampleIndex")
-    position, index = nodes.new("GeometryNodeInputPosition"), nodes.new("GeometryNodeInputIndex")
-    unit, of_points = nodes.new("ShaderNodeVectorMath"), nodes.new("GeometryNodeFieldOnDomain")
-    store = nodes.new("GeometryNodeStoreNamedAttribute")
-    unit.operation = "NORMALIZE"  # between two samples they are shorter
-    sample.data_type = of_points.data_type = store.data_type = "FLOAT_VECTOR"
-    sample.domain = of_points.domain = "POINT"
-    store.domain = use.domain
+    group = new_geometry_group(use.group)
+    add_socket(group, INPUT, "NodeSocketObject")
+    link, vectors = group.links.new, "FLOAT_VECTOR"
+    start, end = add_node(group, "NodeGroupInput", (0, 0)), add_node(group, "NodeGroupOutput", (1200, 0))
+    carrier = add_node(group, "GeometryNodeObjectInfo", (200, -150))
+    position = add_node(group, "GeometryNodeInputPosition", (200, -400))
+    index = add_node(group, "GeometryNodeInputIndex", (200, -500))
+    sample = add_node(group, "GeometryNodeSampleIndex", (400, -200), data_type=vectors, domain="POINT")
+    unit = add_node(group, "ShaderNodeVectorMath", (600, -200), operation="NORMALIZE")  # between samples it is shorter
+    of_points = add_node(group, "GeometryNodeFieldOnDomain", (800, -200), data_type=vectors, domain="POINT")
+    store = add_node(group, "GeometryNodeStoreNamedAttribute", (1000, 0), data_type=vectors, domain=use.domain)
     store.inputs["Name"].default_value = use.attribute
-    places = ((start, 0, 0), (carrier, 200, -150), (position, 200, -400), (index, 200, -500), (sample, 400, -200),
-              (unit, 600, -200), (of_points, 800, -200), (store, 1000, 0), (end, 1200, 0))  # fmt: skip
-    for node, *place in places:
-        node.location = place
     link(start.outputs["Geometry"], store.inputs["Geometry"])
     link(start.outputs[INPUT], carrier.inputs["Object"])
     link(carrier.outputs["Geometry"], sample.inputs["Geometry"])

@@ -7,10 +7,13 @@ from bpy.types import Collection, Context, Object
 
 from ..appearance import looks, modifiers
 from ..blender import meshes
+from ..blender.objects import mesh_of
 from ..garments import kinds, library, opened
+from ..present import present
 from ..rig.rest import rest_of
 from ..rig.shape import is_sample
 from ..rig.wearer import look_again
+from ..settings import clothes_settings
 from . import proportions, skin_mask
 from .memory import Arrival
 from .mesh import _build
@@ -25,6 +28,7 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     Nothing in the scene changes before the backend has decoded the pose. Raises AddonError and BackendError.
     """
     rest = rest_of(target)
+    assert target is not None  # or it would have no rest pose
     look_again(target)
     entry = library.entry(key)
     surface, part = entry.choose(surface, part)
@@ -38,16 +42,16 @@ def dress(context: Context, target: Object | None, key: str, surface: str, part:
     decoded = request_now(target, depsgraph, entry, surface, part, options, Arrival.STAYED).decode()
 
     obj = worn[0] if worn else _new_object(context, target)
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     clear_bake(obj)
     is_new = (settings.garment, settings.surface, settings.part) != (key, surface, part)
     settings.garment, settings.surface, settings.part = key, surface, part
     obj.name = f"{target.name} {entry.title}"
-    obj.data.name = obj.name
-    _build(obj, topology or decoded.topology, decoded)
+    mesh_of(obj).name = obj.name
+    _build(obj, present(topology or decoded.topology), decoded)
     modifiers.ensure_modifier(obj, surface)
     if is_new and surface == "POINTS":
-        settings.radius = modifiers.closing_radius(meshes.get_positions(obj.data))
+        settings.radius = modifiers.closing_radius(meshes.get_positions(mesh_of(obj)))
     modifiers.set_radius(obj, settings.radius)
     looks.renew(obj)
     if not worn and proportions.fits_well(obj):
@@ -61,7 +65,7 @@ def _new_object(context: Context, target: Object) -> Object:
     obj = bpy.data.objects.new("Clothes", bpy.data.meshes.new("Clothes"))
     _collection_beside(context, target).objects.link(obj)
     obj.parent = target
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     settings.is_clothes = True
     settings.rig = target
     settings.hide_skin = is_sample(target)
@@ -72,17 +76,17 @@ def _new_object(context: Context, target: Object) -> Object:
 
 def _collection_beside(context: Context, target: Object) -> Collection:
     """Where a rig is, unless that is linked from another file."""
-    for collection in (*target.users_collection, context.collection):
+    for collection in (*target.users_collection, present(context.collection)):
         if collection.library is None and collection.override_library is None:
             return collection
-    return context.scene.collection
+    return present(context.scene).collection
 
 
 def remove(obj: Object) -> None:
     """Take clothes off: object, mesh, and the mask on the skin."""
     skin_mask.remove(obj)
     clear_bake(obj)
-    mesh = obj.data
+    mesh = mesh_of(obj)
     bpy.data.objects.remove(obj)
     if not mesh.users:
         bpy.data.meshes.remove(mesh)

@@ -11,17 +11,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import bpy
 from bpy.app.handlers import persistent
-from bpy.types import Depsgraph, Object, Scene
+from bpy.types import ID, Depsgraph, Object, Scene
 
 from scale_backend.formats.errors import UserError
 
 from .. import messages, paths
 from ..backend import process
+from ..blender.jobs import is_job_running
+from ..blender.objects import mesh_of
+from ..present import present
 from ..rig import stage, wearer
+from ..settings import clothes_settings
 from ..tasks.background import DecodingThread
 from . import memory, mesh, playback, unattended
 from .memory import Arrival
@@ -42,16 +47,15 @@ _last_frame = 0.0  # when a user's frame came without its true window
 _last_seconds: dict[int, float] = {}  # what the clothes last took to decode, by session_uid
 
 
-class suspended:
+@contextmanager
+def suspended() -> Iterator[None]:
     """No live updates inside: baking goes through the frames itself."""
-
-    def __enter__(self) -> None:
-        global _suspended
-        _suspended += 1
-        _beside.forget()
-
-    def __exit__(self, *_error) -> None:
-        global _suspended
+    global _suspended
+    _suspended += 1
+    _beside.forget()
+    try:
+        yield
+    finally:
         _suspended -= 1
 
 
@@ -61,8 +65,8 @@ def followers(scene: Scene) -> list[Object]:
         obj
         for obj in scene.objects
         if obj.type == "MESH"
-        and obj.scale_clothing.is_clothes
-        and obj.scale_clothing.live
+        and clothes_settings(obj).is_clothes
+        and clothes_settings(obj).live
         and obj.mode not in NOT_FOLLOWED
         and not playback.is_baked(obj)
     ]
@@ -73,8 +77,8 @@ def toggled(obj: Object, context: bpy.types.Context) -> None:
     if _updating:
         return  # the list of handlers must not change while Blender goes through it
     watch()
-    if obj.scale_clothing.is_clothes and obj.scale_clothing.live and not playback.is_baked(obj):
-        update(context.scene, context.evaluated_depsgraph_get(), waits=not _by_user())
+    if clothes_settings(obj).is_clothes and clothes_settings(obj).live and not playback.is_baked(obj):
+        update(present(context.scene), context.evaluated_depsgraph_get(), waits=not _by_user())
 
 
 def watch() -> None:
@@ -103,7 +107,7 @@ def update(scene: Scene, depsgraph: Depsgraph, waits: bool = True, arrival: Arri
         if waits:
             _beside.forget()
             for obj in following:
-                with _told(obj, scene if _must_be_exact() else None):
+                with _failures_shown(obj, scene if _must_be_exact() else None):
                     mesh.follow(obj, depsgraph, arrival)
         else:
             _update_beside(following, depsgraph, arrival)
@@ -119,7 +123,7 @@ def forget() -> None:
 def _update_beside(following: list[Object], depsgraph: Depsgraph, arrival: Arrival) -> None:
     late = _beside.busy  # with an older pose: what is asked now has to wait for it
     for obj in following:
-        with _told(obj):
+        with _failures_shown(obj):
             request = present_request(obj, depsgraph, arrival)
             _beside.ask(obj.session_uid, partial(request.decode, process.launch()))
     # where the last one took longer there is no use in waiting for this one
@@ -143,10 +147,10 @@ def _put_decoded() -> bool:
             continue
         _last_seconds[obj.session_uid] = outcome.seconds
         try:
-            with _told(obj):
+            with _failures_shown(obj):
                 if outcome.error is not None:
                     raise outcome.error
-                mesh.put(obj, outcome.value)
+                mesh.put(obj, present(outcome.value))
         except Exception as error:  # the others' clothes are not to be lost with it
             unforeseen = unforeseen or error
     if unforeseen is not None:
@@ -172,28 +176,21 @@ def _collect() -> float | None:
     return LOOK if awaited else None
 
 
-class _told:
-    """What fails inside for clothes is told in a sentence, and they are no longer followed.
+@contextmanager
+def _failures_shown(obj: Object, unseen: Scene | None = None) -> Iterator[None]:
+    """What fails inside for clothes is shown as a sentence, and they are no longer followed.
 
-    unattended: the scene of a frame that nobody looks at; None: a user reads what is told.
+    unseen: the scene of a frame that nobody looks at; None: a user reads what is shown.
     """
-
-    def __init__(self, obj: Object, unattended: Scene | None = None):
-        self.obj, self.unattended = obj, unattended
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind, error, _traceback) -> bool:
-        if not isinstance(error, UserError):
-            return False
-        self.obj.scale_clothing.live = False
-        sentence = f"{error} Live update of '{self.obj.name}' is off until you switch it on again."
+    try:
+        yield
+    except UserError as error:
+        clothes_settings(obj).live = False
+        sentence = f"{error} Live update of '{obj.name}' is off until you switch it on again."
         messages.show_error(sentence)
-        if self.unattended is not None:
-            unattended.failed(self.unattended, sentence)
+        if unseen is not None:
+            unattended.failed(unseen, sentence)
         _soon(watch)
-        return True
 
 
 def _by_user() -> bool:
@@ -209,14 +206,14 @@ def _must_be_exact() -> bool:
     return (
         bpy.app.background
         or threading.current_thread() is not threading.main_thread()  # of a render or an export
-        or bpy.app.is_job_running("RENDER")
+        or is_job_running("RENDER")
         or PLAYBLAST in _modal_operators()
     )
 
 
 def _modal_operators() -> Iterator[str]:
     """Names of what users are in the middle of, in all windows."""
-    for window in bpy.context.window_manager.windows:
+    for window in present(bpy.context.window_manager).windows:
         for operator in window.modal_operators:
             yield operator.bl_idname
 
@@ -225,7 +222,7 @@ def _update_soon() -> float | None:
     """Update what the windows show, once nobody is dragging bones."""
     if _must_be_exact() or any(name.startswith(POSING) for name in _modal_operators()):
         return AFTER_POSING
-    windows = bpy.context.window_manager.windows
+    windows = present(bpy.context.window_manager).windows
     shown = {(window.scene.session_uid, window.view_layer.name): window for window in windows}
     for window in shown.values():
         depsgraph = window.view_layer.depsgraph
@@ -242,7 +239,7 @@ def _wait_for_a_pause() -> None:
 
 
 def _pause() -> float | None:
-    playing = any(window.screen.is_animation_playing for window in bpy.context.window_manager.windows)
+    playing = any(window.screen.is_animation_playing for window in present(bpy.context.window_manager).windows)
     rest = PAUSE if playing else _last_frame + PAUSE - time.monotonic()
     return rest if rest > 0 else _update_soon()
 
@@ -274,29 +271,29 @@ def _scene_changed(scene: Scene, depsgraph: Depsgraph) -> None:
         _soon(_update_soon, AFTER_POSING)
     if bpy.app.background:
         return
-    updated = [u.id.original for u in depsgraph.updates if u.is_updated_transform or u.is_updated_geometry]
+    updated = [present(u.id).original for u in depsgraph.updates if u.is_updated_transform or u.is_updated_geometry]
     posed = {_rig_of(each) for each in updated} - {None}
     if not posed and not depsgraph.id_type_updated("SCENE"):
         return
     following = followers(scene)
     if not following:
         _soon(watch)
-    elif posed & {obj.scale_clothing.rig for obj in following}:
+    elif posed & {clothes_settings(obj).rig for obj in following}:
         memory.forget()  # not all that poses a rig by hand can be told from what changes its animation
         _soon(_update_soon, AFTER_POSING)
 
 
-def _rig_of(changed: bpy.types.ID) -> Object | None:
+def _rig_of(changed: ID | None) -> Object | None:
     """The armature that clothes may hang on: itself, or that of a body with shape keys."""
     if not isinstance(changed, Object):
         return None
-    if changed.type == "MESH" and changed.data.shape_keys is not None:
+    if changed.type == "MESH" and mesh_of(changed).shape_keys is not None:
         return changed.find_armature()
     return changed if changed.type == "ARMATURE" else None
 
 
 @persistent
-def _file_loaded(*_) -> None:
+def _file_loaded(*_: object) -> None:
     _beside.forget()
     wearer.forget()
     memory.forget()
@@ -306,7 +303,7 @@ def _file_loaded(*_) -> None:
 
 
 @persistent
-def _undone(*_) -> None:
+def _undone(*_: object) -> None:
     """Undo brings back the pose, and the clothes as they were when it was remembered: perhaps of a pose before."""
     _beside.forget()
     memory.forget()
@@ -315,13 +312,13 @@ def _undone(*_) -> None:
 
 
 @persistent
-def _render_begins(*_) -> None:
+def _render_begins(*_: object) -> None:
     """What is rendered is the animation as it is now, whatever was changed since its frames were shown."""
     memory.forget()
 
 
 @persistent
-def _imported(*_) -> None:
+def _imported(*_: object) -> None:
     watch()
 
 

@@ -11,6 +11,7 @@ from bpy.types import Object, Scene
 from ..rig.moments import ON_FRAME, Clock, Moment
 from ..rig.rest import Rest
 from ..rig.stage import read_moments
+from ..settings import scene_settings
 from . import unattended
 
 GAP = 0.25  # seconds without a moment after which what was before is not remembered as motion
@@ -65,7 +66,7 @@ def earlier(
         memory.is_whole = True
         return []
     _remember(memory, now)
-    wanted = range(max(math.floor(now.frame - reach * clock.rate), start), math.ceil(now.frame - ON_FRAME))
+    wanted = range(int(max(math.floor(now.frame - reach * clock.rate), start)), math.ceil(now.frame - ON_FRAME))
     missing = [frame for frame in wanted if frame not in memory.seen]
     if missing and arrival is not Arrival.PLAYED:
         missing += _blurred(scene, wanted)
@@ -90,7 +91,7 @@ def forget() -> bool:
 
 def first_seen(scene: Scene) -> float:
     """The frame before which nothing is looked at: all stood still as they then did."""
-    return -math.inf if scene.scale_clothing.pre_roll else scene.frame_start
+    return -math.inf if scene_settings(scene).pre_roll else scene.frame_start
 
 
 def _blurred(scene: Scene, wanted: range) -> list[int]:

@@ -8,6 +8,7 @@ from bpy.types import Depsgraph, Object
 
 from ..appearance import materials
 from ..blender import meshes
+from ..blender.objects import mesh_of
 from ..messages import AddonError
 from .memory import Arrival
 from .request import Decoded, present_request, shown_normals
@@ -16,7 +17,7 @@ NORMAL, PATCH = "normal", "patch"
 
 
 def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> None:
-    mesh = obj.data
+    mesh = mesh_of(obj)
     meshes.fill_mesh(mesh, decoded.points, topology["triangles"])
     if len(topology["triangles"]) and "uv" in topology:
         meshes.set_uv(mesh, topology["uv"])
@@ -37,7 +38,7 @@ def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> No
 
 
 def _place(obj: Object, decoded: Decoded) -> None:
-    meshes.set_positions(obj.data, decoded.points, decoded.normals if shown_normals(obj) == "DECODED" else None)
+    meshes.set_positions(mesh_of(obj), decoded.points, decoded.normals if shown_normals(obj) == "DECODED" else None)
 
 
 def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
@@ -50,18 +51,18 @@ def _color(mesh: bpy.types.Mesh, decoded: Decoded) -> None:
 
 def put(obj: Object, decoded: Decoded) -> None:
     """Give clothes another shape. Raises AddonError."""
-    if obj.data.users - obj.data.use_fake_user > 1:  # a linked duplicate: another rig's clothes have the mesh too
-        obj.data = obj.data.copy()
+    if mesh_of(obj).users - mesh_of(obj).use_fake_user > 1:  # a linked duplicate: another rig's clothes have it too
+        obj.data = mesh_of(obj).copy()
     if decoded.topology is not None:
         _build(obj, decoded.topology, decoded)
         return
-    if len(decoded.points) != len(obj.data.vertices):
+    mesh = mesh_of(obj)
+    if len(decoded.points) != len(mesh.vertices):
         raise AddonError(f"'{obj.name}' was edited or its garment has changed; generate it again.")
-    normal = obj.data.attributes.get(NORMAL)
-    if normal is not None:
-        normal.data.foreach_set("vector", decoded.normals.ravel())
+    if NORMAL in mesh.attributes:
+        meshes.values_of(mesh, NORMAL).foreach_set("vector", decoded.normals.ravel())
     if decoded.colors is not None:
-        _color(obj.data, decoded)
+        _color(mesh, decoded)
     _place(obj, decoded)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.types import Object
+from bpy.types import MeshCacheModifier, Object
 
 from ..blender import pc2
+from ..blender.objects import mesh_of, modifier_of, new_modifier
+from ..present import present
 from . import baked_normals, request
 
 CACHE_MODIFIER = "SCALE Bake"
@@ -15,7 +17,7 @@ CACHE_MODIFIER = "SCALE Bake"
 
 def normals_use(obj: Object) -> baked_normals.Use | None:
     """How clothes play the normals that are baked beside their positions; None where those of their faces will do."""
-    if not len(obj.data.polygons):
+    if not len(mesh_of(obj).polygons):
         return baked_normals.POINTS
     return baked_normals.SURFACE if request.shown_normals(obj) == "DECODED" else None
 
@@ -23,7 +25,8 @@ def normals_use(obj: Object) -> baked_normals.Use | None:
 def play_cache(obj: Object, path: Path, first: float, scale: float) -> None:
     """Have clothes play a point cache, before their other modifiers: `first` is the sample at frame 0, `scale` the
     samples in a frame."""
-    modifier = obj.modifiers.get(CACHE_MODIFIER) or obj.modifiers.new(CACHE_MODIFIER, "MESH_CACHE")
+    modifier = modifier_of(obj, CACHE_MODIFIER, MeshCacheModifier)
+    modifier = modifier or new_modifier(obj, CACHE_MODIFIER, MeshCacheModifier)
     pc2.play(modifier, _shown(path), first, scale)
     modifier.show_expanded = False
     baked_normals.clear(obj)
@@ -40,7 +43,7 @@ def _shown(path: Path) -> str:
 
 def is_lost(baked: Object) -> bool:
     """Whether the file of a bake is not there. Blender tells nobody: the clothes stand still."""
-    named = baked.modifiers[CACHE_MODIFIER].filepath
+    named = present(modifier_of(baked, CACHE_MODIFIER, MeshCacheModifier)).filepath
     return not Path(bpy.path.abspath(named, library=baked.library)).is_file()
 
 

@@ -11,11 +11,13 @@ from scale_backend.formats import joints
 
 from ..garments import library, opened
 from ..messages import AddonError
+from ..present import present
 from ..rig import fitting
 from ..rig.body_data import BodyData
 from ..rig.rest import rest_of
 from ..rig.shape import body_shape, has_shapes_of
 from ..rig.wearer import mesh_taken
+from ..settings import clothes_settings
 
 # what is compared: pairs of joints whose distances are added
 PARTS = {
@@ -68,7 +70,7 @@ def fit_told(obj: Object) -> str:
 
 def fitted_of(obj: Object) -> fitting.FittedBody | None:
     """What clothes are fitted to; None where they are not, or nothing is known."""
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     entry = library.entry(settings.garment)
     if settings.rig is None or entry.summary is None or not settings.fit_to_rig:
         return None
@@ -83,8 +85,9 @@ def surface_told(obj: Object) -> tuple[str, ...]:
     fitted = fitted_of(obj)
     if fitted is None or fitted.wearer is None:
         return ()
-    report = opened.report_of(library.entry(obj.scale_clothing.garment), fitted.wearer)
-    name = mesh_taken(obj.scale_clothing.rig, rest_of(obj.scale_clothing.rig))
+    report = opened.report_of(library.entry(clothes_settings(obj).garment), fitted.wearer)
+    target = present(clothes_settings(obj).rig)  # or it would not be fitted
+    name = mesh_taken(target, rest_of(target))
     if report is None:
         return (f"Body: '{name}'",)
     sentences = [f"Body: '{name}', {report.gap * 1000:.1f} mm from the garment's on average"]
@@ -101,7 +104,7 @@ def fits_well(obj: Object) -> bool:
     fitted = fitted_of(obj)
     if fitted is None or fitted.wearer is None:
         return False
-    report = opened.report_of(library.entry(obj.scale_clothing.garment), fitted.wearer)
+    report = opened.report_of(library.entry(clothes_settings(obj).garment), fitted.wearer)
     return report is not None and report.gap < CLOSE and report.unmatched < NOTABLE
 
 

@@ -14,10 +14,12 @@ from scale_backend.formats.wearer import Wearer
 
 from ..backend import process
 from ..garments import kinds, library, opened
+from ..present import present
 from ..rig import fitting
 from ..rig.moments import Clock, Felt, Moment, felt, frame_of
 from ..rig.pose import Pose, read_pose
 from ..rig.rest import Rest, RigFrame, rest_of
+from ..settings import clothes_settings
 from . import memory
 from .memory import Arrival
 from .selection import wearer
@@ -88,12 +90,12 @@ def fabric_weights(fabric: str, fabrics: Sequence[str]) -> tuple[float, ...]:
 
 def fabric_of(obj: Object) -> str:
     """What clothes behave as: what they look like, unless another is said."""
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     return (settings.behaves_as or settings.fabric).strip().lower()
 
 
 def options_of(obj: Object) -> Options:
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     return Options(
         settings.push_out, settings.fit_to_rig, settings.fit_to_body, settings.normals, settings.motion, fabric_of(obj)
     )
@@ -101,7 +103,7 @@ def options_of(obj: Object) -> Options:
 
 def shown_normals(obj: Object) -> str:
     """What clothes are shaded with: the model's normals or those of the faces."""
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     return settings.normals if kinds.has_choice_of_normals(settings.surface) else "FACES"
 
 
@@ -129,7 +131,7 @@ def request(
 
 def present_request(obj: Object, depsgraph: Depsgraph, arrival: Arrival = Arrival.STAYED) -> Request:
     """What bringing clothes to their rig's present pose needs. Raises AddonError."""
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     entry = library.entry(settings.garment)
     return request_now(wearer(obj), depsgraph, entry, settings.surface, settings.part, options_of(obj), arrival)
 
@@ -147,7 +149,7 @@ def request_now(
     rest, window = rest_of(target), entry.window()
     if not (window.lags or window.gravity):
         return request(target, rest, read_pose(target, depsgraph, rest), entry, surface, part, options)
-    scene = depsgraph.scene.original
+    scene = present(present(depsgraph.scene).original)
     now = Moment.read(target, depsgraph, rest, frame_of(scene))
     lags = window.lags if options.motion else ()
     seen = memory.earlier(scene, target, rest, now, max(lags), arrival) if lags else []

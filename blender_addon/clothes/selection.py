@@ -6,24 +6,26 @@ import bpy
 from bpy.types import Context, Object
 
 from ..messages import AddonError
+from ..present import present
 from ..rig import recognition
 from ..rig.shape import rig_of
+from ..settings import clothes_settings, scene_settings
 
 
 def all_clothes() -> list[Object]:
     """All clothes in use: Blender keeps deleted objects that a property still points at, in no scene."""
-    return [o for o in bpy.data.objects if o.type == "MESH" and o.scale_clothing.is_clothes and o.users_scene]
+    return [o for o in bpy.data.objects if o.type == "MESH" and clothes_settings(o).is_clothes and o.users_scene]
 
 
 def clothes_of(target: Object | None) -> list[Object]:
     """What a rig wears."""
-    return [obj for obj in all_clothes() if target is not None and obj.scale_clothing.rig == target]
+    return [obj for obj in all_clothes() if target is not None and clothes_settings(obj).rig == target]
 
 
 def in_context(context: Context) -> Object | None:
     """The clothes that the panel is about: the active object, or what the chosen character wears."""
     active = context.active_object
-    if active is not None and active.type == "MESH" and active.scale_clothing.is_clothes:
+    if active is not None and active.type == "MESH" and clothes_settings(active).is_clothes:
         return active
     worn = clothes_of(rig_in_context(context))
     return worn[0] if worn else None
@@ -31,16 +33,16 @@ def in_context(context: Context) -> Object | None:
 
 def rig_in_context(context: Context) -> Object | None:
     """The character that the panel is about: the chosen one, else the active object's."""
-    chosen = context.scene.scale_clothing.rig
-    if chosen is not None and chosen.name in context.scene.objects:
+    chosen = scene_settings(context.scene).rig
+    if chosen is not None and chosen.name in present(context.scene).objects:
         return chosen
     return _selected_rig(context)
 
 
 def _selected_rig(context: Context) -> Object | None:
     active = context.active_object
-    if active is not None and active.type == "MESH" and active.scale_clothing.is_clothes:
-        return active.scale_clothing.rig
+    if active is not None and active.type == "MESH" and clothes_settings(active).is_clothes:
+        return clothes_settings(active).rig
     return rig_of(active)
 
 
@@ -52,7 +54,7 @@ def other_selected(context: Context) -> Object | None:
 
 def wearer(obj: Object) -> Object:
     """The rig that wears the clothes. Raises AddonError."""
-    target = obj.scale_clothing.rig
+    target = clothes_settings(obj).rig
     if target is None or not target.users_scene:
         raise AddonError(f"The character that wore '{obj.name}' is gone; generate clothes for another one.")
     return target

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
-from bpy.types import Context, Object
+from bpy.types import Context, MaskModifier, Object
 from mathutils.kdtree import KDTree
 
 from scale_backend.formats.errors import UserError
 
 from .. import messages
+from ..blender.objects import mesh_of, new_modifier
 from ..garments import library, opened
 from ..rig import pose, recognition, shape
 from ..rig.body_mesh import at_rest
 from ..rig.rest import Rest, rest_of
 from ..rig.wearer import mesh_taken
+from ..settings import clothes_settings
 from . import request, selection
 
 GROUP = "SCALE Covered Skin"
@@ -47,20 +49,20 @@ def body_meshes(target: Object, rest: Rest) -> list[Object]:
     return [
         mesh
         for mesh in shape.meshes_of(target)
-        if not mesh.scale_clothing.is_clothes
+        if not clothes_settings(mesh).is_clothes
         and mesh.library is None
-        and mesh.data.library is None
+        and mesh_of(mesh).library is None
         and (mesh.name == taken or wanted <= set(mesh.vertex_groups.keys()))
     ]
 
 
 def update(context: Context, obj: Object, entry: library.Entry, rest: Rest) -> None:
-    """Find the skin under clothes at rest and mask it, if the clothes ask for it."""
-    settings = obj.scale_clothing
+    """Find the skin under clothes at rest and mask it, if the clothes ask for it. Raises AddonError, BackendError."""
+    settings = clothes_settings(obj)
     remove(obj)
     if not settings.hide_skin:
         return
-    target = settings.rig
+    target = selection.wearer(obj)
     surface, part = entry.choose("MESH", settings.part)
     still = pose.pose_at_rest(rest)
     options = replace(request.options_of(obj), push_out=True)
@@ -71,7 +73,7 @@ def update(context: Context, obj: Object, entry: library.Entry, rest: Rest) -> N
     cover = Cover(_tree(cloth), border, rest.frame.unit * rest.size)
     for mesh in body_meshes(target, rest):
         if settings.part == "WHOLE_BODY":
-            covered = np.ones(len(mesh.data.vertices), bool)
+            covered = np.ones(len(mesh_of(mesh).vertices), np.bool_)
         else:
             covered = covered_vertices(mesh, target, cover)
         _mask(mesh, covered)
@@ -98,8 +100,8 @@ def covered_vertices(mesh: Object, target: Object, cover: Cover) -> np.ndarray: 
     to_armature = np.array(target.matrix_world.inverted_safe() @ mesh.matrix_world)
     points = points @ to_armature[:3, :3].T + to_armature[:3, 3]
     covered = np.array([cover.cloth.find(point)[2] < NEAR * cover.unit for point in points])
-    edges = np.empty((len(mesh.data.edges), 2), np.int32)
-    mesh.data.edges.foreach_get("vertices", edges.ravel())
+    edges = np.empty((len(mesh_of(mesh).edges), 2), np.int32)
+    mesh_of(mesh).edges.foreach_get("vertices", edges.ravel())
     for _ in range(CLOSED_RINGS):
         covered = _grown(covered, edges)
     for _ in range(CLOSED_RINGS + (RIM_RINGS if cover.border is None else 0)):
@@ -122,7 +124,7 @@ def _mask(mesh: Object, covered: np.ndarray) -> None:
         return
     group = mesh.vertex_groups.new(name=GROUP)
     group.add(np.flatnonzero(covered).tolist(), 1.0, "REPLACE")
-    modifier = mesh.modifiers.new(MODIFIER, "MASK")
+    modifier = new_modifier(mesh, MODIFIER, MaskModifier)
     modifier.vertex_group = group.name
     modifier.invert_vertex_group = True
     modifier.show_expanded = False
@@ -130,11 +132,11 @@ def _mask(mesh: Object, covered: np.ndarray) -> None:
 
 def remove(obj: Object) -> None:
     """Show all skin of the character that wears the clothes."""
-    target = obj.scale_clothing.rig
+    target = clothes_settings(obj).rig
     if target is None:
         return
     for mesh in shape.meshes_of(target):
-        if mesh.library is not None or mesh.data.library is not None:
+        if mesh.library is not None or mesh_of(mesh).library is not None:
             continue
         modifier, group = mesh.modifiers.get(MODIFIER), mesh.vertex_groups.get(GROUP)
         if modifier is not None:
@@ -145,7 +147,7 @@ def remove(obj: Object) -> None:
 
 def show(obj: Object, hidden: bool) -> None:
     """Switch the mask of clothes on or off."""
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     if not settings.is_clothes or not settings.garment:
         return
     if not hidden:

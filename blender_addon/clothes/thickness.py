@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bpy
-from bpy.types import GeometryNodeTree, Object, SolidifyModifier
+from bpy.types import GeometryNodeTree, NodesModifier, Object, SolidifyModifier
 
-from ..blender import meshes
-from ..blender.nodes import add_node, math
+from ..blender import meshes, objects
+from ..blender.nodes import add_node, group_named, math, new_geometry_group
 from ..rig.rest import rest_of
 from . import selection
 
@@ -16,20 +15,19 @@ THICKNESS = 0.0015  # metres: a firm cotton
 
 
 def modifier_of(obj: Object) -> SolidifyModifier | None:
-    modifier = obj.modifiers.get(MODIFIER)
-    return modifier if modifier is not None and modifier.type == "SOLIDIFY" else None
+    return objects.modifier_of(obj, MODIFIER, SolidifyModifier)
 
 
 def add(obj: Object) -> SolidifyModifier:
     """Give clothes a thickness, after all that moves them. Raises AddonError."""
     target = selection.wearer(obj)
-    modifier = modifier_of(obj) or obj.modifiers.new(MODIFIER, "SOLIDIFY")
+    modifier = modifier_of(obj) or objects.new_modifier(obj, MODIFIER, SolidifyModifier)
     modifier.thickness = THICKNESS * rest_of(target).frame.unit
     modifier.offset = 1.0  # outwards
     modifier.use_even_offset = modifier.use_quality_normals = True
     if meshes.FREE_NORMALS and TURN not in obj.modifiers:
-        turn = obj.modifiers.new(TURN, "NODES")
-        turn.node_group = bpy.data.node_groups.get(TURN) or _turning_group()
+        turn = objects.new_modifier(obj, TURN, NodesModifier)
+        turn.node_group = group_named(TURN, GeometryNodeTree) or _turning_group()
         turn.show_expanded = False
     return modifier
 
@@ -42,10 +40,7 @@ def remove(obj: Object) -> None:
 
 def _turning_group() -> GeometryNodeTree:
     """Turns normals of one's own the way that the faces look: Solidify gives both sides those of the outside."""
-    tree = bpy.data.node_groups.new(TURN, "GeometryNodeTree")
-    tree.is_modifier = True
-    tree.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
-    tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    tree = new_geometry_group(TURN)
     start, end = add_node(tree, "NodeGroupInput", (0, 0)), add_node(tree, "NodeGroupOutput", (1800, 0))
     own = add_node(tree, "GeometryNodeInputNamedAttribute", (0, -200), data_type="FLOAT_VECTOR")
     own.inputs["Name"].default_value = meshes.CUSTOM_NORMAL

@@ -57,13 +57,13 @@ def forget() -> None:
 
 
 @persistent
-def _render_begins(*_) -> None:
+def _render_begins(*_: object) -> None:
     global _rendering
     _rendering = True
 
 
 @persistent
-def _render_ends(scene: Scene, *_) -> None:
+def _render_ends(scene: Scene, *_: object) -> None:
     global _rendering, _before
     _rendering = False
     if _before is not None:
@@ -71,7 +71,7 @@ def _render_ends(scene: Scene, *_) -> None:
         if scene.render.image_settings.file_format != _before[1]:
             if hasattr(scene.render.image_settings, "media_type"):
                 scene.render.image_settings.media_type = "VIDEO"
-            scene.render.image_settings.file_format = _before[1]
+            scene.render.image_settings.file_format = _before[1]  # type: ignore[assignment]  # as it was
         _before = None
 
 

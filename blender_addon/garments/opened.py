@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -55,12 +55,14 @@ class OpenGarment:
 
     def stream(
         self, poses: Poses, options: DecodeOptions, batch: int
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points and normals [B, M, 3]
+    ) -> Generator[tuple[int, np.ndarray, np.ndarray], None, None]:  # first frame, points and normals [B, M, 3]
         return self.backend.decode_stream(self.id, poses, options, batch)
 
     def meshes(
         self, poses: Poses, options: DecodeOptions
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
+    ) -> Generator[
+        tuple[int, dict[str, np.ndarray]], None, None
+    ]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
         """For surfaces whose topology is another in every frame."""
         return self.backend.decode_meshes(self.id, poses, options)
 

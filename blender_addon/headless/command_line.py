@@ -25,12 +25,16 @@ from scale_backend.formats.errors import UserError
 
 from ..backend import process
 from ..bake import formats, plan
+from ..bake.baking import Steps
 from ..bake.baking import bake as run_in_steps
+from ..blender.objects import mesh_of
 from ..clothes import playback, request, selection
 from ..clothes.dressing import dress
 from ..garments import kinds, library
 from ..messages import AddonError
+from ..present import present
 from ..rig import recognition
+from ..settings import clothes_settings, scene_settings
 from ..tasks.interruption import Interruption
 from . import render
 
@@ -144,14 +148,16 @@ def open_scene(path: Path) -> None:
 
 def chosen_rigs(names: Sequence[str] | None, bare: bool) -> list[Object]:
     """The named rigs, else all that wear clothes; with `bare`, all rigs where none does. Raises AddonError."""
-    scene = bpy.context.scene
+    scene = present(bpy.context.scene)
     if names:
-        found = [scene.objects.get(name) for name in names]
-        for name, target in zip(names, found, strict=True):
+        named: list[Object] = []
+        for name in names:
+            target = scene.objects.get(name)
             if target is None:
                 raise AddonError(f"The scene has no object '{name}'; 'info' lists its rigs.")
             recognition.recognise(target)
-        return found
+            named.append(target)
+        return named
     rigs = [obj for obj in scene.objects if recognition.is_rig(obj)]
     return [each for each in rigs if selection.clothes_of(each)] or (rigs if bare else [])
 
@@ -163,10 +169,10 @@ def dressed(options: argparse.Namespace) -> list[Object]:
         raise AddonError(f"No rig in {options.scene.name} has clothes; name a garment with --garment, or a rig.")
     worn = []
     for target in rigs:
-        present = selection.clothes_of(target)
-        if not present and options.garment is None:
+        clothes = selection.clothes_of(target)
+        if not clothes and options.garment is None:
             raise AddonError(f"'{target.name}' has no clothes; name a garment with --garment.")
-        worn += [wear(target, present[0] if present else None, options)]
+        worn += [wear(target, clothes[0] if clothes else None, options)]
         if options.normals:
             shade(worn[-1], NORMAL_NAMES[options.normals])
         behave(worn[-1], options)
@@ -179,22 +185,22 @@ def dressed(options: argparse.Namespace) -> list[Object]:
     return worn
 
 
-def wear(target: Object, present: Object | None, options: argparse.Namespace) -> Object:
+def wear(target: Object, clothes: Object | None, options: argparse.Namespace) -> Object:
     """The clothes of a rig, generated anew only where they are others than asked for."""
-    chosen = present.scale_clothing if present else bpy.context.scene.scale_clothing
+    chosen = clothes_settings(clothes) if clothes else scene_settings(bpy.context.scene)
     key = options.garment or chosen.garment
     if Path(key).is_file():
         key = str(Path(key).absolute())
     surface = SURFACE_NAMES[options.surface] if options.surface else chosen.surface
-    if present is not None and (chosen.garment, chosen.surface) == (key, surface):
-        return present
+    if clothes is not None and (chosen.garment, chosen.surface) == (key, surface):
+        return clothes
     say(f"dressing '{target.name}' in '{key}'")
     return dress(bpy.context, target, key, surface, chosen.part)
 
 
 def shade(obj: Object, normals: str) -> None:
     """Have clothes show these normals; a bake with others goes."""
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     if not kinds.has_choice_of_normals(settings.surface):
         say(f"note: '{obj.name}' is {settings.surface.lower()}, which leaves no choice of normals")
     elif settings.normals != normals:
@@ -216,9 +222,9 @@ def behave(obj: Object, options: argparse.Namespace) -> None:
 
 
 def run_bake(options: argparse.Namespace, interruption: Interruption) -> None:
-    scene = bpy.context.scene
+    scene = present(bpy.context.scene)
     worn = dressed(options)
-    folder = str(options.out.absolute()) if options.out else scene.scale_clothing.bake_folder
+    folder = str(options.out.absolute()) if options.out else scene_settings(scene).bake_folder
     whole = (scene.frame_start, scene.frame_end)
     tell_outside(options.frames)
     for first, last in options.frames or [whole]:
@@ -249,7 +255,7 @@ def run_bake(options: argparse.Namespace, interruption: Interruption) -> None:
 
 
 def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
-    scene = bpy.context.scene
+    scene = present(bpy.context.scene)
     folder = options.out.absolute() if options.out else Path(bpy.path.abspath("//frames")).absolute()
     render.prepare(scene, options.engine, options.samples, options.size)
     ranges = options.frames or [(scene.frame_start, scene.frame_end)]
@@ -262,8 +268,8 @@ def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
         return
     worn = [obj for obj in dressed(options) if not playback.is_baked(obj) and not plan.why_no_cache(obj)]
     scraps = Path(tempfile.mkdtemp(prefix="scale-render-"))
-    with render.played(scene, worn, missing, scraps) as baking:
-        follow(baking, interruption)
+    with render.played(scene, worn, missing, scraps) as steps:
+        follow(steps, interruption)
         for done, frame in enumerate(missing, 1):
             if interruption.signal:
                 return
@@ -273,7 +279,7 @@ def run_render(options: argparse.Namespace, interruption: Interruption) -> None:
 
 
 def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
-    scene = bpy.context.scene
+    scene = present(bpy.context.scene)
     rigs = chosen_rigs(options.rig, bare=True)
     print(
         json.dumps(
@@ -303,7 +309,7 @@ def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
 
 
 def clothes_info(obj: Object, scene: bpy.types.Scene) -> dict:
-    settings = obj.scale_clothing
+    settings = clothes_settings(obj)
     return {
         "name": obj.name,
         "garment": settings.garment,
@@ -315,7 +321,7 @@ def clothes_info(obj: Object, scene: bpy.types.Scene) -> dict:
         "motion": settings.motion,
         "fabrics": list(library.entry(settings.garment).fabrics()),
         "fabric": request.fabric_of(obj),
-        "vertices": len(obj.data.vertices),
+        "vertices": len(mesh_of(obj).vertices),
         "baked": playback.is_baked(obj),
         "bytes": {
             each.key.lower(): plan.size(
@@ -328,14 +334,14 @@ def clothes_info(obj: Object, scene: bpy.types.Scene) -> dict:
 
 def tell_outside(ranges: list[tuple[int, int]] | None) -> None:
     """Frames that the scene does not have may be a mistake, or wanted."""
-    scene = bpy.context.scene
+    scene = present(bpy.context.scene)
     for first, last in ranges or []:
         if first < scene.frame_start or last > scene.frame_end:
             asked = f"{first}-{last}" if first != last else f"{first}"
             say(f"note: {asked} goes beyond the scene's frames, {scene.frame_start}-{scene.frame_end}")
 
 
-def follow(steps, interruption: Interruption) -> None:
+def follow(steps: Steps, interruption: Interruption) -> None:
     """Work through a bake and tell how far it is; stop it when that is asked for."""
     told, started = -1, time.monotonic()
     try:
@@ -368,7 +374,7 @@ def fail(error: Exception, code: int) -> int:
 
 def register() -> None:
     global _handle
-    _handle = bpy.utils.register_cli_command(COMMAND, main)
+    _handle = bpy.utils.register_cli_command(COMMAND, main)  # type: ignore[func-returns-value]  # it does
 
 
 def unregister() -> None:

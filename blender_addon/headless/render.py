@@ -17,6 +17,7 @@ from scale_backend.client.backend import BackendError
 from ..bake import baking, plan
 from ..clothes import playback, unattended
 from ..messages import AddonError
+from ..present import present
 from ..tasks.interruption import Interruption
 
 ENGINES = {
@@ -35,13 +36,13 @@ def prepare(scene: Scene, engine: str | None, samples: int | None, size: int | N
     if engine is not None:
         set_engine(scene, engine)
     if scene.render.engine == "CYCLES":
-        import _cycles
+        import _cycles  # type: ignore[import-not-found]  # inside Blender alone
 
         scene.cycles.use_denoising &= _cycles.with_openimagedenoise  # where it is missing, rendering would fail
         if samples is not None:
             scene.cycles.samples = samples
     elif samples is not None and scene.render.engine in ENGINES["eevee"]:
-        scene.eevee.taa_render_samples = samples
+        present(scene.eevee).taa_render_samples = samples
     if size is not None:
         scene.render.resolution_percentage = size
     if not scene.render.use_stamp:  # a frame that is rendered twice gives the same file
@@ -57,7 +58,7 @@ def prepare(scene: Scene, engine: str | None, samples: int | None, size: int | N
 def set_engine(scene: Scene, engine: str) -> None:
     for name in ENGINES[engine]:
         try:
-            scene.render.engine = name
+            scene.render.engine = name  # type: ignore[assignment]  # the types know one name alone
             return
         except TypeError:
             continue
@@ -69,9 +70,7 @@ def picture(scene: Scene, folder: Path, frame: int) -> Path:
 
 
 @contextmanager
-def played(
-    scene: Scene, worn: Sequence[Object], frames: Sequence[int], folder: Path
-) -> Iterator[Iterator[baking.Progress]]:
+def played(scene: Scene, worn: Sequence[Object], frames: Sequence[int], folder: Path) -> Iterator[baking.Steps]:
     """A bake into a folder, which is gone again afterwards, of the clothes that have none.
 
     What is rendered is what a bake of any other range would have given, and motion blur sees between the frames.
@@ -81,11 +80,16 @@ def played(
         str(folder), frames[0] - blurred, frames[-1] + blurred, per_frame=BLUR_SAMPLES if blurred else 1
     )
     try:
-        yield baking.bake(scene, worn, settings) if worn else (step for step in ())  # both can be closed
+        yield baking.bake(scene, worn, settings) if worn else _nothing()
     finally:
         for obj in worn:
             playback.clear_bake(obj)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _nothing() -> baking.Steps:
+    """No steps."""
+    yield from ()
 
 
 def _all_followed() -> None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,7 @@ class Backend:
         poses: Poses,
         options: DecodeOptions | None = None,
         batch: int = 16,  # frames at most in one step
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # first frame, points [B, M, 3], normals [B, M, 3]
+    ) -> Generator[tuple[int, np.ndarray, np.ndarray], None, None]:  # first frame, points [B, M, 3], normals [B, M, 3]
         """Batches of frames as they are decoded: the next one while the caller works on the last.
 
         Closing the iterator cancels. It has a connection of its own, so `decode` still answers meanwhile.
@@ -282,12 +282,16 @@ class Backend:
 
     def decode_meshes(
         self, garment: str, poses: Poses, options: DecodeOptions | None = None
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
+    ) -> Generator[
+        tuple[int, dict[str, np.ndarray]], None, None
+    ]:  # frame; points, normals [V, 3], triangles [T, 3], patch [V]
         """The surface `poisson`, whose topology is another in every frame. Closing the iterator cancels."""
         fields: dict[str, Any] = (options or DecodeOptions()).fields()
         yield from self._stream("meshes", poses.arrays(), garment=garment, **fields)
 
-    def _stream(self, request: str, arrays: dict[str, np.ndarray], **fields: Any) -> Iterator[tuple[int, dict]]:
+    def _stream(
+        self, request: str, arrays: dict[str, np.ndarray], **fields: Any
+    ) -> Generator[tuple[int, dict], None, None]:
         """First frame and arrays of message after message, on a connection of its own."""
         channel = Channel(self._process, self._address, self._key, self._silence)
         try:
