@@ -47,6 +47,10 @@ class SceneSettings(Protocol):
 class ClothSettings(Protocol):
     """What a piece of clothes is made of."""
 
+    @property
+    def id_data(self) -> Object:
+        """The clothes' object; for a rig's choice of its body, the rig."""
+
     name: str  # of a further piece
     fabric: str
     color: Sequence[float]

@@ -13,7 +13,9 @@ from .. import messages
 from ..bake import baking, formats, plan
 from ..bake.run import Run
 from ..clothes import selection
-from .operator_kinds import ClothesOperator, clear_status, show_status
+from ..present import present
+from ..settings import scene_settings
+from .operator_kinds import ClothesOperator, Result, clear_status, keywords_of, own_operators, show_status
 from .properties import BLEND_RELATIVE
 
 TICK = 0.02  # seconds between steps of a modal bake
@@ -25,14 +27,14 @@ PANEL = ("PANEL", "As in the Panel", "The format chosen in the panel", "NONE", l
 def chosen_clothes(context: Context, everyone: bool) -> list[Object]:
     """What a bake is about: the clothes that the panel shows, or all of the scene."""
     if everyone:
-        return [obj for obj in selection.all_clothes() if obj.name in context.scene.objects]
+        return [obj for obj in selection.all_clothes() if obj.name in present(context.scene).objects]
     worn = selection.in_context(context)
     return [] if worn is None else [worn]
 
 
 def panel_settings(context: Context) -> plan.BakeSettings:
     """What the panel asks for."""
-    scene, chosen = context.scene, context.scene.scale_clothing
+    scene, chosen = present(context.scene), scene_settings(context.scene)
     return plan.BakeSettings(
         chosen.bake_folder,
         scene.frame_start,
@@ -85,7 +87,7 @@ class BakeOptions:
         )
 
     def worn(self, context: Context) -> list[Object]:
-        return chosen_clothes(context, self.everyone or context.scene.scale_clothing.bake_everyone)
+        return chosen_clothes(context, self.everyone or scene_settings(context.scene).bake_everyone)
 
 
 _run: Run | None = None
@@ -97,7 +99,7 @@ def running() -> Run | None:
 
 
 @persistent
-def _scene_goes(*_) -> None:
+def _scene_goes(*_: object) -> None:
     """Undo, redo and another file replace what the bake holds."""
     if _run is not None:
         _run.stop(STOPPED)
@@ -126,7 +128,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
 
     def begin(self, context: Context, patience: float | None = None) -> Run:
         worn, settings = self.worn(context), self.settings(context)
-        return Run(worn, settings, baking.bake(context.scene, worn, settings, patience))
+        return Run(worn, settings, baking.bake(present(context.scene), worn, settings, patience))
 
     def work(self, context: Context) -> str:
         """Blocking: in background and from scripts."""
@@ -135,16 +137,16 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
             pass
         return run.summary()
 
-    def invoke(self, context: Context, event: Event) -> set[str]:
+    def invoke(self, context: Context, event: Event) -> Result:
         global _run
         try:
             asks = not self.overwrite and plan.in_the_way(self.worn(context), self.settings(context))
         except UserError as error:
             return self.fail(error)
         if asks:
-            bpy.ops.scale_clothing.replace_bake("INVOKE_DEFAULT", **self.as_keywords())
+            own_operators().replace_bake("INVOKE_DEFAULT", **keywords_of(self))
             return {"CANCELLED"}
-        if context.screen.is_animation_playing:  # the bake goes through the frames itself
+        if present(context.screen).is_animation_playing:  # the bake goes through the frames itself
             bpy.ops.screen.animation_cancel(restore_frame=False)
         _run = self.begin(context, PATIENCE)
         ended = self.advance()  # what is wrong from the start is told at once
@@ -153,11 +155,11 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
             return ended
         for handlers in _watched():
             handlers.append(_scene_goes)
-        self.timer = context.window_manager.event_timer_add(TICK, window=context.window)
-        context.window_manager.modal_handler_add(self)
+        self.timer = present(context.window_manager).event_timer_add(TICK, window=context.window)
+        present(context.window_manager).modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: Context, event: Event) -> set[str]:
+    def modal(self, context: Context, event: Event) -> Result:
         if _run is None:  # the add-on was disabled
             return {"CANCELLED"}
         if event.type == "ESC" and event.value == "PRESS":
@@ -177,15 +179,16 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
         messages.redraw_panels()
         return {"RUNNING_MODAL"}
 
-    def advance(self) -> set[str]:
+    def advance(self) -> Result:
         """Work for a moment; how it ended, if it did."""
+        run = present(_run)
         try:
-            if _run.advance():
+            if run.advance():
                 return set()
         except UserError as error:
             return self.fail(error)
         messages.clear()
-        self.report({"INFO"}, _run.summary())
+        self.report({"INFO"}, run.summary())
         return {"FINISHED"}
 
     def cancel(self, context: Context) -> None:
@@ -195,7 +198,7 @@ class SCALE_CLOTHING_OT_bake(BakeOptions, ClothesOperator, Operator):
             self.finish(context)
 
     def finish(self, context: Context) -> None:
-        context.window_manager.event_timer_remove(self.timer)
+        present(context.window_manager).event_timer_remove(self.timer)
         clear_status()
         _forget_run()
         messages.redraw_panels()
@@ -207,7 +210,7 @@ def _is_over_sidebar(context: Context, event: Event) -> bool:
         region.type == "UI"
         and 0 <= event.mouse_x - region.x < region.width
         and 0 <= event.mouse_y - region.y < region.height
-        for area in context.window.screen.areas
+        for area in present(context.window).screen.areas
         if area.type == "VIEW_3D"
         for region in area.regions
     )
@@ -227,16 +230,16 @@ class SCALE_CLOTHING_OT_replace_bake(BakeOptions, ClothesOperator, Operator):
     bl_description = "Bake again, and replace the files that are there"
     bl_options = {"INTERNAL"}
 
-    def invoke(self, context: Context, event: Event) -> set[str]:
+    def invoke(self, context: Context, event: Event) -> Result:
         found = plan.in_the_way(self.worn(context), self.settings(context))
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        return context.window_manager.invoke_confirm(
+        return present(context.window_manager).invoke_confirm(
             self, event, title="Replace the bake?", message=f"{found[0].name}{more} will be replaced",
             confirm_text="Replace", icon="WARNING",
         )  # fmt: skip
 
-    def execute(self, _context: Context) -> set[str]:
-        bpy.ops.scale_clothing.bake("INVOKE_DEFAULT", **{**self.as_keywords(), "overwrite": True})
+    def execute(self, _context: Context) -> Result:
+        own_operators().bake("INVOKE_DEFAULT", **{**keywords_of(self), "overwrite": True})
         return {"FINISHED"}
 
 
@@ -250,7 +253,7 @@ class SCALE_CLOTHING_OT_stop_bake(Operator):
     def poll(cls, _context: Context) -> bool:
         return _run is not None
 
-    def execute(self, _context: Context) -> set[str]:
+    def execute(self, _context: Context) -> Result:
         if _run is not None:
             _run.stop(STOPPED)
         return {"FINISHED"}

@@ -8,6 +8,7 @@ from ..bake import formats, plan
 from ..clothes import playback, selection
 from ..clothes.playback import is_lost
 from ..garments import library
+from ..settings import SceneSettings, clothes_settings, scene_settings
 from . import bake_operators
 from .drawing import WornPanel, draw_sentence
 
@@ -18,7 +19,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
 
     def draw(self, context: Context) -> None:
         layout = self.split()
-        chosen = context.scene.scale_clothing
+        chosen = scene_settings(context.scene)
         running = bake_operators.running()
         column = layout.column()
         column.enabled = running is None
@@ -28,7 +29,7 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
         numbers = column.column(align=True)
         numbers.prop(chosen, "bake_step")
         numbers.prop(chosen, "bake_samples", text="Samples")  # the whole name is too long for a sidebar
-        if any(library.entry(obj.scale_clothing.garment).window().lags for obj in worn):
+        if any(library.entry(clothes_settings(obj).garment).window().lags for obj in worn):
             column.prop(chosen, "pre_roll")
         if len(selection.all_clothes()) > 1:
             column.prop(chosen, "bake_everyone")
@@ -42,16 +43,18 @@ class SCALE_CLOTHING_PT_bake(WornPanel, Panel):
             return
         layout.operator("scale_clothing.bake", icon="REC")
         shown = selection.in_context(context)
-        if playback.is_baked(shown):
+        if shown is not None and playback.is_baked(shown):
             row = layout.row(align=True)
             status = row.row(align=True)
             status.alert = is_lost(shown)
-            text, icon = ("The bake is missing", "ERROR") if status.alert else ("Playing the bake", "CHECKMARK")
-            status.label(text=text, icon=icon)
+            if status.alert:
+                status.label(text="The bake is missing", icon="ERROR")
+            else:
+                status.label(text="Playing the bake", icon="CHECKMARK")
             row.operator("scale_clothing.clear_bake", text="Clear")
 
 
-def draw_format(layout: UILayout, context: Context, chosen, worn: list[Object]) -> None:
+def draw_format(layout: UILayout, context: Context, chosen: SceneSettings, worn: list[Object]) -> None:
     """What to bake to, and why this Blender or these clothes cannot, where they cannot."""
     layout.prop(chosen, "bake_format")
     if formats.why_missing(chosen.bake_format):

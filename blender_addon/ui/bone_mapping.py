@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-import bpy
 from bpy.props import PointerProperty, StringProperty
 from bpy.types import Armature, Context, Operator, Panel, PropertyGroup, UILayout
 
@@ -12,9 +12,11 @@ from scale_backend.formats import joints
 
 from .. import messages, paths
 from ..clothes import live, selection
+from ..present import present
 from ..rig import bone_tables, recognition
-from .drawing import SidebarPanel, draw_sentence
-from .operator_kinds import SentenceOperator
+from ..settings import clothes_settings
+from .drawing import Icon, SidebarPanel, draw_sentence
+from .operator_kinds import Result, SentenceOperator
 
 SIDES = ("left", "right")
 BODY = (
@@ -23,6 +25,7 @@ BODY = (
     *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle", "foot")),
 )
 LABELS = 0.28  # of a field's width: bones have long names
+NAME = "scale_clothing"  # of what Blender's armatures get
 HANDS_AND_FACE = tuple(joint for joint in bone_tables.JOINTS if joint not in BODY)
 
 
@@ -32,22 +35,28 @@ def label(joint: str) -> str:
 
 
 def _corrected(self: BoneMapping, context: Context) -> None:
-    _follow(self.id_data, context)
+    _follow(_owner(self), context)
+
+
+def _owner(mapping: BoneMapping) -> Armature:
+    assert isinstance(mapping.id_data, Armature)
+    return mapping.id_data
 
 
 def _follow(armature: Armature, context: Context) -> None:
     """Let clothes follow the bones as they are told now."""
     for obj in selection.all_clothes():
-        if obj.scale_clothing.rig is not None and obj.scale_clothing.rig.data == armature:
+        rig = clothes_settings(obj).rig
+        if rig is not None and rig.data == armature:
             live.toggled(obj, context)
 
 
-def _field(joint: str) -> StringProperty:
+def _field(joint: str) -> Any:
     return StringProperty(
         name=label(joint),
         description="Bone that is this joint. Empty: the joint lies between its neighbours, or follows the one before",
-        get=lambda self: recognition.guessed(self.id_data).bones.get(joint, ""),
-        set=lambda self, bone: recognition.say(self.id_data, joint, bone),
+        get=lambda self: recognition.guessed(_owner(self)).bones.get(joint, ""),
+        set=lambda self, bone: recognition.say(_owner(self), joint, bone),
         update=_corrected,
     )
 
@@ -60,7 +69,11 @@ class BoneMapping(PropertyGroup):
 
 def _armature(context: Context) -> Armature | None:
     target = selection.rig_in_context(context)
-    return None if target is None else target.data
+    return target.data if target is not None and isinstance(target.data, Armature) else None
+
+
+def _mapping(armature: Armature) -> BoneMapping:
+    return armature.scale_clothing  # type: ignore[attr-defined]  # registered below
 
 
 class RigOperator(SentenceOperator):
@@ -83,11 +96,11 @@ class SCALE_CLOTHING_OT_save_bones(RigOperator, Operator):
 
     name: StringProperty(name="Name", description="What the family is called", default="My Rig")
 
-    def invoke(self, context: Context, _event: object) -> set[str]:
-        return context.window_manager.invoke_props_dialog(self, confirm_text="Save")
+    def invoke(self, context: Context, _event: object) -> Result:
+        return present(context.window_manager).invoke_props_dialog(self, confirm_text="Save")
 
     def work(self, context: Context) -> str:
-        guess = recognition.guessed(_armature(context))
+        guess = recognition.guessed(present(_armature(context)))
         if guess.missing:
             raise messages.AddonError(f"There is no bone yet for {', '.join(guess.missing)}; choose some first.")
         file = re.sub(r"\W+", "_", self.name.strip().lower()).strip("_")
@@ -110,14 +123,15 @@ class SCALE_CLOTHING_OT_reset_bones(RigOperator, Operator):
     def poll(cls, context: Context) -> bool:
         if not super().poll(context):
             return False
-        if not recognition.said_of(_armature(context)):
+        if not recognition.said_of(present(_armature(context))):
             cls.poll_message_set("Nothing was corrected")
             return False
         return True
 
     def work(self, context: Context) -> None:
-        recognition.forget(_armature(context))
-        _follow(_armature(context), context)
+        armature = present(_armature(context))
+        recognition.forget(armature)
+        _follow(armature, context)
 
 
 class SCALE_CLOTHING_OT_open_rigs(SentenceOperator, Operator):
@@ -147,8 +161,8 @@ class BonesPanel(SidebarPanel):
             row = halves.row()
             row.alignment = "RIGHT"
             row.label(text=label(joint).replace("Left ", "L ").replace("Right ", "R "))  # in a narrow panel
-            icon = "GREASEPENCIL" if joint in said else "BONE_DATA"
-            halves.prop_search(armature.scale_clothing, joint, armature, "bones", text="", icon=icon)
+            icon: Icon = "GREASEPENCIL" if joint in said else "BONE_DATA"
+            halves.prop_search(_mapping(armature), joint, armature, "bones", text="", icon=icon)
 
 
 class SCALE_CLOTHING_PT_bones(BonesPanel, Panel):
@@ -156,7 +170,7 @@ class SCALE_CLOTHING_PT_bones(BonesPanel, Panel):
     bl_parent_id = "SCALE_CLOTHING_PT_character"
 
     def draw(self, context: Context) -> None:
-        layout, armature = self.split(), _armature(context)
+        layout, armature = self.split(), present(_armature(context))
         row = layout.row(align=True)
         row.label(text=recognition.guessed(armature).family, icon="ARMATURE_DATA")
         row.operator("scale_clothing.reset_bones", text="", icon="LOOP_BACK")
@@ -174,10 +188,11 @@ class SCALE_CLOTHING_PT_bones(BonesPanel, Panel):
         target = selection.rig_in_context(context)
         if not recognition.is_rig(target):
             return ""
-        found = recognition.recognise(target)
+        rig_joints = recognition.recognise(target)
         body = range(recognition.BODY_JOINTS)
-        told = [f"{label(joints.BODY[joint])} {found.source(joint)}" for joint in body if found.bones[joint] is None]
-        return f"Without a bone: {'; '.join(told)}" if told else ""
+        without = [joint for joint in body if rig_joints.bones[joint] is None]
+        sources = [f"{label(joints.BODY[joint])} {rig_joints.source(joint)}" for joint in without]
+        return f"Without a bone: {'; '.join(sources)}" if sources else ""
 
 
 class SCALE_CLOTHING_PT_hand_bones(BonesPanel, Panel):
@@ -185,7 +200,7 @@ class SCALE_CLOTHING_PT_hand_bones(BonesPanel, Panel):
     bl_parent_id = "SCALE_CLOTHING_PT_bones"
 
     def draw(self, context: Context) -> None:
-        self.draw_fields(self.split(), _armature(context), HANDS_AND_FACE)
+        self.draw_fields(self.split(), present(_armature(context)), HANDS_AND_FACE)
 
 
 CLASSES = (
@@ -199,8 +214,8 @@ CLASSES = (
 
 
 def register() -> None:
-    bpy.types.Armature.scale_clothing = PointerProperty(type=BoneMapping)
+    setattr(Armature, NAME, PointerProperty(type=BoneMapping))  # type: ignore[func-returns-value]  # it does
 
 
 def unregister() -> None:
-    del bpy.types.Armature.scale_clothing
+    delattr(Armature, NAME)

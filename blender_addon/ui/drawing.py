@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import bpy
 from bpy.types import Context, UILayout
 
@@ -11,8 +13,15 @@ from .. import messages, paths
 from ..backend import environment, process
 from ..backend import settings as backend_settings
 from ..clothes import selection
+from ..present import present
 
-STATUS_ICONS = {
+if TYPE_CHECKING:  # it is mixed into panels; Blender would want to register what is one itself
+    from bpy.types import Panel as Base
+else:
+    Base = object
+
+Icon = Any  # a name; Blender's types list some hundred
+STATUS_ICONS: dict[str, Icon] = {
     process.NOT_SET_UP: "ERROR",
     process.SETTING_UP: "IMPORT",
     process.NOT_STARTED: "RADIOBUT_OFF",
@@ -40,15 +49,14 @@ def draw_status_buttons(layout: UILayout) -> None:
         buttons.operator("scale_clothing.cancel_set_up", text="", icon="CANCEL")
     elif state.kind not in (process.STARTING, process.NOT_SET_UP):
         buttons.operator("scale_clothing.check_backend", text="", icon="INFO")
-        icon = "PLAY" if state.kind == process.NOT_STARTED else "FILE_REFRESH"
+        icon: Icon = "PLAY" if state.kind == process.NOT_STARTED else "FILE_REFRESH"
         buttons.operator("scale_clothing.restart_backend", text="", icon=icon)
 
 
 def draw_set_up(layout: UILayout) -> None:
     """How the set-up of the backend's environment goes on, or the button that begins it."""
     work = process.setting_up()
-    going_on = work is not None and not work.ended.is_set()
-    if going_on:
+    if going_on := work is not None and not work.ended.is_set():
         layout.progress(factor=work.fraction, text=work.step)
     row = layout.row()
     row.use_property_split = False
@@ -72,9 +80,9 @@ def draw_update(layout: UILayout, context: Context) -> None:
         layout.operator("scale_clothing.set_up_backend", text="Update Backend", icon="IMPORT")
 
 
-def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: str, margin: float = MARGIN) -> None:
+def draw_sentence(layout: UILayout, context: Context, sentence: str, icon: Icon, margin: float = MARGIN) -> None:
     """A text, whole: labels do not wrap by themselves. margin: pixels of the panel's width that it cannot have."""
-    scale = context.preferences.system.ui_scale
+    scale = present(context.preferences).system.ui_scale
     lines = messages.wrapped(sentence, context.region.width / scale - margin if context.region else 300)
     column = layout.column(align=True)
     for index, line in enumerate(lines):
@@ -106,19 +114,19 @@ def draw_report(layout: UILayout, width: float) -> None:
             column.label(text=part)
 
 
-class SidebarPanel:
+class SidebarPanel(Base):
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "SCALE"
 
     def split(self) -> UILayout:
-        self.layout.use_property_split = True
-        self.layout.use_property_decorate = False
-        return self.layout
+        layout = present(self.layout)
+        layout.use_property_split, layout.use_property_decorate = True, False
+        return layout
 
 
 def preferences_button(layout: UILayout) -> None:
-    if paths.PACKAGE in bpy.context.preferences.addons:
+    if paths.PACKAGE in present(bpy.context.preferences).addons:
         shown = layout.operator("preferences.addon_show", text="Backend Settings…", icon="PREFERENCES")
         shown.module = paths.PACKAGE
 

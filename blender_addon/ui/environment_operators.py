@@ -15,13 +15,14 @@ from .. import messages, paths
 from ..backend import environment, process
 from ..backend import settings as backend_settings
 from ..clothes import live
-from .operator_kinds import Awaiting, Beside, SentenceOperator, clear_status
+from ..present import present
+from .operator_kinds import Awaiting, Beside, Result, SentenceOperator, clear_status, own_operators
 
 TICK = 0.3  # seconds between two looks at the set-up
 REPORT_WIDTH = 700  # pixels
 
 
-def is_idle(cls: type) -> bool:
+def is_idle(cls: type[Operator]) -> bool:
     """For polls: the backend is neither being set up nor started."""
     if process.status().kind in (process.SETTING_UP, process.STARTING):
         cls.poll_message_set("The backend is being set up or started: wait for it, or cancel")
@@ -72,19 +73,19 @@ class SCALE_CLOTHING_OT_set_up_backend(Awaiting, SentenceOperator, Operator):
         bpy.app.timers.register(_watch, first_interval=TICK, persistent=True)
         return "Setting up the backend"
 
-    def invoke(self, context: Context, _event: Event) -> set[str]:
+    def invoke(self, context: Context, _event: Event) -> Result:
         """The set-up goes on by itself; this is here to be ended by Esc."""
         done = self.execute(context)
         return self.wait(context) if done == {"FINISHED"} and not bpy.app.background else done
 
-    @property
-    def awaited(self) -> str:
-        return f"Setting up the backend: {process.setting_up().step}"
+    def show(self, context: Context) -> None:
+        self.awaited = f"Setting up the backend: {present(process.setting_up()).step}"
+        super().show(context)
 
     def ended(self) -> bool:
-        return process.setting_up() is None or process.setting_up().ended.is_set()
+        return (work := process.setting_up()) is None or work.ended.is_set()
 
-    def end(self, _context: Context) -> set[str]:
+    def end(self, _context: Context) -> Result:
         return {"FINISHED"}
 
     def give_up(self) -> None:
@@ -128,7 +129,7 @@ class SCALE_CLOTHING_OT_cancel_set_up(Operator):
     def poll(cls, _context: Context) -> bool:
         return process.status().kind == process.SETTING_UP
 
-    def execute(self, _context: Context) -> set[str]:
+    def execute(self, _context: Context) -> Result:
         _cancel()
         return {"FINISHED"}
 
@@ -152,7 +153,7 @@ class SCALE_CLOTHING_OT_check_backend(Beside, SentenceOperator, Operator):
     def poll(cls, _context: Context) -> bool:
         return is_idle(cls)
 
-    def invoke(self, context: Context, event: Event) -> set[str]:
+    def invoke(self, context: Context, event: Event) -> Result:
         self.in_sidebar = context.area is not None and context.area.type == "VIEW_3D"
         return super().invoke(context, event)
 
@@ -163,7 +164,7 @@ class SCALE_CLOTHING_OT_check_backend(Beside, SentenceOperator, Operator):
     def use(self, _context: Context, report: dict) -> str:
         messages.keep_report(report)
         if self.in_sidebar and not bpy.app.background:
-            bpy.ops.scale_clothing.show_report("INVOKE_DEFAULT")
+            own_operators().show_report("INVOKE_DEFAULT")
         return process.status().text
 
 
@@ -184,7 +185,7 @@ class SCALE_CLOTHING_OT_restart_backend(Beside, SentenceOperator, Operator):
         return partial(process.get, process.launch())
 
     def use(self, context: Context, _backend: object) -> str:
-        live.update(context.scene, context.evaluated_depsgraph_get(), waits=bpy.app.background)
+        live.update(present(context.scene), context.evaluated_depsgraph_get(), waits=bpy.app.background)
         return process.status().text
 
 
@@ -211,15 +212,15 @@ class SCALE_CLOTHING_OT_show_report(Operator):
     def poll(cls, _context: Context) -> bool:
         return bool(messages.report())
 
-    def invoke(self, context: Context, _event: Event) -> set[str]:
-        return context.window_manager.invoke_popup(self, width=REPORT_WIDTH)
+    def invoke(self, context: Context, _event: Event) -> Result:
+        return present(context.window_manager).invoke_popup(self, width=REPORT_WIDTH)
 
     def draw(self, _context: Context) -> None:
         from . import drawing
 
-        drawing.draw_report(self.layout, REPORT_WIDTH - drawing.MARGIN)
+        drawing.draw_report(present(self.layout), REPORT_WIDTH - drawing.MARGIN)
 
-    def execute(self, _context: Context) -> set[str]:
+    def execute(self, _context: Context) -> Result:
         return {"FINISHED"}
 
 
@@ -233,8 +234,8 @@ class SCALE_CLOTHING_OT_copy_report(Operator):
     def poll(cls, _context: Context) -> bool:
         return bool(messages.report())
 
-    def execute(self, context: Context) -> set[str]:
-        context.window_manager.clipboard = requirements.describe(messages.report(), in_blender=True)
+    def execute(self, context: Context) -> Result:
+        present(context.window_manager).clipboard = requirements.describe(messages.report(), in_blender=True)
         self.report({"INFO"}, "The report is in the clipboard")
         return {"FINISHED"}
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import Context, Event, FileHandler, Operator, OperatorFileListElement
-from bpy_extras.io_utils import ImportHelper
 
 from .. import paths
 from ..garments import library
-from .operator_kinds import SentenceOperator
+from ..present import present
+from ..settings import scene_settings
+from .operator_kinds import FilePicker, Result, SentenceOperator
 
 
-class SCALE_CLOTHING_OT_add_garment(SentenceOperator, ImportHelper, Operator):
+class SCALE_CLOTHING_OT_add_garment(SentenceOperator, FilePicker, Operator):
     bl_idname = "scale_clothing.add_garment"
     bl_label = "Add Garment Files"
     bl_description = "Copy garment files into your garment folder, so that they can be chosen"
@@ -24,15 +25,15 @@ class SCALE_CLOTHING_OT_add_garment(SentenceOperator, ImportHelper, Operator):
     directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     files: CollectionProperty(type=OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
 
-    def invoke(self, context: Context, event: Event) -> set[str]:
+    def invoke(self, context: Context, event: Event) -> Result:
         if self.directory and self.files:  # dropped
             return self.execute(context)
-        return ImportHelper.invoke(self, context, event)
+        return self.pick(context, event)
 
     def work(self, context: Context) -> str:
         chosen = [Path(self.directory, each.name) for each in self.files if each.name]
         added = [library.add_to_library(path) for path in chosen or [Path(self.filepath)]]
-        context.scene.scale_clothing.garment = added[-1].key
+        scene_settings(context.scene).garment = added[-1].key
         names = " and ".join(f"'{each.title}'" for each in added)
         return " ".join((f"Added {names}", *filter(None, map(library.body_problem, added))))
 
@@ -45,16 +46,16 @@ class SCALE_CLOTHING_OT_remove_garment(SentenceOperator, Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if not library.is_own(library.entry(context.scene.scale_clothing.garment)):
+        if not library.is_own(library.entry(scene_settings(context.scene).garment)):
             cls.poll_message_set("Garments that ship with the add-on stay; choose one of your own")
             return False
         return True
 
-    def invoke(self, context: Context, event: Event) -> set[str]:
-        return context.window_manager.invoke_confirm(self, event)
+    def invoke(self, context: Context, event: Event) -> Result:
+        return present(context.window_manager).invoke_confirm(self, event)
 
     def work(self, context: Context) -> str:
-        chosen = context.scene.scale_clothing
+        chosen = scene_settings(context.scene)
         entry = library.entry(chosen.garment)
         library.remove_from_library(entry)
         left = library.library()
@@ -70,7 +71,7 @@ class SCALE_CLOTHING_OT_open_garments(SentenceOperator, Operator):
     bl_options = {"INTERNAL"}
 
     def work(self, context: Context) -> None:
-        paths.open_outside(library.entry(context.scene.scale_clothing.garment).path.parent)
+        paths.open_outside(library.entry(scene_settings(context.scene).garment).path.parent)
 
 
 class SCALE_CLOTHING_FH_garment(FileHandler):

@@ -10,13 +10,14 @@ from .. import messages
 from ..clothes import proportions, selection, unattended
 from ..garments import library
 from ..present import present
+from ..settings import clothes_settings, scene_settings
 
 
 def draw_choice(layout: UILayout, context: Context, garment: library.Entry) -> None:
     """The menu of garments with pictures, and what is to be known of the chosen one."""
     from . import drawing
 
-    chosen = context.scene.scale_clothing
+    chosen = scene_settings(context.scene)
     if unattended.is_rendering():  # see computed enums in properties.py
         layout.label(text=garment.title, icon="MOD_CLOTH")
         return
@@ -31,8 +32,8 @@ def draw_choice(layout: UILayout, context: Context, garment: library.Entry) -> N
         return
     target = selection.rig_in_context(context)
     worn = selection.in_context(context)
-    to_bones = worn is None or worn.scale_clothing.fit_to_rig
-    to_mesh = worn is None or worn.scale_clothing.fit_to_body
+    to_bones = worn is None or clothes_settings(worn).fit_to_rig
+    to_mesh = worn is None or clothes_settings(worn).fit_to_body
     warning = proportions.warning(target, garment, to_bones, to_mesh) if target is not None else ""
     if warning:
         drawing.draw_sentence(layout.box(), context, warning, "ERROR", drawing.BOX_MARGIN)
@@ -55,7 +56,9 @@ def draw_info(layout: UILayout, context: Context, garment: library.Entry) -> Non
         label = halves.row()
         label.alignment = "RIGHT"
         label.label(text=name)
-        width = 0.64 * context.region.width / context.preferences.system.ui_scale - 48 if context.region else 200
+        width = (
+            0.64 * context.region.width / present(context.preferences).system.ui_scale - 48 if context.region else 200
+        )
         lines = halves.column(align=True)
         for line in messages.wrapped(value, width):
             lines.label(text=line)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import bpy
 from bpy.types import Context, Operator
 
 from ..appearance import fabrics
 from ..appearance.fabric_assets import LIBRARY, register_library, write
-from ..clothes import selection
+from ..blender.jobs import is_job_running
 from ..clothes.thickness import add, remove
 from .operator_kinds import ClothesOperator, SentenceOperator, waiting
 
@@ -20,7 +19,7 @@ class SCALE_CLOTHING_OT_add_fabric_assets(SentenceOperator, Operator):
 
     @classmethod
     def poll(cls, context: Context) -> bool:
-        if bpy.app.is_job_running("RENDER"):
+        if is_job_running("RENDER"):
             cls.poll_message_set("Wait until the render has ended")
             return False
         return True
@@ -38,7 +37,7 @@ class SCALE_CLOTHING_OT_add_thickness(ClothesOperator, Operator):
     bl_description = "Give the cloth a thickness and visible hems, by a Solidify modifier"
 
     def work(self, context: Context) -> None:
-        add(selection.in_context(context))
+        add(self.clothes(context))
 
 
 class SCALE_CLOTHING_OT_remove_thickness(ClothesOperator, Operator):
@@ -47,7 +46,7 @@ class SCALE_CLOTHING_OT_remove_thickness(ClothesOperator, Operator):
     bl_description = "Remove the modifier that gives the cloth its thickness"
 
     def work(self, context: Context) -> None:
-        remove(selection.in_context(context))
+        remove(self.clothes(context))
 
 
 CLASSES = (

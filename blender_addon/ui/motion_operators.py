@@ -6,8 +6,7 @@ from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
-from bpy.types import Context, Event, FileHandler, Object, Operator, OperatorFileListElement
-from bpy_extras.io_utils import ImportHelper
+from bpy.types import Context, Event, FileHandler, Menu, Object, Operator, OperatorFileListElement
 
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import Motion
@@ -16,7 +15,9 @@ from scale_backend.formats.values_file import SUFFIXES
 from .. import messages
 from ..characters import motion, sample
 from ..clothes import selection
-from .operator_kinds import SentenceOperator, can_change_objects
+from ..present import present
+from ..settings import scene_settings
+from .operator_kinds import FilePicker, Result, SentenceOperator, can_change_objects
 
 
 class MotionOptions:
@@ -31,8 +32,8 @@ class MotionOptions:
     set_range: BoolProperty(name="Set Scene Range", description="Make the scene as long as the motion", default=True)
 
     def key(self, context: Context, target: Object, moved: Motion, settings: motion.MotionSettings) -> str:
-        last, note = motion.key_motion(context.scene, target, moved, settings)
-        context.scene.frame_set(self.start)
+        last, note = motion.key_motion(present(context.scene), target, moved, settings)
+        present(context.scene).frame_set(self.start)
         return f"'{target.name}' moves from frame {self.start} to {last}{note}"
 
 
@@ -53,16 +54,16 @@ class SCALE_CLOTHING_OT_apply_motion(MotionOptions, SentenceOperator, Operator):
         return True
 
     def work(self, context: Context) -> str:
-        name = self.motion or context.scene.scale_clothing.motion
+        name = self.motion or scene_settings(context.scene).motion
         path = next((path for path in motion.shipped_motions() if path.stem == name), None)
         if path is None:
             raise messages.AddonError(f"No motion is called '{name}'; choose one from the menu.")
         settings = motion.MotionSettings(self.start, self.on_floor, self.set_range, up_axis="Z")
-        target = selection.rig_in_context(context)
+        target = present(selection.rig_in_context(context))  # else it is greyed out
         return self.key(context, target, motion.read_motion_file(path, settings), settings)
 
 
-class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHelper, Operator):
+class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, FilePicker, Operator):
     bl_idname = "scale_clothing.import_motion"
     bl_label = "Import Motion"
     bl_description = (
@@ -132,16 +133,17 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
     def poll(cls, context: Context) -> bool:
         return can_change_objects(cls, context)
 
-    def invoke(self, context: Context, event: Event) -> set[str]:
+    def invoke(self, context: Context, event: Event) -> Result:
         if selection.rig_in_context(context) is None:
             self.target = "NEW"
         if self.filepath or self.files:  # dropped
-            title = f"{len(self.files)} files" if len(self.files) > 1 else self.source().name
-            return context.window_manager.invoke_props_dialog(self, title=title, confirm_text="Import Motion")
-        return ImportHelper.invoke(self, context, event)
+            source = self.source()
+            title = f"{len(source)} files" if isinstance(source, list) else source.name
+            return present(context.window_manager).invoke_props_dialog(self, title=title, confirm_text="Import Motion")
+        return self.pick(context, event)
 
     def draw(self, _context: Context) -> None:
-        layout = self.layout
+        layout = present(self.layout)
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.prop(self, "target")
@@ -183,7 +185,7 @@ class SCALE_CLOTHING_OT_import_motion(MotionOptions, SentenceOperator, ImportHel
             if context.mode != "OBJECT":
                 raise messages.AddonError("A new character can be added in Object Mode; switch to it first.")
             target = sample.add_character(context)
-            context.scene.scale_clothing.rig = target
+            scene_settings(context.scene).rig = target
         return self.key(context, target, moved, settings)
 
 
@@ -198,8 +200,8 @@ class SCALE_CLOTHING_FH_motion(FileHandler):
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-def import_menu(self, _context: Context) -> None:
-    self.layout.operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz, .npy, .pkl, .pt)")
+def import_menu(self: Menu, _context: Context) -> None:
+    present(self.layout).operator(SCALE_CLOTHING_OT_import_motion.bl_idname, text="SMPL Motion (.npz, .npy, .pkl, .pt)")
 
 
 CLASSES = (

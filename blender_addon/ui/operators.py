@@ -7,19 +7,22 @@ from functools import partial
 
 import bpy
 from bpy.props import StringProperty
-from bpy.types import Context, Object, Operator
+from bpy.types import Context, Menu, Object, Operator
 
 from scale_backend.formats.wearer import Wearer
 
 from .. import messages
 from ..backend import process
+from ..blender.objects import mesh_of
 from ..characters import sample
 from ..clothes import dressing, live, mesh, playback, selection
 from ..clothes.request import Options, options_of
 from ..garments import library, opened
+from ..present import present
 from ..rig import fitting, recognition, shape, wearer
 from ..rig.rest import rest_of
-from .operator_kinds import Beside, ClothesOperator, SentenceOperator, can_change_objects, waiting
+from ..settings import clothes_settings, scene_settings
+from .operator_kinds import Beside, ClothesOperator, Result, SentenceOperator, can_change_objects, waiting
 
 
 class SCALE_CLOTHING_OT_add_character(SentenceOperator, Operator):
@@ -36,7 +39,7 @@ class SCALE_CLOTHING_OT_add_character(SentenceOperator, Operator):
 
     def work(self, context: Context) -> str:
         added = sample.add_character(context)
-        context.scene.scale_clothing.rig = added
+        scene_settings(context.scene).rig = added
         return f"Added '{added.name}'"
 
 
@@ -53,8 +56,8 @@ class SCALE_CLOTHING_OT_use_selected(Operator):
             return False
         return True
 
-    def execute(self, context: Context) -> set[str]:
-        context.scene.scale_clothing.rig = selection.other_selected(context)
+    def execute(self, context: Context) -> Result:
+        scene_settings(context.scene).rig = selection.other_selected(context)
         return {"FINISHED"}
 
 
@@ -72,8 +75,8 @@ class SCALE_CLOTHING_OT_fit_bones(SentenceOperator, Operator):
         return True
 
     def work(self, context: Context) -> None:
-        sample.fit_bones(context, selection.rig_in_context(context))
-        live.update(context.scene, context.evaluated_depsgraph_get())
+        sample.fit_bones(context, present(selection.rig_in_context(context)))
+        live.update(present(context.scene), context.evaluated_depsgraph_get())
 
 
 class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
@@ -95,8 +98,9 @@ class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
         """What is wrong with the rig is told before the backend is started and the garment opened."""
         target = selection.rig_in_context(context)
         recognition.recognise(target)
+        target = present(target)  # else it would not be recognised
         self.target = target.name
-        self.key = self.garment or context.scene.scale_clothing.garment
+        self.key = self.garment or scene_settings(context.scene).garment
         entry = library.entry(self.key)
         return self.opening(entry, self.wearer(target, entry))
 
@@ -115,13 +119,14 @@ class SCALE_CLOTHING_OT_generate(Beside, SentenceOperator, Operator):
         return partial(_open_and_fit, entry, body, process.launch())
 
     def use(self, context: Context, _opened: object) -> str:
-        chosen = context.scene.scale_clothing
-        target = context.scene.objects.get(self.target)
+        chosen = scene_settings(context.scene)
+        target = present(context.scene).objects.get(self.target)
         with waiting(context):
             obj = dressing.dress(context, target, self.key, chosen.surface, chosen.part)
         live.watch()
-        size = f"{len(obj.data.vertices):,} {'vertices' if len(obj.data.polygons) else 'points'}"
-        return f"'{target.name}' wears '{library.entry(self.key).title}', {size}"
+        shown = mesh_of(obj)
+        size = f"{len(shown.vertices):,} {'vertices' if len(shown.polygons) else 'points'}"
+        return f"'{self.target}' wears '{library.entry(self.key).title}', {size}"
 
 
 def _open_and_fit(entry: library.Entry, body: Wearer | None, launch: process.Launch) -> None:
@@ -137,15 +142,15 @@ class SCALE_CLOTHING_OT_update(ClothesOperator, Operator):
     def poll(cls, context: Context) -> bool:
         if not super().poll(context):
             return False
-        if playback.is_baked(selection.in_context(context)):
+        if playback.is_baked(present(selection.in_context(context))):
             cls.poll_message_set("These clothes play a bake; clear it first")
             return False
         return can_change_objects(cls, context)
 
     def work(self, context: Context) -> None:
-        wearer.look_again(selection.in_context(context).scale_clothing.rig)
+        wearer.look_again(clothes_settings(self.clothes(context)).rig)
         with waiting(context):
-            mesh.follow(selection.in_context(context), context.evaluated_depsgraph_get())
+            mesh.follow(self.clothes(context), context.evaluated_depsgraph_get())
 
 
 class SCALE_CLOTHING_OT_remove(ClothesOperator, Operator):
@@ -158,7 +163,7 @@ class SCALE_CLOTHING_OT_remove(ClothesOperator, Operator):
         return super().poll(context) and can_change_objects(cls, context)
 
     def work(self, context: Context) -> None:
-        dressing.remove(selection.in_context(context))
+        dressing.remove(self.clothes(context))
         live.watch()
 
 
@@ -171,17 +176,17 @@ class SCALE_CLOTHING_OT_clear_bake(ClothesOperator, Operator):
     def poll(cls, context: Context) -> bool:
         if not super().poll(context):
             return False
-        if not playback.is_baked(selection.in_context(context)):
+        if not playback.is_baked(present(selection.in_context(context))):
             cls.poll_message_set("These clothes play no bake")
             return False
         return True
 
     def work(self, context: Context) -> None:
-        obj = selection.in_context(context)
+        obj = self.clothes(context)
         playback.clear_bake(obj)
         live.watch()
-        if obj.scale_clothing.live:
-            live.update(context.scene, context.evaluated_depsgraph_get())
+        if clothes_settings(obj).live:
+            live.update(present(context.scene), context.evaluated_depsgraph_get())
 
 
 class SCALE_CLOTHING_OT_dismiss_error(Operator):
@@ -190,13 +195,15 @@ class SCALE_CLOTHING_OT_dismiss_error(Operator):
     bl_description = "Hide this message"
     bl_options = {"INTERNAL"}
 
-    def execute(self, _context: Context) -> set[str]:
+    def execute(self, _context: Context) -> Result:
         messages.clear()
         return {"FINISHED"}
 
 
-def add_menu(self, _context: Context) -> None:
-    self.layout.operator(SCALE_CLOTHING_OT_add_character.bl_idname, text="SCALE Character", icon="OUTLINER_OB_ARMATURE")
+def add_menu(self: Menu, _context: Context) -> None:
+    present(self.layout).operator(
+        SCALE_CLOTHING_OT_add_character.bl_idname, text="SCALE Character", icon="OUTLINER_OB_ARMATURE"
+    )
 
 
 CLASSES = (

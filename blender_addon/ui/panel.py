@@ -8,11 +8,14 @@ from ..appearance import looks
 from ..backend import process
 from ..clothes import playback, proportions, request, selection, thickness, unattended
 from ..garments import kinds, library
+from ..present import present
 from ..rig import recognition
 from ..rig.shape import body_shape
+from ..settings import ClothesSettings, SceneSettings, clothes_settings, scene_settings
 from . import garment_panel
 from .drawing import (
     STATUS_ICONS,
+    Icon,
     SidebarPanel,
     WornPanel,
     draw_error,
@@ -27,16 +30,16 @@ class SCALE_CLOTHING_PT_main(SidebarPanel, Panel):
     bl_label = "SCALE Clothing"
 
     def draw_header_preset(self, _context: Context) -> None:
-        self.layout.emboss = "NONE"
-        draw_status_buttons(self.layout)
+        present(self.layout).emboss = "NONE"
+        draw_status_buttons(present(self.layout))
 
     def draw(self, context: Context) -> None:
         state = process.status()
-        draw_sentence(self.layout, context, state.text, STATUS_ICONS[state.kind])
+        draw_sentence(present(self.layout), context, state.text, STATUS_ICONS[state.kind])
         if process.status().kind in (process.NOT_SET_UP, process.SETTING_UP, process.FAILED):
-            preferences_button(self.layout)
-        draw_update(self.layout, context)
-        draw_error(self.layout, context)
+            preferences_button(present(self.layout))
+        draw_update(present(self.layout), context)
+        draw_error(present(self.layout), context)
 
 
 class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
@@ -45,7 +48,7 @@ class SCALE_CLOTHING_PT_character(SidebarPanel, Panel):
 
     def draw(self, context: Context) -> None:
         layout = self.split()
-        chosen = context.scene.scale_clothing
+        chosen = scene_settings(context.scene)
         layout.operator("scale_clothing.add_character", icon="OUTLINER_OB_ARMATURE")
         layout.prop(chosen, "rig", icon="ARMATURE_DATA")
         target = selection.rig_in_context(context)
@@ -72,9 +75,9 @@ class SCALE_CLOTHING_MT_surface(Menu):
     bl_label = "Surface"
 
     def draw(self, context: Context) -> None:
-        chosen = context.scene.scale_clothing
+        chosen = scene_settings(context.scene)
         for key in library.entry(chosen.garment).surfaces():
-            self.layout.prop_enum(chosen, "surface", key)
+            present(self.layout).prop_enum(chosen, "surface", key)
 
 
 class SCALE_CLOTHING_MT_part(Menu):
@@ -83,9 +86,9 @@ class SCALE_CLOTHING_MT_part(Menu):
     bl_label = "Part"
 
     def draw(self, context: Context) -> None:
-        chosen = context.scene.scale_clothing
+        chosen = scene_settings(context.scene)
         for key in library.entry(chosen.garment).parts():
-            self.layout.prop_enum(chosen, "part", key)
+            present(self.layout).prop_enum(chosen, "part", key)
 
 
 class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
@@ -94,7 +97,7 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
 
     def draw(self, context: Context) -> None:
         layout = self.split()
-        chosen = context.scene.scale_clothing
+        chosen = scene_settings(context.scene)
         garment = library.entry(chosen.garment)
         garment_panel.draw_choice(layout, context, garment)
         if garment.summary is not None:
@@ -106,7 +109,7 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         if worn is not None:
             self.draw_worn(layout, context, worn)
 
-    def draw_choices(self, layout: UILayout, chosen, garment: library.Entry) -> None:
+    def draw_choices(self, layout: UILayout, chosen: SceneSettings, garment: library.Entry) -> None:
         """Surface and part, where the garment leaves a choice."""
         shown = dict(zip(("surface", "part"), garment.choose(chosen.surface, chosen.part), strict=True))
         for name, items, offered in (
@@ -119,11 +122,12 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
                 label.alignment = "RIGHT"
                 label.label(text=name.capitalize())
                 item = next(item for item in items if item[0] == shown[name])
-                halves.menu(f"SCALE_CLOTHING_MT_{name}", text=item[1], icon=item[3])
+                icon: Icon = item[3]
+                halves.menu(f"SCALE_CLOTHING_MT_{name}", text=item[1], icon=icon)
 
     def draw_worn(self, layout: UILayout, context: Context, worn: Object) -> None:
         """What the character wears, and how it follows."""
-        settings = worn.scale_clothing
+        settings = clothes_settings(worn)
         layout.separator()
         row = layout.row(align=True)
         row.label(text=worn.name, icon="OUTLINER_OB_MESH")
@@ -142,7 +146,7 @@ class SCALE_CLOTHING_PT_clothes(SidebarPanel, Panel):
         if settings.fit_to_rig:
             shape.prop(settings, "fit_to_body")
         if settings.fit_to_rig and settings.fit_to_body and settings.rig is not None:
-            shape.prop(settings.rig.scale_clothing, "body", icon="MESH_DATA")
+            shape.prop(clothes_settings(settings.rig), "body", icon="MESH_DATA")
             for sentence in proportions.surface_told(worn):
                 draw_sentence(shape, context, sentence, "NONE")
         column.prop(settings, "hide_skin")
@@ -154,7 +158,7 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
 
     def draw(self, context: Context) -> None:
         layout = self.split()
-        settings = selection.in_context(context).scale_clothing
+        settings = clothes_settings(present(selection.in_context(context)))
         row = layout.row(align=True)
         row.use_property_split = False  # the names need the width
         for look in looks.offered(settings.id_data):
@@ -176,7 +180,7 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
         else:
             self.draw_thickness(layout, context)
 
-    def draw_behaviour(self, layout: UILayout, context: Context, settings) -> None:
+    def draw_behaviour(self, layout: UILayout, context: Context, settings: ClothesSettings) -> None:
         """What the cloth moves as, where the garment knows of fabrics."""
         known = library.entry(settings.garment).fabrics()
         if not known:
@@ -188,7 +192,7 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
         if fabric not in known:
             draw_sentence(layout, context, f"It moves as {known[0]}: the garment does not know {fabric}", "INFO")
 
-    def draw_normals(self, layout: UILayout, context: Context, settings) -> None:
+    def draw_normals(self, layout: UILayout, context: Context, settings: ClothesSettings) -> None:
         if settings.surface in kinds.CHANGING:
             draw_sentence(layout, context, "Normals of the faces: these change from frame to frame", "INFO")
         elif kinds.has_choice_of_normals(settings.surface):
@@ -197,7 +201,7 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
             row.prop(settings, "normals")
 
     def draw_thickness(self, layout: UILayout, context: Context) -> None:
-        modifier = thickness.modifier_of(selection.in_context(context))
+        modifier = thickness.modifier_of(present(selection.in_context(context)))
         if modifier is None:
             layout.operator("scale_clothing.add_thickness", icon="MOD_SOLIDIFY")
             return

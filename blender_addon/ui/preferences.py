@@ -10,6 +10,7 @@ from bpy.types import AddonPreferences
 
 from .. import paths
 from ..backend.settings import PYTHON_VARIABLE, default_folder
+from ..present import present
 
 DEVICES = (
     ("auto", "Automatic", "CUDA where there is an NVIDIA GPU, Metal on a Mac, else the CPU"),
@@ -75,7 +76,7 @@ class ScaleClothingPreferences(AddonPreferences):
     def draw(self, context: bpy.types.Context) -> None:
         from . import drawing
 
-        layout = self.layout
+        layout = present(self.layout)
         layout.use_property_split = True
         layout.use_property_decorate = False
         drawing.draw_status(layout)
@@ -90,7 +91,9 @@ class ScaleClothingPreferences(AddonPreferences):
         layout.prop(self, "device")
         layout.prop(self, "threads")
         layout.prop(self, "garments", placeholder=str(paths.user_folder("garments")))
-        drawing.draw_report(layout, context.region.width / context.preferences.system.ui_scale - drawing.MARGIN)
+        drawing.draw_report(
+            layout, present(context.region).width / present(context.preferences).system.ui_scale - drawing.MARGIN
+        )
 
 
 CLASSES = (ScaleClothingPreferences,)

@@ -15,13 +15,17 @@ from bpy.props import (
 )
 from bpy.types import Context, Object, PropertyGroup
 
+from .. import settings
 from ..appearance import fabrics, looks, materials, modifiers
 from ..bake import formats
 from ..blender import meshes
+from ..blender.objects import mesh_of
 from ..characters import motion
 from ..clothes import unattended
 from ..garments import kinds, library, previews
+from ..present import present
 from ..rig import body_mesh, recognition, wearer
+from ..settings import clothes_settings
 
 # Blender keeps no reference to the strings of a computed enum: somebody must. While a render goes on they are not
 # computed anew, nor drawn: where the engine's call, in a thread of its own, ends just then, Blender lets no script
@@ -37,7 +41,7 @@ MOTION_DESCRIPTIONS = {
 }
 
 
-def garment_items(_self, _context: Context) -> list[tuple]:
+def garment_items(_self: object, _context: Context | None) -> list[tuple]:
     if _garment_items and unattended.is_rendering():
         return _garment_items
     _garment_items[:] = [
@@ -53,7 +57,7 @@ def garment_items(_self, _context: Context) -> list[tuple]:
     return _garment_items
 
 
-def motion_items(_self, _context: Context) -> list[tuple]:
+def motion_items(_self: object, _context: Context | None) -> list[tuple]:
     if _motion_items and unattended.is_rendering():
         return _motion_items
     _motion_items[:] = [
@@ -69,14 +73,14 @@ def motion_items(_self, _context: Context) -> list[tuple]:
     return _motion_items
 
 
-def _is_rig(_self, candidate: Object) -> bool:
+def _is_rig(_self: object, candidate: Object) -> bool:
     return candidate.type == "ARMATURE" and recognition.is_rig(candidate)
 
 
-def _pre_roll_changed(_self: SceneSettings, context: Context) -> None:
+def _pre_roll_changed(_self: settings.SceneSettings, context: Context) -> None:
     from ..clothes import live
 
-    live.update(context.scene, context.evaluated_depsgraph_get())
+    live.update(present(context.scene), context.evaluated_depsgraph_get())
 
 
 class SceneSettings(PropertyGroup):
@@ -142,66 +146,66 @@ class SceneSettings(PropertyGroup):
     )
 
 
-def _look_changed(self: ClothesSettings, _context: Context) -> None:
+def _look_changed(self: settings.ClothesSettings, _context: Context) -> None:
     looks.apply(self.id_data)
 
 
-def _fabric_changed(self: ClothesSettings | PieceSettings, context: Context) -> None:
+def _fabric_changed(self: settings.ClothSettings, context: Context) -> None:
     """A fabric is how cloth looks and how it hangs."""
     looks.weave(self.id_data, self)
     if isinstance(self, ClothesSettings):
         _behaviour_changed(self, context)
 
 
-def _behaviour_changed(self: ClothesSettings, context: Context) -> None:
+def _behaviour_changed(self: settings.ClothesSettings, context: Context) -> None:
     if library.entry(self.garment).fabrics():
         _live_changed(self, context)
 
 
-def _known_fabrics(self: ClothesSettings, _context: Context, _typed: str) -> list[str]:
+def _known_fabrics(self: settings.ClothesSettings, _context: Context, _typed: str) -> list[str]:
     return [name.capitalize() for name in library.entry(self.garment).fabrics()]
 
 
-def _color_changed(self: ClothesSettings | PieceSettings, _context: Context) -> None:
+def _color_changed(self: settings.ClothSettings, _context: Context) -> None:
     looks.dye(self.id_data, self)
 
 
-def _radius_changed(self: ClothesSettings, _context: Context) -> None:
+def _radius_changed(self: settings.ClothesSettings, _context: Context) -> None:
     modifiers.set_radius(self.id_data, self.radius)
 
 
-def _live_changed(self: ClothesSettings, context: Context) -> None:
+def _live_changed(self: settings.ClothesSettings, context: Context) -> None:
     from ..clothes import live
 
     live.toggled(self.id_data, context)
 
 
-def _normals_changed(self: ClothesSettings, context: Context) -> None:
+def _normals_changed(self: settings.ClothesSettings, context: Context) -> None:
     if self.normals == "FACES":  # those of the clothes' last pose would stay where they are not live
-        meshes.drop_normals(self.id_data.data)
+        meshes.drop_normals(mesh_of(self.id_data))
     _live_changed(self, context)
 
 
-def _fit_changed(self: ClothesSettings, context: Context) -> None:
+def _fit_changed(self: settings.ClothesSettings, context: Context) -> None:
     from ..clothes import live, skin_mask
 
     live.toggled(self.id_data, context)
     skin_mask.show(self.id_data, self.hide_skin)
 
 
-def _is_mesh(self: ClothesSettings, candidate: Object) -> bool:
+def _is_mesh(self: settings.ClothesSettings, candidate: Object) -> bool:
     return candidate in body_mesh.candidates(self.id_data)
 
 
-def _body_changed(self: ClothesSettings, context: Context) -> None:
+def _body_changed(self: settings.ClothesSettings, context: Context) -> None:
     from ..clothes import selection
 
     wearer.look_again(self.id_data)
     for obj in selection.clothes_of(self.id_data):
-        _fit_changed(obj.scale_clothing, context)
+        _fit_changed(clothes_settings(obj), context)
 
 
-def _hide_skin_changed(self: ClothesSettings, _context: Context) -> None:
+def _hide_skin_changed(self: settings.ClothesSettings, _context: Context) -> None:
     from ..clothes import skin_mask
 
     skin_mask.show(self.id_data, self.hide_skin)
@@ -337,13 +341,15 @@ class ClothesSettings(ClothSettings, PropertyGroup):
 
 
 CLASSES = (SceneSettings, PieceSettings, ClothesSettings)
+NAME = "scale_clothing"  # of what Blender's own types get
+OWNERS: dict[type, type] = {bpy.types.Scene: SceneSettings, bpy.types.Object: ClothesSettings}
 
 
 def register() -> None:
-    bpy.types.Scene.scale_clothing = PointerProperty(type=SceneSettings)
-    bpy.types.Object.scale_clothing = PointerProperty(type=ClothesSettings)
+    for kind, group in OWNERS.items():
+        setattr(kind, NAME, PointerProperty(type=group))  # type: ignore[func-returns-value]  # it does give one
 
 
 def unregister() -> None:
-    del bpy.types.Object.scale_clothing
-    del bpy.types.Scene.scale_clothing
+    for kind in OWNERS:
+        delattr(kind, NAME)
