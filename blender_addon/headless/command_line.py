@@ -176,10 +176,10 @@ def dressed(options: argparse.Namespace) -> list[Object]:
         if options.normals:
             shade(worn[-1], NORMAL_NAMES[options.normals])
         behave(worn[-1], options)
-    chosen = bpy.context.scene.scale_clothing
+    chosen = scene_settings(bpy.context.scene)
     if options.pre_roll is not None and options.pre_roll != chosen.pre_roll:
         for obj in worn:
-            if library.entry(obj.scale_clothing.garment).window().lags:
+            if library.entry(clothes_settings(obj).garment).window().lags:
                 playback.clear_bake(obj)
         chosen.pre_roll = options.pre_roll
     return worn
@@ -210,7 +210,8 @@ def shade(obj: Object, normals: str) -> None:
 
 def behave(obj: Object, options: argparse.Namespace) -> None:
     """Have clothes behave as asked for; a bake of others goes. Raises AddonError."""
-    settings, known = obj.scale_clothing, library.entry(obj.scale_clothing.garment).fabrics()
+    settings = clothes_settings(obj)
+    known = library.entry(settings.garment).fabrics()
     if options.fabric is not None and options.fabric.lower() not in known:
         raise AddonError(f"'{obj.name}' was not trained on {options.fabric}: its garment knows "
                          f"{', '.join(known) or 'one fabric alone'}.")  # fmt: skip
@@ -287,7 +288,7 @@ def run_info(options: argparse.Namespace, _interruption: Interruption) -> None:
                 "scene": str(options.scene),
                 "blender": bpy.app.version_string,
                 "frames": [scene.frame_start, scene.frame_end],
-                "pre_roll": scene.scale_clothing.pre_roll,
+                "pre_roll": scene_settings(scene).pre_roll,
                 "rate": scene.render.fps / scene.render.fps_base,
                 "engine": scene.render.engine,
                 "camera": scene.camera.name if scene.camera else None,
