@@ -6,6 +6,8 @@ import bpy
 import numpy as np
 from bpy.types import Depsgraph, Object
 
+from scale_backend.formats.topology import Topology
+
 from ..appearance import materials
 from ..blender import meshes
 from ..blender.objects import mesh_of
@@ -16,21 +18,21 @@ from .request import Decoded, present_request, shown_normals
 NORMAL, PATCH = "normal", "patch"
 
 
-def _build(obj: Object, topology: dict[str, np.ndarray], decoded: Decoded) -> None:
+def _build(obj: Object, topology: Topology, decoded: Decoded) -> None:
     mesh = mesh_of(obj)
-    meshes.fill_mesh(mesh, decoded.points, topology["triangles"])
-    if len(topology["triangles"]) and "uv" in topology:
-        meshes.set_uv(mesh, topology["uv"])
-    patch = np.asarray(topology["patch"])
+    meshes.fill_mesh(mesh, decoded.points, topology.triangles)
+    if topology.uv is not None and len(topology.triangles):
+        meshes.set_uv(mesh, topology.uv)
+    patch = topology.patch
     meshes.set_attribute(mesh, PATCH, "INT", patch)
-    if len(topology["triangles"]):  # one colour a face, not blended from corner to corner
-        faces = np.repeat(patch[topology["triangles"][:, 0]], 3)
+    if len(topology.triangles):  # one colour a face, not blended from corner to corner
+        faces = np.repeat(patch[topology.triangles[:, 0]], 3)
         meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(faces), "CORNER")
     else:
         meshes.set_attribute(mesh, materials.PATCH_COLOR, "FLOAT_COLOR", materials.patch_colors(patch))
-    if "region" in topology:
-        meshes.set_attribute(mesh, materials.REGION, "INT", topology["region"])
-        meshes.set_material_indices(mesh, meshes.pieces(topology["triangles"], len(patch)))
+    if topology.region is not None:
+        meshes.set_attribute(mesh, materials.REGION, "INT", topology.region)
+        meshes.set_material_indices(mesh, meshes.pieces(topology.triangles, len(patch)))
     meshes.set_attribute(mesh, NORMAL, "FLOAT_VECTOR", decoded.normals)
     _color(mesh, decoded)
     _place(obj, decoded)

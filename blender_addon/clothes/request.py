@@ -10,6 +10,7 @@ import numpy as np
 from bpy.types import Depsgraph, Object
 
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.topology import Topology
 from scale_backend.formats.wearer import Wearer
 
 from ..backend import process
@@ -31,7 +32,7 @@ class Decoded:
 
     points: np.ndarray  # [M, 3]
     normals: np.ndarray  # [M, 3]
-    topology: dict[str, np.ndarray] | None = None  # triangles [T, 3], patch [M]: where each frame has its own
+    topology: Topology | None = None  # where each frame has its own
     colors: np.ndarray | None = None  # [M, 3] in 0..1, sRGB
 
 
@@ -55,8 +56,8 @@ class Request:
         topology = colors = None
         if self.options.surface in kinds.CHANGING_ON_WIRE:
             with contextlib.closing(garment.meshes(self.poses, self.options)) as frames:
-                _, topology = next(frames)
-            points, normals = topology["points"], topology["normals"]
+                _, mesh = next(frames)
+            points, normals, topology = mesh["points"], mesh["normals"], Topology.of(mesh)
         else:
             (points,), (normals,) = garment.decode(self.poses, self.options)
             colors = garment.colors(self.poses, self.options)

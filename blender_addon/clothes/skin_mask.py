@@ -68,7 +68,7 @@ def update(context: Context, obj: Object, entry: library.Entry, rest: Rest) -> N
     options = replace(request.options_of(obj), push_out=True)
     asked = request.request(target, rest, still, entry, surface, part, options)
     topology = opened.with_garment(entry, lambda garment: garment.topology(asked.options))
-    cloth, triangles = asked.decode().points, topology["triangles"]
+    cloth, triangles = asked.decode().points, topology.triangles
     border = _tree(cloth[border_vertices(triangles)]) if len(triangles) else None
     cover = Cover(_tree(cloth), border, rest.frame.unit * rest.size)
     for mesh in body_meshes(target, rest):

@@ -11,6 +11,7 @@ import numpy as np
 
 from scale_backend.client.backend import Backend, BackendError
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.topology import Topology
 from scale_backend.formats.wearer import Wearer, WearerReport
 
 from .. import messages
@@ -45,8 +46,8 @@ class OpenGarment:
             fits[key] = self.backend.fit(self.id, wearer)
         return replace(self, id=fits[key][0], wearer=wearer)
 
-    def topology(self, options: DecodeOptions) -> dict[str, np.ndarray]:
-        """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
+    def topology(self, options: DecodeOptions) -> Topology:
+        """What stays from frame to frame; read-only arrays."""
         return self.backend.topology(self.id, options.surface, options.part)
 
     def decode(self, poses: Poses, options: DecodeOptions) -> tuple[np.ndarray, np.ndarray]:  # 2 x [F, M, 3]

@@ -34,6 +34,7 @@ from scale_backend.client.protocol import (
 )
 from scale_backend.client.wire import LOOK
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.topology import Topology
 from scale_backend.formats.wearer import Wearer, WearerReport
 
 __all__ = ["Backend", "BackendCancelled", "BackendDied", "BackendError", "BackendStartError", "examine_python"]
@@ -90,9 +91,9 @@ class Channel:
                 continue
             if "error" in header:  # without an id where the backend could not even read that
                 kind = header.get("kind")
-                told = (BackendCancelled if kind == "cancelled" else BackendError)(str(header["error"]))
-                told.kind = kind if isinstance(kind, str) else "internal"
-                raise told
+                failure = (BackendCancelled if kind == "cancelled" else BackendError)(str(header["error"]))
+                failure.kind = kind if isinstance(kind, str) else "internal"
+                raise failure
             if header.get("id") == number:
                 return header, arrays
 
@@ -116,7 +117,7 @@ class Channel:
             self.process.kill()
             raise BackendDied(
                 f"The backend has not answered for {self.silence:.0f} seconds and was ended; start it again."
-                + self.process.told()
+                + self.process.last_words()
             )
 
     def _why_gone(self, error: BaseException) -> str:
@@ -241,9 +242,9 @@ class Backend:
         fitted = self._ask("fit", wearer.arrays(), progress, garment=garment)[0]["fitted"]
         return fitted["id"], WearerReport(**fitted["report"] | {"parts": tuple(fitted["report"]["parts"])})
 
-    def topology(self, garment: str, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
-        """What stays from frame to frame: triangles [T, 3], uv [3 T, 2], patch [M], region [M]; read-only arrays."""
-        return self._ask("topology", garment=garment, surface=surface, part=part)[1]
+    def topology(self, garment: str, surface: str = "mesh", part: str = "clothes") -> Topology:
+        """What stays from frame to frame; read-only arrays."""
+        return Topology.of(self._ask("topology", garment=garment, surface=surface, part=part)[1])
 
     def decode(
         self,

@@ -118,7 +118,7 @@ class Process:
                     self.end()
                     raise BackendStartError(
                         f"The backend was not ready after {timeout:.0f} seconds; try again, or look at "
-                        f"'{self.python} -m scale_backend doctor'.{self.told()}"
+                        f"'{self.python} -m scale_backend doctor'.{self.last_words()}"
                     ) from None
                 continue
             with contextlib.suppress(ValueError):
@@ -139,15 +139,16 @@ class Process:
             return f"The backend cannot start: {self.last_lines[-1]}"
         return (
             f"The backend stopped before it was ready ({_ending(self.child.returncode)}); "
-            f"try again, or choose another Python.{self.told()}"
+            f"try again, or choose another Python.{self.last_words()}"
         )
 
     def why_died(self) -> str:
         self.wait(1.0)
         self._join_readers()
-        return f"The backend stopped ({_ending(self.child.returncode)}); start it again.{self.told()}"
+        return f"The backend stopped ({_ending(self.child.returncode)}); start it again.{self.last_words()}"
 
-    def told(self) -> str:
+    def last_words(self) -> str:
+        """What it wrote last, to be put behind a sentence."""
         return " Last lines:\n" + "\n".join(self.last_lines) if self.last_lines else ""
 
     def _join_readers(self) -> None:
@@ -174,7 +175,7 @@ class OthersProcess:
     def end(self) -> None:
         self.alive = False
 
-    def told(self) -> str:
+    def last_words(self) -> str:
         return ""
 
     def why_died(self) -> str:

@@ -134,13 +134,13 @@ class Decode:
         with tqdm(total=len(missing), unit="frame", file=sys.stderr) as bar:
             for number, points, normals, colors in frames.decoded(decoder, missing, options):
                 if surface == POISSON:
-                    frames.write(files[number], *reconstructed(points, normals, colors, topology["patch"]))
+                    frames.write(files[number], *reconstructed(points, normals, colors, topology.patch))
                 else:
                     frames.write(files[number], points, normals, colors, topology)
                 bar.update()
-        kind = "vertices" if len(topology["triangles"]) else "points"
+        kind = "vertices" if len(topology.triangles) else "points"
         through = "meshes through " if surface == POISSON else ""
-        print(f"{len(files)} frames of {through}{topology['patch'].size:,} {kind}: {self.out}")
+        print(f"{len(files)} frames of {through}{topology.patch.size:,} {kind}: {self.out}")
         return 0
 
     def _surface(self, summary: GarmentSummary) -> str:

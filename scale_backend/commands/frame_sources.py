@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from scale_backend.commands.options import UsageError
+from scale_backend.formats.topology import Topology
 
 WINDOWS = 512  # frames whose earlier moments are in memory at once
 
@@ -156,7 +157,7 @@ class MotionFrames:
         points: np.ndarray,
         normals: np.ndarray,
         colors: np.ndarray | None,
-        topology: dict[str, np.ndarray],
+        topology: Topology,
     ) -> None:
         from scale_backend.formats.frame_files import write_frame
 
@@ -217,7 +218,7 @@ class PackedFrames:
         points: np.ndarray,
         normals: np.ndarray,
         colors: np.ndarray | None,
-        topology: dict[str, np.ndarray],
+        topology: Topology,
     ) -> None:
         from scale_backend.formats.frame_files import write_frame
         from scale_backend.formats.point_files import NORMAL_SUFFIX, write_results
@@ -226,7 +227,7 @@ class PackedFrames:
             write_frame(files[0], points, normals, topology, colors)
         else:
             stem = files[0].name.removesuffix(NORMAL_SUFFIX)
-            write_results(files[0].parent, stem, points, normals, topology["patch"], colors)
+            write_results(files[0].parent, stem, points, normals, topology.patch, colors)
 
 
 def frame_range(text: str, count: int) -> tuple[int, int]:

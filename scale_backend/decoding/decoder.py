@@ -19,13 +19,14 @@ from scale_backend.decoding.tensor_poses import TensorPoses
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.garment_header import NORMALS
 from scale_backend.formats.poses import DecodeOptions, PoseError, Poses
+from scale_backend.formats.topology import Topology
 from scale_backend.geometry.body import Body, fit_joint_count
 from scale_backend.inference.choice import mlp_of
 from scale_backend.inference.precision import Precision, candidates, is_equal, trial_poses
 from scale_backend.machine.cores import Cores, shared_cores
 from scale_backend.machine.cuda_graph import Replay, to_host
 from scale_backend.model.garment import Garment
-from scale_backend.surfaces import Surface
+from scale_backend.surfaces import unconnected
 from scale_backend.surfaces.queries import Queries, patch_queries, vertex_queries
 
 if TYPE_CHECKING:
@@ -93,11 +94,8 @@ class Decoder:
             self.prepared[key] = prepared
         return self.prepared[key]
 
-    def topology(self, surface: str = "mesh", part: str = "clothes") -> dict[str, np.ndarray]:
-        """What stays the same from frame to frame.
-
-        triangles [T, 3] int32 (none for points), uv [3 T, 2] float32 a loop, patch [M] int32, region [M] uint8.
-        """
+    def topology(self, surface: str = "mesh", part: str = "clothes") -> Topology:
+        """What stays the same from frame to frame. Raises UserError for a surface that is not offered."""
         return self.prepare(surface, part).topology
 
     @torch.inference_mode()
@@ -162,7 +160,7 @@ def _fastest(model: Model, fast: list[Precision]) -> Model:
 
     def decoded(tried: Model) -> Tensor:
         posed = pose_frames(tried, poses)
-        return decode_frames(tried, ready(tried, Surface(queries, {})), posed, False)[0]
+        return decode_frames(tried, ready(tried, unconnected(queries)), posed, False)[0]
 
     expected = decoded(model)
     tried = (replace(model, mlp=mlp_of(model.network, precision)) for precision in fast)
@@ -171,7 +169,7 @@ def _fastest(model: Model, fast: list[Precision]) -> Model:
 
 def _decode_rest(model: Model, queries: Queries) -> tuple[Tensor, Tensor]:  # points and normals [M, 3]
     """The rest pose, for surfaces that are made from what the garment looks like in it."""
-    points, normals = _decode_rest_pose(model, ready(model, Surface(queries, {})), push_out=False)
+    points, normals = _decode_rest_pose(model, ready(model, unconnected(queries)), push_out=False)
     return points[0].cpu(), normals[0].cpu()
 
 

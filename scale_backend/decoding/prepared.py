@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from scale_backend.decoding.model import Model
 from scale_backend.decoding.settled import Sheet, sheet_of
+from scale_backend.formats.topology import Topology
 from scale_backend.geometry.articulation import VertexRings, vertex_rings
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.stretching import RestSizes, rest_sizes
 from scale_backend.inference.mlp import Place
-from scale_backend.surfaces import Binding, Seams, Surface
+from scale_backend.surfaces import Binding, DecodedSurface, Seams
 from scale_backend.surfaces.queries import Queries
 
 
@@ -23,20 +23,20 @@ class Prepared:
 
     queries: Queries
     place: Place
-    topology: dict[str, np.ndarray]
+    topology: Topology
     rings: VertexRings | None  # of a mesh whose normals are those of its faces; None: the network's normals
     binding: Binding | Seams | None  # of vertices to decoded points; None: the points are the vertices
     sheet: Sheet | None = None  # of a mesh that settles
     sizes: RestSizes | None = None  # of a mesh's triangles; None: it is made otherwise
 
 
-def ready(model: Model, surface: Surface) -> Prepared:
+def ready(model: Model, surface: DecodedSurface) -> Prepared:
     """A surface kind on the model's device."""
     queries = surface.queries.to(model.device)
     rings = None
-    if len(surface.topology.get("triangles", ())):
-        triangles = torch.from_numpy(surface.topology["triangles"]).long()
-        rings = vertex_rings(triangles, len(surface.topology["patch"])).to(model.device)
+    if len(surface.topology.triangles):
+        triangles = torch.from_numpy(surface.topology.triangles).long()
+        rings = vertex_rings(triangles, len(surface.topology.patch)).to(model.device)
     binding = None if surface.binding is None else surface.binding.to(model.device)
     sheet, sizes = None, None
     if surface.stencils is not None:

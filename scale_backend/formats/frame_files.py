@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scale_backend.formats.topology import Topology
 from scale_backend.formats.whole_files import write_whole
 
 FORMATS = ("ply", "npz")
@@ -20,17 +21,17 @@ def write_frame(
     path: Path,
     points: np.ndarray,  # [M, 3] metres
     normals: np.ndarray,  # [M, 3]
-    topology: dict[str, np.ndarray],  # triangles [T, 3], uv [3 T, 2], patch [M], region [M]
+    topology: Topology,
     colors: np.ndarray | None = None,  # [M, 3] in 0..1
 ) -> None:
     """The format is the suffix."""
     if path.suffix == ".ply":
         shades = None if colors is None else color_bytes(colors)
-        data = ply_bytes(points, normals, topology["triangles"], topology["patch"], shades)
+        data = ply_bytes(points, normals, topology.triangles, topology.patch, shades)
     else:
         buffer = io.BytesIO()
         colored = {} if colors is None else {"colors": colors}
-        np.savez(buffer, points=points, normals=normals, **colored, **topology)
+        np.savez(buffer, points=points, normals=normals, **colored, **topology.arrays())
         data = buffer.getvalue()
     write_whole(path, data)
 

@@ -11,6 +11,7 @@ import numpy as np
 from scale_backend.decoding.batches import decode_batches
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.topology import Topology
 
 BATCH = 4  # frames decoded at once; reconstruction takes far longer
 
@@ -35,12 +36,12 @@ def decode_meshes(
 
     pymeshlab()
     of_points = replace(options, surface="points", normals="faces")
-    patch = decoder.topology("points", options.part)["patch"]
+    patch = decoder.topology("points", options.part).patch
     decoded = decode_batches(decoder, poses, of_points, BATCH)
     for first, points, normals in decoded:
         for step in range(len(points)):
             vertices, directions, _, topology = reconstructed(points[step], normals[step], None, patch)
-            yield FrameMesh(first + step, vertices, directions, topology["triangles"], topology["patch"])
+            yield FrameMesh(first + step, vertices, directions, topology.triangles, topology.patch)
 
 
 def reconstructed(
@@ -48,7 +49,7 @@ def reconstructed(
     normals: np.ndarray,  # [M, 3]
     colors: np.ndarray | None,  # [M, 3]
     patch: np.ndarray,  # [M]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Topology]:
     """Vertices [V, 3] of the surface through one frame's points, their normals, colours, and topology: each vertex has
     what the point nearest to it has. Raises GarmentError where pymeshlab is missing."""
     from scipy.spatial import cKDTree
@@ -57,5 +58,5 @@ def reconstructed(
 
     vertices, triangles = reconstruct(points, normals)
     nearest = cKDTree(points).query(vertices)[1]
-    topology = {"triangles": triangles, "patch": patch[nearest]}
+    topology = Topology(triangles, patch[nearest])
     return vertices.astype(np.float32), normals[nearest], None if colors is None else colors[nearest], topology

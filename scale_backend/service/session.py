@@ -30,6 +30,7 @@ from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.garment_header import garment_metadata
 from scale_backend.formats.poses import DecodeOptions, Poses
+from scale_backend.formats.topology import Topology
 from scale_backend.formats.wearer import Wearer
 from scale_backend.inference.precision import candidates
 from scale_backend.machine.cores import shared_cores
@@ -105,14 +106,14 @@ class Service:
         assert there.model.fit is not None
         return {"id": worn, "report": asdict(there.model.fit.report)}
 
-    def topology(self, key: object, surface: str, part: str) -> dict[str, np.ndarray]:
+    def topology(self, key: object, surface: str, part: str) -> Topology:
         decoder = self.shelf.decoder(key)
         with self.lock:
             return decoder.topology(surface, part)
 
     def points(self, header: dict) -> int:
         """How many each frame of a request has. Raises UserError."""
-        return len(self.topology(header.get("garment"), _text(header, "surface"), _text(header, "part"))["patch"])
+        return len(self.topology(header.get("garment"), _text(header, "surface"), _text(header, "part")).patch)
 
     def decode(self, header: dict, arrays: dict[str, np.ndarray]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Batches of frames; other connections get their turn between two of them."""
@@ -266,7 +267,7 @@ class Session:
             case "topology":
                 asked = _text(header, "surface"), _text(header, "part")
                 topology = self.service.topology(header.get("garment"), *asked)
-                return {"count": len(topology["patch"])}, topology
+                return {"count": len(topology.patch)}, topology.arrays()
             case "decode":
                 return self._decode(header, arrays)
             case "stream":

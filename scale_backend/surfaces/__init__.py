@@ -2,6 +2,6 @@
 
 from scale_backend.surfaces.kinds import build
 from scale_backend.surfaces.seams import Seams
-from scale_backend.surfaces.surface import Binding, Surface
+from scale_backend.surfaces.surface import Binding, DecodedSurface, unconnected
 
-__all__ = ["Binding", "Seams", "Surface", "build"]
+__all__ = ["Binding", "DecodedSurface", "Seams", "build", "unconnected"]

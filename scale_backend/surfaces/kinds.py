@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from scale_backend.formats.garment_header import REFINEMENTS, GarmentError
+from scale_backend.formats.topology import Topology
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import surface_points
@@ -17,13 +18,12 @@ from scale_backend.surfaces.queries import Queries, grid_queries, patch_queries
 from scale_backend.surfaces.seams import cut_at_seams, join_charts, smooth_queries
 from scale_backend.surfaces.smoothing import surface_smoothing
 from scale_backend.surfaces.subdivision import subdivide
-from scale_backend.surfaces.surface import Binding, RestDecoder, Surface
+from scale_backend.surfaces.surface import NO_TRIANGLES, Binding, DecodedSurface, RestDecoder
 
-NO_TRIANGLES = np.zeros((0, 3), np.int32)
 NO_UV = np.zeros((0, 2), np.float32)
 
 
-def build(garment: Garment, carrier: Carrier, surface: str, part: str, decode_rest: RestDecoder) -> Surface:
+def build(garment: Garment, carrier: Carrier, surface: str, part: str, decode_rest: RestDecoder) -> DecodedSurface:
     """A surface kind and part made ready. Raises GarmentError where the garment does not offer it."""
     offered = garment.metadata()
     if surface not in offered["surfaces"]:
@@ -41,10 +41,10 @@ def build(garment: Garment, carrier: Carrier, surface: str, part: str, decode_re
     return points(garment, carrier, part)
 
 
-def points(garment: Garment, carrier: Carrier, part: str) -> Surface:
+def points(garment: Garment, carrier: Carrier, part: str) -> DecodedSurface:
     """A point cloud: N points in each patch. For `clothes` only those flagged as cloth."""
     queries = all_points(garment, carrier)[part_of_points(garment, part)]
-    return Surface(queries, _topology(queries, carrier, NO_TRIANGLES, NO_UV))
+    return DecodedSurface(queries, _topology(queries, carrier, NO_TRIANGLES, NO_UV))
 
 
 def all_points(garment: Garment, carrier: Carrier) -> Queries:  # P N
@@ -58,7 +58,7 @@ def part_of_points(garment: Garment, part: str) -> Tensor:  # [P N] bool
     return torch.ones(int(garment.layout.mask.sum()) * garment.network.settings.points_per_patch, dtype=torch.bool)
 
 
-def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
+def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> DecodedSurface:
     """The carrier's own mesh, each vertex decoded at its own UV: topology and UVs stay the same in every frame.
 
     Refined, each triangle is split in four `rounds` times, and the new vertices are decoded like the old ones, from
@@ -75,10 +75,10 @@ def mesh(garment: Garment, carrier: Carrier, rounds: int = 0) -> Surface:
     triangles = fine.triangles.numpy().astype(np.int32)
     topology = _topology(whole, carrier, triangles, uv.flatten(0, 1).numpy())
     seams = join_charts(rest, cut, stencils, float(edge))
-    return Surface(queries, topology, binding=seams, stencils=stencils)
+    return DecodedSurface(queries, topology, binding=seams, stencils=stencils)
 
 
-def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:
+def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> DecodedSurface:
     """Each patch's grid as a sheet, joined to its neighbours where they meet. UVs are the positional map's."""
     queries = all_points(garment, carrier)
     continuous = garment.mode == "continuous"
@@ -86,12 +86,12 @@ def patches(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDeco
     triangles = triangles[part_of_points(garment, part)[triangles].all(1)]
     used, triangles = triangles.unique(return_inverse=True)
     chosen = queries[used]
-    return Surface(
+    return DecodedSurface(
         chosen, _topology(chosen, carrier, triangles.numpy().astype(np.int32), _grid_uv(garment, used, triangles))
     )
 
 
-def tracked(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> Surface:
+def tracked(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDecoder) -> DecodedSurface:
     """The surface of the garment file that is bound to the points. Only points that it uses are decoded."""
     if part not in garment.tracked:
         raise GarmentError(
@@ -107,7 +107,7 @@ def tracked(garment: Garment, carrier: Carrier, part: str, decode_rest: RestDeco
     rest = gather_sum(decode_rest(queries)[0][None], index, bound.weights)[0]
     binding = Binding(index, bound.weights, surface_smoothing(rest, bound.triangles))
     topology = _topology(queries[strongest], carrier, triangles, uv)
-    return Surface(queries, topology, binding=binding)
+    return DecodedSurface(queries, topology, binding=binding)
 
 
 def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  # [3 T, 2]
@@ -121,11 +121,11 @@ def _grid_uv(garment: Garment, used: Tensor, triangles: Tensor) -> np.ndarray:  
     return torch.stack([u, v], 1)[triangles.flatten()].numpy().astype(np.float32)
 
 
-def _topology(queries: Queries, carrier: Carrier, triangles: np.ndarray, uv: np.ndarray) -> dict[str, np.ndarray]:
+def _topology(queries: Queries, carrier: Carrier, triangles: np.ndarray, uv: np.ndarray) -> Topology:
     if carrier.region is None:
         region = np.zeros(len(queries), np.uint8)
     else:
         nearest = queries.corners.gather(1, queries.weights.argmax(1, keepdim=True))[:, 0]
         region = carrier.region[nearest].numpy().astype(np.uint8)
     patch = queries.patch.numpy().astype(np.int32)
-    return {"triangles": triangles, "uv": uv, "patch": patch, "region": region}
+    return Topology(triangles, patch, uv, region)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.formats.topology import Topology
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.machine.moving import to_device
 from scale_backend.surfaces.butterfly import Stencils
@@ -16,6 +17,7 @@ from scale_backend.surfaces.queries import Queries
 from scale_backend.surfaces.seams import Seams
 from scale_backend.surfaces.smoothing import Smoothing
 
+NO_TRIANGLES = np.zeros((0, 3), np.int32)
 RestDecoder = Callable[[Queries], tuple[Tensor, Tensor]]  # points and unit normals [M, 3] in the rest pose
 
 
@@ -39,10 +41,15 @@ class Binding:
 
 
 @dataclass(frozen=True)
-class Surface:
-    """A surface kind of one garment. What it holds stays the same from frame to frame."""
+class DecodedSurface:
+    """A surface kind of one garment: what is decoded. What it holds stays the same from frame to frame."""
 
     queries: Queries
-    topology: dict[str, np.ndarray]  # see Decoder.topology
+    topology: Topology
     binding: Binding | Seams | None = None  # None: the decoded points are the vertices
     stencils: Stencils | None = None  # of a mesh's vertices on the rest mesh's; None: it is made otherwise
+
+
+def unconnected(queries: Queries) -> DecodedSurface:
+    """Points alone."""
+    return DecodedSurface(queries, Topology(NO_TRIANGLES, queries.patch.cpu().numpy().astype(np.int32)))

@@ -51,13 +51,13 @@ def test_decoding_is_the_engines(backend, garment, garment_file):
     rotations, translation = poses(3)
     shape = np.linspace(-1, 1, 10)
     for surface in ("mesh", "points"):
-        topology, expected = backend.topology(garment, surface), decoder.topology(surface, "clothes")
-        assert topology.keys() == expected.keys()
-        assert all(np.array_equal(topology[k], expected[k]) for k in expected)
+        topology, expected = backend.topology(garment, surface), decoder.topology(surface, "clothes").arrays()
+        assert topology.arrays().keys() == expected.keys()
+        assert all(np.array_equal(topology.arrays()[k], expected[k]) for k in expected)
         points, normals = backend.decode(garment, Poses(rotations, translation, shape), DecodeOptions(surface))
         tensors = [torch.from_numpy(a).float() for a in (rotations, translation, shape)]
         there, there_normals = decoder.decode(Poses(*tensors), DecodeOptions(surface))
-        assert points.dtype == np.float32 and points.shape == (3, len(topology["patch"]), 3)
+        assert points.dtype == np.float32 and points.shape == (3, len(topology.patch), 3)
         assert np.abs(points - there.numpy()).max() < 5e-5  # tiles of other sizes are rounded otherwise in bfloat16
         assert np.abs(normals - there_normals.numpy()).max() < 5e-3
 
@@ -79,7 +79,7 @@ def test_pushing_out_can_be_switched_off(backend, garment):
 
 def test_whole_body_and_clothes_differ(backend, tmp_path):
     opened = backend.open_garment(write_garment(tmp_path / "body.safetensors", "body"))
-    sizes = [len(backend.topology(opened["id"], "points", part)["patch"]) for part in opened["parts"]]
+    sizes = [len(backend.topology(opened["id"], "points", part).patch) for part in opened["parts"]]
     assert opened["parts"] == ["clothes", "whole body"] and sizes[0] < sizes[1]
 
 

@@ -151,4 +151,4 @@ def test_nothing_is_read_back_from_a_gpu(garment, body):
     sizes = (2, 24, 3, 3), (2, 3), (2, 10), (2, 2, 24, 3, 3), (2, 2, 3), (2, 3)
     poses = Poses(*(torch.empty(size, device="meta") for size in sizes))
     points, _ = decode_world(decoder.model, prepared, DecodeOptions(), poses)
-    assert points.shape == (2, len(decoder.topology()["patch"]), 3)
+    assert points.shape == (2, len(decoder.topology().patch), 3)

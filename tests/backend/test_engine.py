@@ -104,12 +104,12 @@ def test_topology_fits_the_points(body):
     for surface in ("mesh", "points"):
         topology = decoder.topology(surface)
         points, normals = decoder.decode(Poses(random_pose(1)), DecodeOptions(surface))
-        assert points.shape == normals.shape == (1, len(topology["patch"]), 3)
-        assert len(topology["region"]) == points.shape[1]
+        assert points.shape == normals.shape == (1, len(topology.patch), 3)
+        assert len(topology.region) == points.shape[1]
         assert torch.allclose(normals.norm(dim=-1), torch.ones(1), atol=1e-5)
     mesh = decoder.topology("mesh")
-    assert mesh["triangles"].max() == len(mesh["patch"]) - 1
-    assert len(mesh["uv"]) == 3 * len(mesh["triangles"])
+    assert mesh.triangles.max() == len(mesh.patch) - 1
+    assert len(mesh.uv) == 3 * len(mesh.triangles)
     with pytest.raises(GarmentError, match="surfaces"):
         decoder.topology("poisson")
     with pytest.raises(GarmentError, match="parts"):

@@ -38,7 +38,7 @@ def test_nothing_is_read_back_from_the_device(kind, surface):
     inputs = [torch.empty(shape, device="meta") for shape in ((2, 24, 3, 3), (2, 3), (2, 10))]
     for given in (inputs[:2], inputs):
         points, normals = decode_world(decoder.model, prepared, DecodeOptions(surface), Poses(*given))
-        assert points.shape == normals.shape == (2, len(decoder.topology(surface)["patch"]), 3)
+        assert points.shape == normals.shape == (2, len(decoder.topology(surface).patch), 3)
 
 
 @torch.inference_mode()

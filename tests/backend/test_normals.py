@@ -70,7 +70,7 @@ def test_a_mesh_has_the_networks_normals(body):
     assert (normals - normalize(summed, dim=-1)).abs().max() < 1e-3
     plain_points, plain = decoder.decode(Poses(rotations))
     assert torch.equal(points, plain_points)
-    assert (plain - of_faces(plain_points, torch.from_numpy(decoder.topology()["triangles"]))).abs().max() < 1e-5
+    assert (plain - of_faces(plain_points, torch.from_numpy(decoder.topology().triangles))).abs().max() < 1e-5
     assert (plain - normals).abs().max() > 0.01
 
 
@@ -121,7 +121,7 @@ def test_they_face_as_the_faces_do(body, name, surface, share):
     motion = load_motion(find_motion("dance"))
     rotations = torch.from_numpy(matrices_from_axis_angle(motion.rotations[20:200:60])).float()
     points, normals = decoder.decode(Poses(rotations), DecodeOptions(surface, normals="decoded"))
-    plain = of_faces(points, torch.from_numpy(decoder.topology(surface)["triangles"]))
+    plain = of_faces(points, torch.from_numpy(decoder.topology(surface).triangles))
     assert ((plain * normals).sum(-1) > 0).float().mean() > share
     assert (decoder.decode(Poses(rotations), DecodeOptions(surface))[1] - plain).abs().mean() < 1e-3
 

@@ -65,10 +65,10 @@ def test_finer_meshes_hold_the_coarse_one(body):
     for surface, factor in (("mesh-x4", 4), ("mesh-x16", 16)):
         topology = decoder.topology(surface)
         points, normals = decoder.decode(Poses(some_pose()), DecodeOptions(surface, push_out=False))
-        assert len(topology["triangles"]) == factor * len(decoder.topology("mesh")["triangles"])
+        assert len(topology.triangles) == factor * len(decoder.topology("mesh").triangles)
         assert (points[:, : coarse.shape[1]] - coarse).abs().max() < 1e-5
-        assert topology["uv"].shape == (3 * len(topology["triangles"]), 2)
-        assert normals.shape == points.shape == (2, len(topology["patch"]), 3)
+        assert topology.uv.shape == (3 * len(topology.triangles), 2)
+        assert normals.shape == points.shape == (2, len(topology.patch), 3)
 
 
 def test_new_vertices_are_decoded_and_not_only_placed_between(body):
@@ -87,7 +87,7 @@ def test_patches_of_a_body_face_outwards_and_keep_to_themselves(body):
     garment = make_garment("body")
     decoder = Decoder(garment, body)
     topology = decoder.topology("patches", "whole body")
-    triangles, patch = topology["triangles"], topology["patch"]
+    triangles, patch = topology.triangles, topology.patch
     still = torch.eye(3).expand(1, 24, 3, 3)
     points, normals = decoder.decode(
         Poses(still), DecodeOptions("patches", "whole body", push_out=False, normals="decoded")
@@ -97,8 +97,8 @@ def test_patches_of_a_body_face_outwards_and_keep_to_themselves(body):
     agreement = (area_normals(points[0].numpy(), triangles) * normals[0].numpy()[triangles].mean(1)).sum(1)
     by_patch = np.bincount(patch[triangles[:, 0]], agreement)
     assert (by_patch > -1e-9).all()
-    assert topology["uv"].min() > 0
-    assert topology["uv"].max() < 1
+    assert topology.uv.min() > 0
+    assert topology.uv.max() < 1
 
 
 def test_only_cloth_is_meshed(body):
@@ -107,7 +107,7 @@ def test_only_cloth_is_meshed(body):
     cloth[100:120] = True
     decoder = Decoder(replace(garment, cloth=cloth.flatten()), body)
     topology = decoder.topology("patches", "clothes")
-    assert set(np.unique(topology["patch"])) == set(range(100, 120))
+    assert set(np.unique(topology.patch)) == set(range(100, 120))
     assert decoder.decode(Poses(some_pose()), DecodeOptions("patches"))[0].shape == (2, 20 * 16, 3)
 
 

@@ -163,7 +163,7 @@ def test_decoded_vertices_are_means_of_decoded_points(tracked_garment):
     points, normals = decoder.decode(Poses(pose), DecodeOptions("tracked", push_out=False))
     assert (points - expected).abs().max() < 1e-4
     assert points.shape == normals.shape == (2, 12, 3)
-    assert decoder.topology("tracked")["uv"].shape == (30, 2)
+    assert decoder.topology("tracked").uv.shape == (30, 2)
     with pytest.raises(GarmentError, match="not of whole body"):
         decoder.topology("tracked", "whole body")
 

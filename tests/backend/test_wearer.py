@@ -55,7 +55,7 @@ def test_a_stranger_is_dressed(body, decoder, who):
     bodies = skin(torch.from_numpy(wearer.vertices)[None], torch.from_numpy(wearer.weights), transforms)
     for points_now, skin_now in zip(points.numpy(), bodies.numpy(), strict=True):
         assert (depths(points_now, skin_now, wearer.triangles) > 0.002).mean() < 0.01
-    triangles = worn.topology()["triangles"]
+    triangles = worn.topology().triangles
     rest = np.linalg.norm(triangle_normals(decoder.model.host_carrier.template.numpy(), triangles), axis=1)
     for points_now in points.numpy():
         stretch = np.linalg.norm(triangle_normals(points_now, triangles), axis=1) / rest / worn.model.fit.report.size**2
@@ -114,7 +114,7 @@ def test_over_the_wire(backend, body, decoder):
     assert np.abs(points - expected.numpy()).max() < 2e-3
     plain, _ = backend.decode(garment, Poses(rotations))
     assert np.abs(plain - points).max() > 0.05
-    assert backend.topology(worn)["triangles"].shape == backend.topology(garment)["triangles"].shape
+    assert backend.topology(worn).triangles.shape == backend.topology(garment).triangles.shape
 
 
 def test_a_fit_can_be_cancelled_and_refused(backend, body):

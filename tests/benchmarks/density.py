@@ -83,7 +83,7 @@ def quarter(template: Tensor, triangles: Tensor) -> Density:
     from scipy.spatial import cKDTree
 
     from scale_backend.reconstruction.meshlab import pymeshlab
-    from training.geometry.surface_distance import Surface
+    from training.geometry.surface_distance import ReferenceSurface
 
     meshes = pymeshlab().MeshSet()
     meshes.add_mesh(pymeshlab().Mesh(template.double().numpy(), triangles.numpy()))
@@ -97,7 +97,7 @@ def quarter(template: Tensor, triangles: Tensor) -> Density:
     finest = gather_sum(template[None], smooth.index, smooth.weights)[0].numpy()
 
     def through(vertices: np.ndarray, faces: np.ndarray) -> Density:
-        _, triangle, weights = Surface(vertices, faces).closest(finest)
+        _, triangle, weights = ReferenceSurface(vertices, faces).closest(finest)
         return Density(*(torch.from_numpy(x) for x in (faces, places, faces[triangle], weights.astype(np.float32))))
 
     fine = subdivide(torch.from_numpy(faces), ROUNDS)

@@ -95,7 +95,7 @@ def of_garments(repeats: int) -> list[Row]:
         decoder = Decoder(garment, load_body(garment.body_name), "cpu", "auto")
         part = garment.metadata()["parts"][0]
         for surface in [s for s in garment.metadata()["surfaces"] if s != "poisson"]:  # another topology in every frame
-            count = len(decoder.topology(surface, part)["patch"])
+            count = len(decoder.topology(surface, part).patch)
             options = DecodeOptions(surface, part)
             one = seconds(lambda o=options, d=decoder: d.decode(Poses(poses[:1]), o), repeats)
             many = seconds(lambda o=options, d=decoder: d.decode(Poses(poses[:16]), o), max(2, repeats // 4), 1) / 16

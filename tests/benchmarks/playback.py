@@ -45,7 +45,7 @@ def decoding(repeats: int, motion_name: str, device: str) -> list[Row]:
                 part = garment["parts"][0]
                 backend.decode(garment["id"], Poses(rotations[:1], translation[:1]), DecodeOptions(surface, part))
                 starts.append(time.perf_counter() - begin)
-                opens.append(len(backend.topology(garment["id"], surface, part)["patch"]))
+                opens.append(len(backend.topology(garment["id"], surface, part).patch))
                 for frame in range(1, 41):
                     begin = time.perf_counter()
                     place = slice(frame, frame + 1)

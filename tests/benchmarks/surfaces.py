@@ -153,7 +153,7 @@ def decode(decoder, kind: str, rotations, translation) -> tuple[list[Frame], flo
             frame = Frame(mesh.points, mesh.normals, mesh.triangles)
         else:
             points, normals = decoder.decode(Poses(pose, at), DecodeOptions(kind))
-            frame = Frame(points[0].numpy(), normals[0].numpy(), decoder.topology(kind)["triangles"])
+            frame = Frame(points[0].numpy(), normals[0].numpy(), decoder.topology(kind).triangles)
         times.append(time.perf_counter() - begin)
         frames.append(frame)
     return frames[1:], statistics.median(times[1:]) * 1e3
@@ -162,17 +162,17 @@ def decode(decoder, kind: str, rotations, translation) -> tuple[list[Frame], flo
 def add_distances(tally: Tally, frame: Frame, truth: np.ndarray, faces: np.ndarray, samples, skirt: np.ndarray) -> None:
     from scipy.spatial import cKDTree
 
-    from training.geometry.surface_distance import Surface, angle_between, sample_surface, vertex_normals
+    from training.geometry.surface_distance import ReferenceSurface, angle_between, sample_surface, vertex_normals
 
     if len(frame.triangles):
         chosen = sample_surface(frame.points, frame.triangles, SAMPLES)
         shown = (frame.normals, frame.decoded) if len(frame.decoded) else (frame.normals,)
         points, *normals = (chosen.on(values, frame.triangles) for values in (frame.points, *shown))
-        back = Surface(frame.points, frame.triangles).closest(samples.on(truth, faces))[0]
+        back = ReferenceSurface(frame.points, frame.triangles).closest(samples.on(truth, faces))[0]
     else:
         points, *normals = frame.points, frame.normals
         back = cKDTree(points).query(samples.on(truth, faces))[0]
-    surface = Surface(truth, faces)
+    surface = ReferenceSurface(truth, faces)
     distance, triangle, weights = surface.closest(points)
     expected = surface.interpolate(vertex_normals(truth, faces), triangle, weights)
     expected, *normals = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-20) for v in (expected, *normals))

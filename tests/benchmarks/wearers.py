@@ -92,7 +92,7 @@ class Dressed:
 
 @torch.inference_mode()
 def dress(decoder: Decoder, rotations: Tensor, wearer: Wearer | None) -> Dressed:
-    body, triangles = decoder.model.body, decoder.topology()["triangles"]
+    body, triangles = decoder.model.body, decoder.topology().triangles
     if wearer is None:
         points, seconds = _timed(decoder, rotations)
         transforms = joint_transforms(body, rotations)

@@ -6,7 +6,7 @@ import numpy as np
 import trimesh
 
 from training.geometry.surface_distance import (
-    Surface,
+    ReferenceSurface,
     closest_barycentrics,
     sample_surface,
     signed_height,
@@ -32,7 +32,7 @@ def test_closest_point_of_a_triangle_against_fine_sampling():
 def test_closest_points_against_all_triangles():
     mesh = trimesh.creation.icosphere(subdivisions=3, radius=0.3)
     points = np.random.default_rng(1).normal(0, 0.3, (300, 3))
-    distance, _, _ = Surface(mesh.vertices, mesh.faces).closest(points)
+    distance, _, _ = ReferenceSurface(mesh.vertices, mesh.faces).closest(points)
     every = closest_barycentrics(points[:, None], mesh.triangles[None].repeat(300, 0))
     offset = np.einsum("mtk,tkc->mtc", every, mesh.triangles) - points[:, None]
     assert np.allclose(distance, np.linalg.norm(offset, axis=-1).min(1), atol=1e-12)
@@ -48,7 +48,7 @@ def test_samples_are_spread_by_area():
 
 def test_inside_and_outside():
     ball = trimesh.creation.icosphere(subdivisions=3, radius=0.3)
-    surface, normals = Surface(ball.vertices, ball.faces), vertex_normals(ball.vertices, ball.faces)
+    surface, normals = ReferenceSurface(ball.vertices, ball.faces), vertex_normals(ball.vertices, ball.faces)
     height = signed_height(np.array([[0.29, 0, 0], [0, 0.31, 0], [0, 0, -0.2]]), surface, normals)
     assert np.allclose(height, [-0.01, 0.01, -0.1], atol=0.002)
 

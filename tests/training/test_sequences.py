@@ -19,7 +19,7 @@ from training.frames.sequences import (
 )
 from training.simulate import record
 from training.simulate.cutting import cut_garment, dress_pins, with_carrier
-from training.simulate.mesh_tools import Mesh, Surface, border_loops
+from training.simulate.mesh_tools import ClosedSurface, Mesh, border_loops
 from training.simulate.motion import Motion
 from training.simulate.record import RecordSettings, find_body, find_fault, run
 from training.simulate.skinning import skin_body
@@ -75,7 +75,7 @@ def test_a_wide_skirt_hangs_from_a_waistband(skinned_body):
     waist = np.abs(garment.vertices[:, 1] - WAIST) < 0.02
     assert garment.pins[waist].all()
     assert 0.02 < garment.pins.mean() < 0.15  # coarse: at 16 mm it is 0.04
-    body = Surface(Mesh(skinned_body.vertices, skinned_body.triangles))
+    body = ClosedSurface(Mesh(skinned_body.vertices, skinned_body.triangles))
     assert body.distance(garment.vertices.astype(float))[0].min() > 0.002
     loops = border_loops(garment.triangles.astype(np.int64))
     hem = garment.vertices[min(loops, key=lambda loop: garment.vertices[loop, 1].mean())]
@@ -91,7 +91,7 @@ def test_the_garment_is_graded_with_the_body(dress, skinned_body, component, amo
     betas[component] = amount
     wearer = shaped(skinned_body, betas)
     mesh = graded(dress, betas)
-    distance, _ = Surface(Mesh(wearer.body.vertices, wearer.body.triangles)).distance(mesh.vertices)
+    distance, _ = ClosedSurface(Mesh(wearer.body.vertices, wearer.body.triangles)).distance(mesh.vertices)
     assert np.percentile(distance, 1) > 0.004
     plain = shaped(skinned_body, np.zeros(10))
     assert np.ptp(wearer.body.vertices[:, 1]) != pytest.approx(np.ptp(plain.body.vertices[:, 1]), abs=0.005)

@@ -15,8 +15,8 @@ from training.frames.raw_frames import RawFramesError, chunk_path, read_garment,
 from training.simulate.draping import Drape
 from training.simulate.garments import RECIPES
 from training.simulate.mesh_tools import (
+    ClosedSurface,
     Mesh,
-    Surface,
     border_loops,
     border_vertices,
     cut,
@@ -64,7 +64,7 @@ def test_garments_are_whole_even_and_clear_of_the_body(garments, skinned_body, n
     assert set(garment.region) == set(range(len(garment.region_names)))
     lengths = np.linalg.norm(mesh.vertices[mesh.triangles] - mesh.vertices[np.roll(mesh.triangles, -1, 1)], axis=-1)
     assert lengths.max() < 2 * RECIPES[name].edge_length
-    assert Surface(Mesh(skinned_body.vertices, skinned_body.triangles)).distance(mesh.vertices)[0].min() > 0.001
+    assert ClosedSurface(Mesh(skinned_body.vertices, skinned_body.triangles)).distance(mesh.vertices)[0].min() > 0.001
     np.testing.assert_allclose(garment.blend_weights.sum(1), 1)
     assert garment.pin.max() == 1
 

@@ -32,7 +32,7 @@ def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed
     return SurfaceSamples(triangle, np.stack([1 - root, root * (1 - along), root * along], 1))
 
 
-class Surface:
+class ReferenceSurface:
     """A triangle mesh that points are measured against."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
@@ -94,7 +94,9 @@ def angle_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # [M, 3] unit ea
     return np.degrees(np.arccos(np.clip((a * b).sum(1), -1, 1)))
 
 
-def signed_height(points: np.ndarray, body: Surface, normals: np.ndarray) -> np.ndarray:  # -> [M], negative: inside
+def signed_height(
+    points: np.ndarray, body: ReferenceSurface, normals: np.ndarray
+) -> np.ndarray:  # -> [M], negative: inside
     """Height over the body's surface along its smooth normal at the closest point."""
     _, triangle, weights = body.closest(points)
     foot = body.interpolate(body.vertices, triangle, weights)

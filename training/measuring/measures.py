@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.geometry.surface_distance import (
-    Surface,
+    ReferenceSurface,
     SurfaceSamples,
     angle_between,
     sample_surface,
@@ -84,7 +84,7 @@ class Judge:
         points = self.samples.on(predicted, faces)
         normals = self.samples.on(vertex_normals(predicted, faces), faces)
         self._forward(measures, points, normals, self.sample_region, truth, body)
-        back = Surface(predicted, faces).closest(self.samples.on(truth, faces))[0]
+        back = ReferenceSurface(predicted, faces).closest(self.samples.on(truth, faces))[0]
         measures.backward.append(back)
         measures.backward_region.append(self.sample_region)
 
@@ -112,7 +112,7 @@ class Judge:
         truth: np.ndarray,
         body: np.ndarray | None,
     ) -> None:
-        surface = Surface(truth, self.triangles)
+        surface = ReferenceSurface(truth, self.triangles)
         distance, triangle, weights = surface.closest(points)
         true_normals = surface.interpolate(vertex_normals(truth, self.triangles), triangle, weights)
         if region is None:
@@ -121,7 +121,7 @@ class Judge:
         measures.forward_region.append(region)
         measures.angle.append(angle_between(_unit(normals), _unit(true_normals)))
         if body is not None:
-            skin = Surface(body, self.body_triangles)
+            skin = ReferenceSurface(body, self.body_triangles)
             height = signed_height(points, skin, vertex_normals(body, self.body_triangles))
             measures.inside.append(height < 0)
 

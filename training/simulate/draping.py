@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from .cloth import ClothScene
-from .mesh_tools import Array, Index, Mesh, Surface, neighbour_average, smoothstep
+from .mesh_tools import Array, ClosedSurface, Index, Mesh, neighbour_average, smoothstep
 from .skinning import SkinnedBody, skin, skin_body
 
 CLEARANCE = 0.006  # metres off the body at the start
@@ -36,11 +36,11 @@ class Drape:
     frames: int
 
 
-def body_surface(body: SkinnedBody, pose: Array) -> Surface:
-    return Surface(Mesh(skin_body(body, pose), body.triangles))
+def body_surface(body: SkinnedBody, pose: Array) -> ClosedSurface:
+    return ClosedSurface(Mesh(skin_body(body, pose), body.triangles))
 
 
-def skinned_clear(scene: ClothScene, pose: Array, surface: Surface) -> Array:
+def skinned_clear(scene: ClothScene, pose: Array, surface: ClosedSurface) -> Array:
     garment = scene.garment
     skinned = skin(scene.body, pose, garment.mesh.vertices, garment.blend_weights)
     return surface.keep_clear(skinned, CLEARANCE)
@@ -62,7 +62,9 @@ def drape_through(
     return _rest(scene, poses, start, body_surface(scene.body, pose), len(poses) + most_frames, len(poses))
 
 
-def _rest(scene: ClothScene, poses: Array, start: Array, surface: Surface, most_frames: int, moving: int = 0) -> Drape:
+def _rest(
+    scene: ClothScene, poses: Array, start: Array, surface: ClosedSurface, most_frames: int, moving: int = 0
+) -> Drape:
     free = scene.garment.pin < FREE_BELOW
     last, speed = deque([start], AVERAGED_FRAMES), np.inf
     for count, vertices in enumerate(islice(scene.run(poses, start), most_frames), 1):

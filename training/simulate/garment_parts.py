@@ -12,9 +12,9 @@ from scale_backend.formats.errors import UserError
 from ..frames.raw_frames import RawGarment
 from .mesh_tools import (
     Array,
+    ClosedSurface,
     Index,
     Mesh,
-    Surface,
     border_vertices,
     carry_weights,
     compact,
@@ -129,7 +129,7 @@ def finish(
     for number in np.unique(panel):
         if euler_characteristic(mesh.triangles[panel == number]) != 1:
             raise UserError(f"Panel {number} is not a topological disk: change the garment's cuts.")
-    surface = Surface(Mesh(body.vertices, body.triangles))
+    surface = ClosedSurface(Mesh(body.vertices, body.triangles))
     vertices = mesh.vertices
     inner = ~border_vertices(mesh.triangles, len(vertices))
     for _ in range(rounds):

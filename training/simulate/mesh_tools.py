@@ -141,7 +141,7 @@ def smooth(values: Array, triangles: Index, rounds: int, amount: Array | float =
     return values
 
 
-class Surface:
+class ClosedSurface:
     """Nearest points of a closed surface and on which side of it a point lies, by samples of its triangles."""
 
     def __init__(self, mesh: Mesh):

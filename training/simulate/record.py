@@ -30,7 +30,7 @@ from ..frames.sequences import (
 from .cutting import contact_of, cut_garment
 from .fabrics import EDGE_LENGTH, find_fabric
 from .held_out import BESIDE, HELD_OUT, TWO_PASTS, held_out_betas, held_out_motion, with_other_past, with_rest
-from .mesh_tools import Array, Mesh, Surface, edges
+from .mesh_tools import Array, ClosedSurface, Mesh, edges
 from .motion import Motion, led_in
 from .motion_kinds import ORDER, sample
 from .moving_cloth import FRAME_RATE, Forces
@@ -178,7 +178,7 @@ def find_body(wearer: Wearer, motion: Motion, vertices: Array) -> str:
     for frame in range(0, len(motion), LOOK):
         here = Motion(motion.pose[frame : frame + 1], motion.translation[frame : frame + 1])
         skin = posed(wearer, here, wearer.body.vertices, wearer.body.blend_weights)[0]
-        depth = -Surface(Mesh(skin, wearer.body.triangles)).distance(vertices[frame])[0]
+        depth = -ClosedSurface(Mesh(skin, wearer.body.triangles)).distance(vertices[frame])[0]
         if (depth > DEEP).mean() > MOST_INSIDE:
             return "the body has gone through it"
     return ""

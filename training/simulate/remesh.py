@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mesh_tools import Array, Index, Mesh, Surface, vertex_normals
+from .mesh_tools import Array, ClosedSurface, Index, Mesh, vertex_normals
 
 Edge = tuple[int, int]
 
@@ -157,7 +157,7 @@ def _flip(work: _Working) -> None:
             degree[vertex] += change
 
 
-def _relax(work: _Working, surface: Surface) -> None:
+def _relax(work: _Working, surface: ClosedSurface) -> None:
     """Even out: inner vertices slide in the surface, vertices of a line along the line."""
     mesh, _, used = _result(work)
     normals = dict(zip(used, vertex_normals(mesh), strict=True))
@@ -184,7 +184,7 @@ def _result(work: _Working) -> tuple[Mesh, Index, Index]:
 
 def remesh(mesh: Mesh, labels: Index, edge_length: float, rounds: int = 6) -> tuple[Mesh, Index]:
     """Even triangles of about the edge length (metres); labels [T] of the triangles go with them."""
-    surface = Surface(mesh)
+    surface = ClosedSurface(mesh)
     work = _Working(mesh, labels)
     for _ in range(rounds):
         _split_long(work, edge_length * 4 / 3)
