@@ -41,7 +41,7 @@ def ready(model: Model, surface: DecodedSurface) -> Prepared:
     sheet, sizes = None, None
     if surface.stencils is not None:
         template = gather_sum(model.host_carrier.template[None], surface.stencils.index, surface.stencils.weights)[0]
-        sizes = rest_sizes(torch.from_numpy(surface.topology["triangles"]).long(), template).to(model.device)
+        sizes = rest_sizes(torch.from_numpy(surface.topology.triangles).long(), template).to(model.device)
     if model.settling is not None and surface.stencils is not None:
         sheet = sheet_of(model.host_carrier, surface.stencils, model.device)
     place = model.mlp.place(queries.uv, queries.pq)

@@ -14,6 +14,7 @@ import blender_addon
 from blender_addon import paths
 from blender_addon.backend import process
 from blender_addon.clothes import live, playback
+from blender_addon.clothes.memory import Arrival
 from blender_addon.clothes.request import present_request
 from scale_backend.client.backend import BackendError
 
@@ -75,7 +76,7 @@ def test_nothing_runs_without_clothes(character, scene):
 def test_disabled_it_starts_no_backend(dressed, scene):
     bpy.ops.scale_clothing.update()
     launch = process.Launch.read()
-    request = present_request(dressed, bpy.context.evaluated_depsgraph_get())
+    request = present_request(dressed, bpy.context.evaluated_depsgraph_get(), Arrival.STAYED)
     blender_addon.unregister()
     try:
         with pytest.raises(BackendError, match="disabled"):
