@@ -24,11 +24,13 @@ from .. import messages, paths
 from ..backend import process
 from ..blender.jobs import is_job_running
 from ..blender.objects import mesh_of
+from ..garments import library
 from ..present import present
 from ..rig import stage, wearer
+from ..rig.rest import rest_of
 from ..settings import clothes_settings
 from ..tasks.background import DecodingThread
-from . import memory, mesh, playback, unattended
+from . import memory, mesh, playback, selection, unattended
 from .memory import Arrival
 from .request import Decoded, present_request
 
@@ -312,6 +314,17 @@ def _undone(*_: object) -> None:
 
 
 @persistent
+def _playing_begins(scene: Scene, *_: object) -> None:
+    for obj in followers(scene):
+        with _failures_shown(obj):
+            settings = clothes_settings(obj)
+            lags = library.entry(settings.garment).window().lags
+            if lags and settings.motion:
+                target = selection.wearer(obj)
+                memory.read_ahead(scene, target, rest_of(target), lags)
+
+
+@persistent
 def _render_begins(*_: object) -> None:
     """What is rendered is the animation as it is now, whatever was changed since its frames were shown."""
     memory.forget()
@@ -324,7 +337,11 @@ def _imported(*_: object) -> None:
 
 def _while_followed() -> list[tuple]:
     handlers = bpy.app.handlers
-    return [(handlers.frame_change_post, _frame_changed), (handlers.depsgraph_update_post, _scene_changed)]
+    return [
+        (handlers.frame_change_post, _frame_changed),
+        (handlers.depsgraph_update_post, _scene_changed),
+        (handlers.animation_playback_pre, _playing_begins),
+    ]
 
 
 def _always() -> list[tuple]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from bpy.types import Object, Scene
 
-from ..rig.moments import ON_FRAME, Clock, Moment
+from ..rig.moments import ON_FRAME, Clock, Moment, frames_seen
 from ..rig.rest import Rest
 from ..rig.stage import read_moments
 from ..settings import scene_settings
@@ -45,15 +46,12 @@ def earlier(
     target: Object,
     rest: Rest,
     now: Moment,
-    reach: float,  # seconds
+    lags: Sequence[float],  # seconds
     arrival: Arrival,
 ) -> list[Moment]:
-    """The moments that went before one, as far as a garment looks back; none where the rig was posed by hand, so that
-    its clothes hang at rest. Raises AddonError."""
-    key = scene.session_uid, target.session_uid
-    memory = _memories.get(key)
-    if memory is None or memory.rest is not rest:
-        memory = _memories[key] = Memory(rest)
+    """The moments before one that a garment looks back at; none where the rig was posed by hand, so that its clothes
+    hang at rest. Raises AddonError."""
+    memory = _memory(scene, target, rest)
     clock, start = Clock.of(scene), first_seen(scene)
     if arrival is Arrival.SET and not (unattended.is_rendering() or _follows(memory, now, clock)):
         memory.seen.clear()  # a script may have changed the animation
@@ -66,15 +64,25 @@ def earlier(
         memory.is_whole = True
         return []
     _remember(memory, now)
-    wanted = range(int(max(math.floor(now.frame - reach * clock.rate), start)), math.ceil(now.frame - ON_FRAME))
-    missing = [frame for frame in wanted if frame not in memory.seen]
-    if missing and arrival is not Arrival.PLAYED:
-        missing += _blurred(scene, wanted)
-        for moment in read_moments(scene, target, rest, missing).values():
+    # all of them, for the frames that come next
+    wanted = range(int(max(math.floor(now.frame - max(lags) * clock.rate), start)), math.ceil(now.frame - ON_FRAME))
+    if arrival is not Arrival.PLAYED:
+        missing = [frame for frame in _with_blur(scene, wanted, now) if frame not in memory.seen]
+        for moment in read_moments(scene, target, rest, missing).values() if missing else ():
             _remember(memory, moment)
-        missing = []
-    memory.is_whole = not missing
-    return [memory.seen[frame] for frame in wanted] if not missing else _played(memory, wanted, now, clock)
+    memory.is_whole = all(frame in memory.seen for frame in wanted)
+    if not memory.is_whole:
+        return _played(memory, wanted, now, clock)
+    return [memory.seen[frame] for frame in frames_seen(now.frame, lags, clock, start)]
+
+
+def read_ahead(scene: Scene, target: Object, rest: Rest, lags: Sequence[float]) -> None:
+    """What the first frame of the scene looks back at: playing comes to it again and again. Raises AddonError."""
+    memory, first = _memory(scene, target, rest), scene.frame_start
+    begin = int(max(math.floor(first - max(lags) * Clock.of(scene).rate), first_seen(scene)))
+    missing = [frame for frame in range(begin, first) if frame not in memory.seen]
+    for moment in read_moments(scene, target, rest, missing).values() if missing else ():
+        _remember(memory, moment)
 
 
 def is_whole(scene: Scene) -> bool:
@@ -89,17 +97,24 @@ def forget() -> bool:
     return known
 
 
+def _memory(scene: Scene, target: Object, rest: Rest) -> Memory:
+    key = scene.session_uid, target.session_uid
+    if key not in _memories or _memories[key].rest is not rest:
+        _memories[key] = Memory(rest)
+    return _memories[key]
+
+
 def first_seen(scene: Scene) -> float:
     """The frame before which nothing is looked at: all stood still as they then did."""
     return -math.inf if scene_settings(scene).pre_roll else scene.frame_start
 
 
-def _blurred(scene: Scene, wanted: range) -> list[int]:
-    """What a render that blurs will want: it goes to other frames from within the engine, which lets nobody read."""
-    if not (unattended.is_rendering() and scene.render.use_motion_blur):
-        return []
-    reach = math.ceil(scene.render.motion_blur_shutter) + 1
-    return [*range(wanted.start - reach, wanted.start), *range(wanted.stop, wanted.stop + reach)]
+def _with_blur(scene: Scene, wanted: range, now: Moment) -> range:
+    """Also what a render that blurs will want: it goes on from within the engine, which lets nobody read."""
+    if not (unattended.is_rendering() and scene.render.use_motion_blur and now.frame.is_integer()):
+        return wanted
+    shutter = math.ceil(scene.render.motion_blur_shutter)  # frames
+    return range(wanted.start - shutter, wanted.stop + shutter - 1)
 
 
 def _follows(memory: Memory, now: Moment, clock: Clock) -> bool:

@@ -153,7 +153,7 @@ def request_now(
     scene = present(present(depsgraph.scene).original)
     now = Moment.read(target, depsgraph, rest, frame_of(scene))
     lags = window.lags if options.motion else ()
-    seen = memory.earlier(scene, target, rest, now, max(lags), arrival) if lags else []
+    seen = memory.earlier(scene, target, rest, now, lags, arrival) if lags else []
 
     def felt_by(fitted: fitting.FittedBody, frame: RigFrame) -> Felt:
         return felt(now, seen, fitted, frame, replace(window, lags=lags), Clock.of(scene))

@@ -6,15 +6,17 @@ from types import SimpleNamespace
 
 import bpy
 import numpy as np
+import pytest
 
 from blender_addon.blender import pc2
 from blender_addon.clothes import live, memory
 from blender_addon.rig.moments import Clock, Felt, Moment, felt, frames_seen
 from blender_addon.rig.pose import Pose
-from blender_addon.rig.rest import RigFrame
+from blender_addon.rig.rest import RigFrame, rest_of
+from blender_addon.rig.stage import read_moments
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.window import Window
-from tests.addon.moving import moving_garment, played, shown, swinging  # noqa: F401
+from tests.addon.moving import moving_garment, played, shown, swing, swinging  # noqa: F401
 
 FRAME = RigFrame(matrices_from_axis_angle(np.array([np.pi / 2, 0, 0])), 1.0)  # Y up to Z up
 PELVIS = np.array([0.0, 0.9, 0.05])
@@ -148,6 +150,60 @@ def test_a_users_jump_shows_cloth_at_rest_and_then_as_it_was_moved(swinging, sce
     live._beside.wait(5)
     live._collect()
     assert live._pause not in asked and (shown(swinging) == one_by_one[15]).all()
+
+
+def test_what_is_before_the_first_frame_is_there_when_playing_comes_to_it(swinging, scene, monkeypatch):  # noqa: F811
+    scene.frame_set(8)
+    first = shown(swinging)
+    memory.forget()
+    live._playing_begins(scene)
+    monkeypatch.setattr(live, "_must_be_exact", lambda: False)
+    monkeypatch.setattr(live, "_by_user", lambda: True)
+    for frame in (15, 8):
+        scene.frame_set(frame)
+        live._beside.wait(5)
+        live._collect()
+    assert memory.is_whole(scene) and (shown(swinging) == first).all()
+
+
+@pytest.mark.parametrize("name", ["hidden", "moved by others"])
+def test_moments_are_read_as_the_scene_shows_them(character, scene, name):
+    """Whatever moves the rig, and however it is hidden; and the scene stays where it is."""
+    swing(character, "left_hip")
+    if name == "hidden":
+        character.hide_viewport = character.hide_render = True
+    else:
+        carrier = bpy.data.objects.new("Carrier", None)
+        scene.collection.objects.link(carrier)
+        for frame, place in ((1, 0.0), (20, 0.4)):
+            carrier.location = place, place, 0.5 + place
+            carrier.keyframe_insert("location", frame=frame)
+        character.parent = carrier
+        constraint = character.pose.bones["left_wrist"].constraints.new("IK")
+        constraint.target, constraint.chain_count = carrier, 3
+        character.pose.bones["head"].driver_add("rotation_quaternion", 1).driver.expression = "frame / 40"
+        strip = character.animation_data.nla_tracks.new().strips.new("Swing", 3, character.animation_data.action)
+        strip.scale, character.animation_data.action = 1.3, None
+    rest, expected = rest_of(character), {}
+    for frame in (5, 9, 14):
+        scene.frame_set(frame)
+        expected[frame] = Moment.read(character, bpy.context.evaluated_depsgraph_get(), rest, frame)
+    assert not (expected[5].pose.rotations == expected[14].pose.rotations).all()
+    found, names = read_moments(scene, character, rest, expected), [each.name for each in bpy.data.objects]
+    for frame, moment in expected.items():
+        for array in ("rotations", "pelvis"):
+            np.testing.assert_array_equal(getattr(moment.pose, array), getattr(found[frame].pose, array))
+        np.testing.assert_array_equal(moment.matrix, found[frame].matrix)
+    assert scene.frame_current == 14 and "SCALE Moments" not in names and len(bpy.data.scenes) == 1
+
+
+def test_garments_of_the_pose_alone_remember_nothing(dressed, character, scene):
+    swing(character, "left_hip")
+    memory.forget()
+    one_by_one = played(scene, dressed, 1, 6)
+    scene.frame_set(15)
+    scene.frame_set(6)
+    assert (shown(dressed) == one_by_one[6]).all() and not memory.forget()
 
 
 def test_cloth_of_a_bone_posed_by_hand_hangs_at_rest(swinging, character, scene):  # noqa: F811
