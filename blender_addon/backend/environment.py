@@ -338,9 +338,9 @@ class SetUp:
 def explain(output: str) -> str:
     """A cause and a remedy for what pip or venv wrote."""
     for pattern, sentence in CAUSES:
-        found = re.search(pattern, output)
-        if found:
-            return sentence.format(*found.groups())
+        match = re.search(pattern, output)
+        if match:
+            return sentence.format(*match.groups())
     last = [line.strip() for line in output.splitlines() if line.strip()][-1:]
     return f"{(last or ['a program failed without a message'])[0].rstrip('.')}; the log says more"
 

@@ -72,12 +72,12 @@ def results(path: Path, settings: BakeSettings) -> list[Path]:
 
 def in_the_way(worn: Sequence[Object], settings: BakeSettings) -> list[Path]:
     """Files that a bake would replace, other than those of a bake that was stopped. Raises AddonError."""
-    found = []
+    existing = []
     for obj in worn:
         path = bake_path(obj, settings)
         stopped = formats.BY_KEY[settings.format].is_sequence and any(_leftovers(path))
-        found += [each for each in results(path, settings) if not stopped and each.exists()]
-    return found
+        existing += [each for each in results(path, settings) if not stopped and each.exists()]
+    return existing
 
 
 def size(worn: Sequence[Object], settings: BakeSettings) -> int:
@@ -137,11 +137,11 @@ def _check(worn: Sequence[Object], settings: BakeSettings) -> None:
     for obj, path in zip(worn, paths, strict=True):
         if paths.count(path) > 1:
             raise AddonError(f"Two of the clothes would be baked to {path.name}; give '{obj.name}' another name.")
-    found = [] if settings.overwrite or settings.keep else in_the_way(worn, settings)
-    if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    existing = [] if settings.overwrite or settings.keep else in_the_way(worn, settings)
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise AddonError(
-            f"{found[0]}{more} is there already; switch Overwrite on to replace it, or choose another folder."
+            f"{existing[0]}{more} is there already; switch Overwrite on to replace it, or choose another folder."
         )
     _check_folder(paths[0].parent, _needed(worn, paths, settings))
 

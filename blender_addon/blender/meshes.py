@@ -114,8 +114,8 @@ def pieces(triangles: np.ndarray, vertex_count: int) -> np.ndarray:  # [T, 3] ->
         label = label[label]
         if (label == before).all():
             break
-    found, number = np.unique(label[triangles[:, 0]], return_inverse=True)
-    return number if len(found) <= MOST_PIECES else np.zeros(len(triangles), int)
+    labels, number = np.unique(label[triangles[:, 0]], return_inverse=True)
+    return number if len(labels) <= MOST_PIECES else np.zeros(len(triangles), int)
 
 
 def set_uv(mesh: Mesh, uv: np.ndarray) -> None:  # [3 T, 2] a corner

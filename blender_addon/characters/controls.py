@@ -71,9 +71,9 @@ def steering_of(target: Object, rest: Rest) -> Steering | None:
     if not controls:
         return None
     with _as_before_unless(target, family) as done:
-        found = _tried(target, rest, controls)
-        done.append(found is not None)
-    return found
+        steering = _tried(target, rest, controls)
+        done.append(steering is not None)
+    return steering
 
 
 @contextmanager
@@ -111,17 +111,17 @@ def _tried(target: Object, rest: Rest, controls: dict[str, int]) -> Steering | N
     generator = np.random.default_rng(0)
     count = len(rest.rig_joints.bones)
     trials = [matrices_from_axis_angle(generator.normal(0, TURN, (count, 3))) for _ in range(TRIALS)]
-    found = []
+    bones = []
     for name, joint in controls.items():
         steered = _turned_along_by(present(target.pose).bones[name], joint, trials[0])
         if steered is None:
             return None
-        found.append(steered)
+        bones.append(steered)
         _turn(present(target.pose).bones[name], steered, trials[0])
         _evaluate(target)
     seen, parts, offsets = present(target.pose).bones, [], []
     for turned in trials:
-        for steered in found:
+        for steered in bones:
             _turn(seen[steered.bone], steered, turned)
         _evaluate(target)
         moved = deformations(target, rest.rig_joints)
@@ -129,14 +129,14 @@ def _tried(target: Object, rest: Rest, controls: dict[str, int]) -> Steering | N
             return None
         pelvis = moved[0, :3, :3] @ rest.joints[0] + moved[0, :3, 3]
         parts.append(np.concatenate([turned[joint] for joint in TRUNK], 1))
-        offsets.append(pelvis - np.array(seen[found[0].bone].matrix)[:3, 3])
-    for steered in found:
+        offsets.append(pelvis - np.array(seen[bones[0].bone].matrix)[:3, 3])
+    for steered in bones:
         seen[steered.bone].matrix_basis = Matrix.Identity(4)
     offset = np.linalg.lstsq(np.concatenate(parts), np.concatenate(offsets), rcond=None)[0]
     astray = np.abs(np.concatenate(parts) @ offset - np.concatenate(offsets)).max()
-    if found[0].above is not None or astray > ASTRAY * np.ptp(rest.joints, axis=0).max():
+    if bones[0].above is not None or astray > ASTRAY * np.ptp(rest.joints, axis=0).max():
         return None
-    return Steering(tuple(found), offset.reshape(len(TRUNK), 3))
+    return Steering(tuple(bones), offset.reshape(len(TRUNK), 3))
 
 
 def _turned_along_by(bone: PoseBone, joint: int, turned: np.ndarray) -> Steered | None:  # [J, 3, 3]

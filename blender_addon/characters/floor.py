@@ -45,7 +45,7 @@ def soles(target: Object, rest: Rest) -> tuple[np.ndarray, np.ndarray]:  # [P, 3
     """Points of the soles at rest and the joint each moves with: of the rig's mesh, or where the body's would be."""
     up, metre = rest.frame.rotation[:, 1], rest.frame.unit * rest.size
     ball = min(rest.joints[foot] @ up for foot in FEET)
-    found, level = None, np.inf
+    sole_points, level = None, np.inf
     for mesh in shape.meshes_of(target):
         if clothes_settings(mesh).is_clothes or not len(mesh_of(mesh).vertices):
             continue
@@ -53,9 +53,9 @@ def soles(target: Object, rest: Rest) -> tuple[np.ndarray, np.ndarray]:  # [P, 3
         points = meshes.get_positions(mesh_of(mesh)) @ matrix[:3, :3].T + matrix[:3, 3]
         lowest = (points @ up).min()
         if ball - LOWEST * metre <= lowest <= ball and lowest < level:
-            found, level = points, lowest
-    if found is not None:
-        points = _lowest(found, found @ up, THICK * metre)
+            sole_points, level = points, lowest
+    if sole_points is not None:
+        points = _lowest(sole_points, sole_points @ up, THICK * metre)
         return points, _joints_of(points @ rest.frame.rotation, rest.joints @ rest.frame.rotation)
     body = read_body(body_file("neutral"))
     points = _lowest(body.template, body.template[:, 1], THICK)

@@ -23,11 +23,11 @@ class RigMotion:
 
     def places(self, rest: Rest) -> np.ndarray:  # [F, 22, 3]
         """Where the joints of the body come to be."""
-        found = [self.pelvis]
+        places = [self.pelvis]
         for joint in range(1, BODY_JOINTS):
             parent = rest.rig_joints.parents[joint]
-            found.append(found[parent] + self.turned[parent] @ (rest.joints[joint] - rest.joints[parent]))
-        return np.stack(found, 1)
+            places.append(places[parent] + self.turned[parent] @ (rest.joints[joint] - rest.joints[parent]))
+        return np.stack(places, 1)
 
     def moved(self, offset: np.ndarray) -> RigMotion:  # [3]
         return replace(self, pelvis=self.pelvis + offset)

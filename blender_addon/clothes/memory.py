@@ -137,12 +137,12 @@ def _remember(memory: Memory, moment: Moment) -> None:
 
 def _played(memory: Memory, wanted: range, now: Moment, clock: Clock) -> list[Moment]:
     """Those that are remembered, back to the first gap."""
-    found: list[Moment] = []
+    moments: list[Moment] = []
     after = now.frame
     for frame in reversed(wanted):
         if clock.seconds(after - frame) > GAP:
             break
         if frame in memory.seen:
-            found.append(memory.seen[frame])
+            moments.append(memory.seen[frame])
             after = frame
-    return found
+    return moments

@@ -51,10 +51,10 @@ def frame_ranges(text: str) -> list[tuple[int, int]]:
     """ "1-50,60,70..80" as pairs of first and last frame. Raises ArgumentTypeError."""
     ranges = []
     for part in text.replace(" ", "").split(","):
-        found = RANGE.fullmatch(part)
-        if found is None:
+        range_of = RANGE.fullmatch(part)
+        if range_of is None:
             raise argparse.ArgumentTypeError(f"'{part}' is neither a frame nor a range such as 1-50")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(range_of[1]), int(range_of[2] or range_of[1])
         if last < first:
             raise argparse.ArgumentTypeError(f"{part} ends before it begins")
         ranges.append((first, last))

@@ -17,14 +17,14 @@ STRAIGHT = np.cos(np.radians(10.0))
 
 def signed_permutations() -> np.ndarray:  # [24, 3, 3]
     """The rotations that map axes onto axes."""
-    found = []
+    turns = []
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1.0, -1.0), repeat=3):
             matrix = np.zeros((3, 3))
             matrix[order, range(3)] = signs
             if np.linalg.det(matrix) > 0:
-                found.append(matrix)
-    return np.array(found)
+                turns.append(matrix)
+    return np.array(turns)
 
 
 SQUARE = signed_permutations()

@@ -142,22 +142,22 @@ def read_table(path: Path) -> Family:
 
 def _controls(path: Path, table: dict) -> dict[str, str]:
     """The joint of each control, in the table's order. Raises TableError."""
-    found: dict[str, str] = {}
+    controls: dict[str, str] = {}
     for name, joint in _both_sides(path, table, "controls"):
         if joint not in JOINTS:
             raise TableError(f"{path.name}: the control '{quoted(name)}' is of '{quoted(joint)}', which is no joint.")
-        found[name] = joint
-    return found
+        controls[name] = joint
+    return controls
 
 
 def _switches(path: Path, table: dict) -> dict[str, dict[str, float]]:
     """Properties of bones and their values. Raises TableError."""
-    found: dict[str, dict[str, float]] = {}
+    switches: dict[str, dict[str, float]] = {}
     for name, values in _both_sides(path, table, "switches"):
         if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
             raise TableError(f"{path.name}: the switches of '{quoted(name)}' must be numbers by names of properties.")
-        found[name] = values
-    return found
+        switches[name] = values
+    return switches
 
 
 def _both_sides(path: Path, table: dict, part: str) -> Iterator[tuple[str, Any]]:

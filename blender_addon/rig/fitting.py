@@ -79,9 +79,9 @@ def cautious_fit(body: BodyData, rest: np.ndarray) -> FittedBody:  # [22, 3] joi
 
     Else the garment's body in the skeleton's size, if that is nearer to it than the body as it is.
     """
-    found = fit(body, rest)
-    if np.abs(found.shape).max(initial=0) < LARGEST_SHAPE and found.residual < BEARABLE:
-        return found
+    fitted = fit(body, rest)
+    if np.abs(fitted.shape).max(initial=0) < LARGEST_SHAPE and fitted.residual < BEARABLE:
+        return fitted
     sized, plain = (_sized(body, rest, size) for size in (_best_size(body, rest), 1.0))
     best = sized if sized.residual < NOTABLY * plain.residual else plain
     return replace(best, told=LEFT_OFF)

@@ -60,11 +60,11 @@ def frames_seen(frame: float, lags: Sequence[float], clock: Clock, start: float 
 
     Whatever is sampled between, it is those alone that are looked at: a window is the same however one came to it.
     """
-    found: set[int] = set()
+    frames: set[int] = set()
     for lag in lags:
         then = frame - lag * clock.rate
-        found |= {math.floor(then + ON_FRAME), math.ceil(then - ON_FRAME)}
-    return {int(max(each, start)) for each in found if max(each, start) < frame}
+        frames |= {math.floor(then + ON_FRAME), math.ceil(then - ON_FRAME)}
+    return {int(max(each, start)) for each in frames if max(each, start) < frame}
 
 
 @dataclass(frozen=True)

@@ -62,15 +62,15 @@ class RigJoints:
 
         All others without a bone follow their parents.
         """
-        found = []
+        interpolated = []
         for chain in (SPINE, TRUNK_TOP):
             there = [place for place, joint in enumerate(chain) if self.bones[joint] is not None]
             for place, joint in enumerate(chain):
                 below, above = [p for p in there if p < place], [p for p in there if p > place]
                 if place not in there and below and above:
                     start, end = below[-1], above[0]
-                    found.append((joint, chain[start], chain[end], (place - start) / (end - start)))
-        return tuple(found)
+                    interpolated.append((joint, chain[start], chain[end], (place - start) / (end - start)))
+        return tuple(interpolated)
 
     def source(self, joint: int) -> str:
         """Where a joint's rotation comes from, in words."""
@@ -227,19 +227,19 @@ def _fits(present: dict[str, str]) -> Iterator[tuple[tuple[bool, bool, int, int,
 
 def _prefixes(family: Family, present: dict[str, str]) -> set[str]:
     """What may stand before the names: what stands before the pelvis's."""
-    found = {""}
+    prefixes = {""}
     for pelvis in map(plain, family.bones.get("pelvis", ())):
-        found |= {name[: -len(pelvis)] for name in present if name.endswith(pelvis)}
-    return found
+        prefixes |= {name[: -len(pelvis)] for name in present if name.endswith(pelvis)}
+    return prefixes
 
 
 def _bones_of(family: Family, prefix: str, present: dict[str, str]) -> dict[str, str]:
-    found = {}
+    bones = {}
     for joint, names in family.bones.items():
         bone = next((present[prefix + plain(name)] for name in names if prefix + plain(name) in present), None)
         if bone is not None:
-            found[joint] = bone
-    return found
+            bones[joint] = bone
+    return bones
 
 
 def _missing(bones: dict[str, str]) -> list[str]:

@@ -71,11 +71,11 @@ class Rest:
     def in_t_pose(self) -> np.ndarray:  # [22, 3] SMPL's axes, metres
         """The joints with the limbs turned as those of a T-pose."""
         places, parents = self.places, self.rig_joints.parents
-        found = [places[0]]
+        turned = [places[0]]
         for joint in range(1, BODY_JOINTS):
             parent = parents[joint]
-            found.append(found[parent] + self.turns[parent].T @ (places[joint] - places[parent]))
-        return np.array(found)
+            turned.append(turned[parent] + self.turns[parent].T @ (places[joint] - places[parent]))
+        return np.array(turned)
 
     @cached_property
     def size(self) -> float:
@@ -98,7 +98,7 @@ def rest_of(rig: Object | None) -> Rest:
 
 def _between(bones: Any, rig_joints: RigJoints) -> tuple[Between, ...]:
     """The deforming bones between those of neighbouring joints of the trunk, from below."""
-    found = []
+    missing = []
     for chain in DIVIDED:
         there = [joint for joint in chain if rig_joints.bones[joint] is not None]
         for start, end in itertools.pairwise(there):
@@ -108,8 +108,8 @@ def _between(bones: Any, rig_joints: RigJoints) -> tuple[Between, ...]:
                 above = above.parent
             names = [] if above is None else [bone.name for bone in reversed(inner) if bone.use_deform]
             parts = len(names) + 1
-            found += [Between(name, start, end, (number + 1) / parts) for number, name in enumerate(names)]
-    return tuple(found)
+            missing += [Between(name, start, end, (number + 1) / parts) for number, name in enumerate(names)]
+    return tuple(missing)
 
 
 @lru_cache(maxsize=64)

@@ -25,18 +25,18 @@ def turns(
     Where a limb points is known from its joints. How it is twisted is not: the shortest way is taken. The feet of rigs
     that are not SMPL's stand flat, however the legs are spread.
     """
-    found = [np.eye(3)] * len(parents)
+    turned = [np.eye(3)] * len(parents)
     if is_t_pose(body_joints, rig_joints, is_smpl):
-        return np.array(found)
+        return np.array(turned)
     for joint, parent in list(enumerate(parents))[1:]:
-        turn = found[parent]
+        turn = turned[parent]
         if joint in LIMBS:
             here = _direction(rig_joints, joint, LIMBS[joint])
             turn = shortest_rotation(turn @ _direction(body_joints, joint, LIMBS[joint]), here) @ turn
         elif joint in FEET and not is_smpl:
             turn = _heading(_direction(body_joints, joint, FEET[joint]), _direction(rig_joints, joint, FEET[joint]))
-        found[joint] = turn
-    return np.array(found)
+        turned[joint] = turn
+    return np.array(turned)
 
 
 def is_t_pose(body_joints: np.ndarray, rig_joints: np.ndarray, is_smpl: bool) -> bool:

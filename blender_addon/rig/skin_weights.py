@@ -31,17 +31,17 @@ def joints_of_bones(target: Object, rest: Rest) -> dict[str, Shares]:
             joint = parents[joint]
         if name is not None:
             own.setdefault(name, ((joint, 1.0),))
-    found = {}
+    shares = {}
     for bone in armature_of(target).bones:
         above: Bone | None = bone
         while above is not None and above.name not in own:
             above = above.parent
         if above is not None:
-            found[bone.name] = own[above.name]
+            shares[bone.name] = own[above.name]
         else:
             middle = np.array((bone.head_local + bone.tail_local) / 2)
-            found[bone.name] = ((int(np.linalg.norm(rest.joints - middle, axis=1).argmin()), 1.0),)
-    return found
+            shares[bone.name] = ((int(np.linalg.norm(rest.joints - middle, axis=1).argmin()), 1.0),)
+    return shares
 
 
 def joint_weights(mesh: Object, target: Object, rest: Rest) -> np.ndarray:  # [V, 22], rows of sum 1 or 0

@@ -231,10 +231,10 @@ class SCALE_CLOTHING_OT_replace_bake(BakeOptions, ClothesOperator, Operator):
     bl_options = {"INTERNAL"}
 
     def invoke(self, context: Context, event: Event) -> Result:
-        found = plan.in_the_way(self.worn(context), self.settings(context))
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        replaced = plan.in_the_way(self.worn(context), self.settings(context))
+        more = f" and {len(replaced) - 1} more" if len(replaced) > 1 else ""
         return present(context.window_manager).invoke_confirm(
-            self, event, title="Replace the bake?", message=f"{found[0].name}{more} will be replaced",
+            self, event, title="Replace the bake?", message=f"{replaced[0].name}{more} will be replaced",
             confirm_text="Replace", icon="WARNING",
         )  # fmt: skip
 

@@ -56,9 +56,9 @@ class Numbers:
 
     def following(self, weights: int, biases: int) -> str:
         """The arguments with which the next layer is called. So many bytes are its own."""
-        found = f"ptr {self.code.at('%weights', self.weights)}, ptr {self.code.at('%biases', self.biases)}"
+        pointers = f"ptr {self.code.at('%weights', self.weights)}, ptr {self.code.at('%biases', self.biases)}"
         self.weights, self.biases = self.weights + weights, self.biases + biases
-        return found
+        return pointers
 
 
 def driver(

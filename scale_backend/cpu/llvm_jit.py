@@ -58,8 +58,8 @@ def _compiled(chain: TileChain | VectorChain) -> dict[int, Callable[..., None]]:
     tiles = isinstance(chain, TileChain)
     text = (tile_code if tiles else vector_code).module(chain)
     names = [f"chain{branches}" for branches in BRANCHES]
-    found = functions(text, names, [ctypes.c_void_p] * 7 + [ctypes.c_int64], "sapphirerapids" if tiles else "")
-    return dict(zip(BRANCHES, found, strict=True))
+    compiled = functions(text, names, [ctypes.c_void_p] * 7 + [ctypes.c_int64], "sapphirerapids" if tiles else "")
+    return dict(zip(BRANCHES, compiled, strict=True))
 
 
 def linear(lanes: int) -> dict[str, Callable[..., None]]:
@@ -72,8 +72,8 @@ def linear(lanes: int) -> dict[str, Callable[..., None]]:
 def _linear(lanes: int) -> dict[str, Callable[..., None]]:
     names = SingleLayers.activations
     kinds = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 3
-    found = functions(vector_code.layers_module(SingleLayers(lanes)), names, kinds, "")
-    return dict(zip(names, found, strict=True))
+    compiled = functions(vector_code.layers_module(SingleLayers(lanes)), names, kinds, "")
+    return dict(zip(names, compiled, strict=True))
 
 
 def functions(text: str, names: Sequence[str], arguments: Sequence[type], cpu: str) -> list[Callable[..., None]]:
@@ -89,7 +89,7 @@ def functions(text: str, names: Sequence[str], arguments: Sequence[type], cpu: s
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     kind = ctypes.CFUNCTYPE(None, *arguments)
-    found = [kind(engine.get_function_address(name)) for name in names]
-    for function in found:
+    compiled = [kind(engine.get_function_address(name)) for name in names]
+    for function in compiled:
         function.engine = engine  # type: ignore[attr-defined]  # it owns the code, and must live as long
-    return list(found)
+    return list(compiled)

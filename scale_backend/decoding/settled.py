@@ -58,14 +58,14 @@ def settle(
     contact = None if skin is None else _contact(answer, skin, cores)
     planes = None if skin is None or contact is None else contact_planes(contact, skin)
     if rest is None:
-        found = sheet.sweeper(answer, planes, settling)
+        settled = sheet.sweeper(answer, planes, settling)
     elif isinstance(sheet.sweeper, TorchSweeper):
-        found = sheet.sweeper.of(rest)(answer, planes, settling)
+        settled = sheet.sweeper.of(rest)(answer, planes, settling)
     else:  # a frame at a time
-        found = sheet.sweeper.of(rest[0])(answer, planes, settling)
+        settled = sheet.sweeper.of(rest[0])(answer, planes, settling)
     if sheet.stencils is None:
-        return found, contact
-    return points + gather_sum(found - answer, sheet.stencils.index, sheet.stencils.weights), None
+        return settled, contact
+    return points + gather_sum(settled - answer, sheet.stencils.index, sheet.stencils.weights), None
 
 
 def _contact(answer: Tensor, skin: Skin, cores: Cores) -> Contact:

@@ -60,10 +60,10 @@ def checked_body_arrays(arrays: Mapping[str, np.ndarray], name: str) -> dict[str
         "shapedirs": (vertices, 3, None), "posedirs": (vertices, 3, 9 * (joints - 1)), "vt": (None, 2), "ft": (None, 3),
     }  # fmt: skip
     for key, expected in shapes.items():
-        found = arrays[key].shape if key in arrays else expected
-        if len(found) != len(expected) or any(e not in (None, n) for e, n in zip(expected, found, strict=True)):
+        shape = arrays[key].shape if key in arrays else expected
+        if len(shape) != len(expected) or any(e not in (None, n) for e, n in zip(expected, shape, strict=True)):
             wanted = " x ".join("any" if e is None else str(e) for e in expected)
-            raise ForeignFileError(f"'{key}' in {name} is {' x '.join(map(str, found))}, not {wanted}; get it again.")
+            raise ForeignFileError(f"'{key}' in {name} is {' x '.join(map(str, shape))}, not {wanted}; get it again.")
     with np.errstate(over="ignore"):
         checked = {key: np.ascontiguousarray(arrays[key], np.float32) for key in FLOATS if key in arrays}
     for key, values in checked.items():

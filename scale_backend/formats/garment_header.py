@@ -89,14 +89,14 @@ def garment_tensors(path: str | Path, *names: str) -> dict[str, tuple[str, tuple
     """
     path = Path(path)
     header, start = _read_header(path)
-    found = {}
+    tensors = {}
     with open(path, "rb") as file:
         for name in names:
             if name in header:
                 first, last = header[name]["data_offsets"]
                 file.seek(start + first)
-                found[name] = header[name]["dtype"], tuple(header[name]["shape"]), file.read(last - first)
-    return found
+                tensors[name] = header[name]["dtype"], tuple(header[name]["shape"]), file.read(last - first)
+    return tensors
 
 
 def _read_header(path: Path) -> tuple[dict, int]:

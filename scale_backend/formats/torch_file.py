@@ -29,15 +29,15 @@ def read_torch(path: str | Path, largest: int = LARGEST) -> object:
                 entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()
             ):  # torch does not compress
                 raise ValueError("it is packed in another way than torch packs")
-            folder, found = index.removesuffix("data.pkl"), {}
+            folder, storages = index.removesuffix("data.pkl"), {}
 
             def storage(_: str, kind: str, key: str, __: object, count: int, *___: object) -> Storage:
-                if key not in found:
+                if key not in storages:
                     data = archive.read(f"{folder}data/{key}")
                     if Storage.size(kind, count) != len(data):
                         raise ValueError("a tensor's numbers are not of its size")
-                    found[key] = Storage(kind, data)
-                return found[key]
+                    storages[key] = Storage(kind, data)
+                return storages[key]
 
             return RestrictedUnpickler(io.BytesIO(archive.read(index)), storage).load()
     except Exception as error:  # damaged archives raise many kinds

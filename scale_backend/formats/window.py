@@ -54,12 +54,12 @@ def moments(
 
 def _between(rotations: np.ndarray, before: np.ndarray, after: np.ndarray, share: np.ndarray) -> np.ndarray:
     nearest = np.where(share > 0.5, after, before)
-    found = rotations[nearest].astype(np.float32)
+    turned = rotations[nearest].astype(np.float32)
     mixed = (share > 0) & (share < 1)
     if mixed.any():
         s = share[mixed][:, None, None, None]
-        found[mixed] = _rotation((1 - s) * rotations[before[mixed]] + s * rotations[after[mixed]])
-    return found
+        turned[mixed] = _rotation((1 - s) * rotations[before[mixed]] + s * rotations[after[mixed]])
+    return turned
 
 
 def _rotation(matrices: np.ndarray) -> np.ndarray:  # [..., 3, 3]

@@ -132,9 +132,9 @@ def nearest_vertices(points: Tensor, skin: Skin, reach: float = REACH) -> Contac
     if skin.trees is None:
         distance, index = torch.cdist(points, skin.vertices).min(-1)
         return Contact(index, distance < reach)
-    found = [
+    answers = [
         tree.query(p, distance_upper_bound=reach) for tree, p in zip(skin.trees, points.detach().numpy(), strict=True)
     ]
-    distance = torch.stack([torch.from_numpy(d) for d, _ in found])
+    distance = torch.stack([torch.from_numpy(d) for d, _ in answers])
     near = distance.isfinite()
-    return Contact(torch.stack([torch.from_numpy(i) for _, i in found]).long() * near, near)
+    return Contact(torch.stack([torch.from_numpy(i) for _, i in answers]).long() * near, near)

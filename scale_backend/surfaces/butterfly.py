@@ -150,9 +150,9 @@ def _twins(start: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:  # -1 
     """Edges of more than two triangles, or of two that face opposite ways, count as border."""
     keys, place, uses = np.unique(start.astype(np.int64) * count + end, return_index=True, return_counts=True)
     there, back = (a.astype(np.int64) * count + b for a, b in ((start, end), (end, start)))
-    found = np.searchsorted(keys, back).clip(max=len(keys) - 1)
-    single = (keys[found] == back) & (uses[found] == 1) & (uses[np.searchsorted(keys, there)] == 1)
-    return np.where(single, place[found], -1)
+    twin = np.searchsorted(keys, back).clip(max=len(keys) - 1)
+    single = (keys[twin] == back) & (uses[twin] == 1) & (uses[np.searchsorted(keys, there)] == 1)
+    return np.where(single, place[twin], -1)
 
 
 def _edge_numbers(start: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:

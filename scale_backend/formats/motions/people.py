@@ -30,14 +30,14 @@ def find_people(values: object) -> dict[str, Record]:
     """Each person's values by name: the file's own names where it has any, else numbers from 1. Raises RecordError."""
     if isinstance(values, np.ndarray):
         values = {"poses": values}
-    found = [item for record in _records(values, {}, DEEPEST) for item in _split(*record)]
-    _check_count(len(found))
-    if len(found) == 1:
-        return {found[0][0] or "1": found[0][1]}
-    names = [name or str(number) for number, (name, _) in enumerate(found, 1)]
+    records = [item for record in _records(values, {}, DEEPEST) for item in _split(*record)]
+    _check_count(len(records))
+    if len(records) == 1:
+        return {records[0][0] or "1": records[0][1]}
+    names = [name or str(number) for number, (name, _) in enumerate(records, 1)]
     if len(set(names)) < len(names):
         names = [str(number) for number in range(1, len(names) + 1)]
-    return dict(zip(names, (record for _, record in found), strict=True))
+    return dict(zip(names, (record for _, record in records), strict=True))
 
 
 def has_pose(values: object) -> TypeGuard[Record]:
@@ -55,8 +55,8 @@ def join_frames(frames: Iterable[Iterable[tuple[str, Record]]]) -> dict[str, Rec
         first = appearances[0][1]
         joined: dict[str, Any] = {}
         for key in ALL & set(first):
-            found = (_try_array(record.get(key)) for _, record in appearances)
-            parts = [part for part in found if part is not None]
+            arrays = (_try_array(record.get(key)) for _, record in appearances)
+            parts = [part for part in arrays if part is not None]
             if len(parts) == len(appearances) and len({part.shape for part in parts}) == 1:
                 joined[key] = np.stack(parts)
             elif isinstance(first[key], str):
@@ -88,9 +88,9 @@ def _records(values: object, above: dict[str, Any], depth: int) -> list[tuple[st
     for names in BETTER:
         for name in names:
             if name in values:
-                found = _records(values[name], {**above, "results_of": name}, depth - 1)
-                if found:
-                    return found
+                records = _records(values[name], {**above, "results_of": name}, depth - 1)
+                if records:
+                    return records
     if _is_frames(values):
         ordered = sorted(values, key=lambda key: natural_order(str(key)))
         joined = join_frames(people_of_frame(values[key]) for key in ordered)
@@ -193,12 +193,12 @@ def _check_count(people: int) -> None:
 
 def _of_length(record: Record, count: int) -> list[tuple[str, Sequence | np.ndarray]]:
     """The values that have an item for each of so many people."""
-    found: list[tuple[str, Sequence | np.ndarray]] = []
+    items: list[tuple[str, Sequence | np.ndarray]] = []
     for key in record:
         item = record[key]
         if (isinstance(item, list) or (isinstance(item, np.ndarray) and item.ndim)) and len(item) == count:
-            found.append((key, item))
-    return found
+            items.append((key, item))
+    return items
 
 
 def _leading(record: Record) -> tuple[int, ...] | None:

@@ -56,8 +56,8 @@ def load_motion(
                 raise RecordError(f"could not be read as a motion; choose a file of the kind {', '.join(SUFFIXES)}.")
             with opened_values(named, LARGEST) as values:
                 return _motion(people.find_people(values), values, named, up_axis, frame_rate, person, scale)
-        found = people.join_frames(_frame(file) for file in files or _frame_files(named))
-        return _motion(found, None, named, up_axis, frame_rate, person, scale)
+        records = people.join_frames(_frame(file) for file in files or _frame_files(named))
+        return _motion(records, None, named, up_axis, frame_rate, person, scale)
     except RecordError as error:
         raise ForeignFileError(f"{named.name} {error}") from None
     except (ForeignFileError, OSError) as error:
@@ -72,7 +72,7 @@ def load_motion(
 
 
 def _motion(
-    found: Mapping[str, people.Record],
+    records: Mapping[str, people.Record],
     values: object,  # of the file; None for a folder
     path: Path,
     up_axis: str | None,
@@ -80,12 +80,12 @@ def _motion(
     person: str,
     scale: float,
 ) -> Motion:
-    if not found:
+    if not records:
         raise RecordError(
             f"has no 'poses': it is not a motion of SMPL's family. It holds {told_keys(values)}. {NEEDED}."
         )
     poses, faults = {}, []
-    for name, record in found.items():
+    for name, record in records.items():
         try:
             poses[name] = read_record(record)
         except RecordError as error:
@@ -107,11 +107,11 @@ def _motion(
                      f"{str(faults[0]).rstrip('.')}")  # fmt: skip
     pose, filled = _without_gaps(pose)
     notes += filled
-    rate, known = _frame_rate(found[name], pose, frame_rate)
+    rate, known = _frame_rate(records[name], pose, frame_rate)
     if not known:
         like = f", as in {pose.kind.name}" if pose.kind.frame_rate else ""
         notes.append(f"the file names no frame rate, {rate:g} was assumed{like}")
-    axis = up_axis or _text(found[name], names.UP_AXES)
+    axis = up_axis or _text(records[name], names.UP_AXES)
     if axis:
         axis = _checked_axis(axis)
     else:
@@ -127,8 +127,8 @@ def _motion(
     kind = pose.kind
     return Motion(
         pose.rotations, translation, pose.shape, rate, axis, path.stem,
-        model=_text(found[name], names.MODELS) or kind.model or MODEL_OF.get(pose.rotations.shape[1], ""),
-        gender=_text(found[name], names.GENDERS) or kind.gender, frame_rate_known=known,
+        model=_text(records[name], names.MODELS) or kind.model or MODEL_OF.get(pose.rotations.shape[1], ""),
+        gender=_text(records[name], names.GENDERS) or kind.gender, frame_rate_known=known,
         notes=tuple(notes), person=name, people=tuple(counts),
     )  # fmt: skip
 
@@ -146,8 +146,8 @@ def _frame_files(folder: Path) -> list[Path]:
 def _frame(file: Path) -> list[tuple[str, people.Record]]:
     """What one file of a folder says of one frame. Raises RecordError for a file that holds a motion."""
     with opened_values(file, LARGEST) as values:
-        found = people.find_people(values)
-        taken = {name: {key: record[key] for key in names.ALL & set(record)} for name, record in found.items()}
+        records = people.find_people(values)
+        taken = {name: {key: record[key] for key in names.ALL & set(record)} for name, record in records.items()}
     if not taken:
         raise RecordError(f"holds the file {file.name}, which has no pose; choose the motion's file, or a folder of "
                           "a pose a file.")  # fmt: skip

@@ -133,12 +133,12 @@ def _face_and_hands(record: Record, frames: int, notes: list[str]) -> list[np.nd
         *([(names.EYES, 2)] if "pose_eye" in record else [(names.LEFT_EYE, 1), (names.RIGHT_EYE, 1)]),
     ]
     hands = [(names.HANDS, 30)] if "pose_hand" in record else [(names.LEFT_HAND, 15), (names.RIGHT_HAND, 15)]
-    found = [_part(record, keys, count, frames, notes) for keys, count in (*face, *hands)]
-    if any(part is not None for part in found[: len(face)]):
-        chosen = found
+    parts = [_part(record, keys, count, frames, notes) for keys, count in (*face, *hands)]
+    if any(part is not None for part in parts[: len(face)]):
+        chosen = parts
         counts = [count for _, count in (*face, *hands)]
-    elif any(part is not None for part in found[len(face) :]):
-        chosen, counts = found[len(face) :], [count for _, count in hands]
+    elif any(part is not None for part in parts[len(face) :]):
+        chosen, counts = parts[len(face) :], [count for _, count in hands]
     else:
         return []
     still = [np.zeros((frames, count, 3)) for count in counts]
