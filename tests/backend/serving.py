@@ -27,7 +27,7 @@ def poses(frames: int, joints: int = 24) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_channel(backend: Backend) -> Channel:
-    return Channel(backend._process, backend._address, backend._key, 30.0)
+    return Channel(backend._process, backend.address, backend.key, 30.0)
 
 
 def gone(pid: int, seconds: float = 5.0) -> bool:

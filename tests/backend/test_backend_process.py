@@ -25,16 +25,16 @@ from tests.making import write_garment
 
 @posix_only
 def test_socket_is_private_and_the_key_is_on_no_command_line(backend):
-    folder = Path(backend._address).parent
+    folder = Path(backend.address).parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for entry in ("cmdline", "environ"):
         file = Path(f"/proc/{backend.pid}/{entry}")
-        assert not file.exists() or backend._key.hex().encode() not in file.read_bytes()
+        assert not file.exists() or backend.key.hex().encode() not in file.read_bytes()
 
 
 def test_closing_ends_the_process_and_removes_the_socket():
     backend = start()
-    pid, folder = backend.pid, Path(backend._address).parent
+    pid, folder = backend.pid, Path(backend.address).parent
     began = time.monotonic()
     backend.close()
     backend.close()
@@ -57,7 +57,7 @@ PARENT = """
 import sys, time
 from scale_backend.client.backend import Backend
 backend = Backend.start(sys.executable, "cpu", 1)
-print(backend.pid, backend._address, flush=True)
+print(backend.pid, backend.address, flush=True)
 time.sleep(60)
 """
 
@@ -77,7 +77,7 @@ def test_it_does_not_outlive_a_parent_that_is_killed():
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_it_cleanly(number, code):
     with start() as backend:
-        folder = Path(backend._address).parent
+        folder = Path(backend.address).parent
         os.kill(backend.pid, number)
         assert backend._process.child.wait(5) == code
         assert not folder.exists()
@@ -95,7 +95,7 @@ def test_a_backend_killed_in_the_middle_says_so(garment_file):
         assert not backend.alive
         with pytest.raises(BackendDied, match="signal 9"):
             backend.decode(garment, Poses(poses(1)[0]))
-        folder = Path(backend._address).parent
+        folder = Path(backend.address).parent
     assert not folder.exists()
 
 

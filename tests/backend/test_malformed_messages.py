@@ -43,7 +43,7 @@ def test_what_is_no_request(backend):
 def test_hostile_headers_get_a_reply_and_the_connection_lives_on(backend, text):
     channel = open_channel(backend)
     channel.connection.send_bytes(text)
-    reply, _ = receive_message(channel.connection, channel._wait)
+    reply, _ = receive_message(channel.connection)
     assert reply["kind"] == "protocol" and reply["error"]
     assert "device" in channel.receive(channel.send("info"))[0]
     channel.close()
@@ -55,20 +55,20 @@ def test_a_message_that_is_too_long_ends_only_its_connection(backend, garment):
         channel.connection.send_bytes(b" " * (MAX_HEADER + 1))
     with pytest.raises((EOFError, OSError)):
         while True:
-            reply, _ = receive_message(channel.connection, channel._wait)
+            reply, _ = receive_message(channel.connection)
             assert reply["kind"] == "protocol"
     channel.close()
     assert len(backend.decode(garment, Poses(poses(1)[0]))[0]) == 1
 
 
 def test_a_client_without_the_key_is_turned_away(backend):
-    with Client(backend._address) as stranger, pytest.raises(ProtocolError, match="does not know this backend's key"):
+    with Client(backend.address) as stranger, pytest.raises(ProtocolError, match="does not know this backend's key"):
         greet_backend(stranger, bytes(32), lambda connection: connection.poll(5))
-    assert backend._ask("info")[0]
+    assert backend.doctor()["ok"]
 
 
 def test_requests_before_the_greeting_are_not_answered(backend):
-    with Client(backend._address) as stranger:
+    with Client(backend.address) as stranger:
         receive_message(stranger)
         send_message(stranger, {"request": "info", "id": 1})
         assert stranger.poll(5)
@@ -79,7 +79,7 @@ def test_requests_before_the_greeting_are_not_answered(backend):
 
 def test_a_stranger_may_not_fill_the_memory(backend):
     """Before the greeting nothing but a short text is read."""
-    with Client(backend._address) as stranger:
+    with Client(backend.address) as stranger:
         receive_message(stranger)
         before = memory_of(backend.pid)
         entry = {"name": "a", "dtype": "uint8", "shape": [300 << 20]}
@@ -96,7 +96,7 @@ def memory_of(pid: int) -> int:  # bytes
 
 def test_malformed_greetings_get_a_sentence(backend):
     for text in (b"nonsense", b"[]", b'{"protocol": 3}', b" " * (MAX_GREETING + 1)):
-        with Client(backend._address) as stranger:
+        with Client(backend.address) as stranger:
             receive_message(stranger)
             stranger.send_bytes(text)
             assert stranger.poll(5) and receive_message(stranger)[0]["error"]
@@ -106,7 +106,7 @@ def test_half_messages_and_half_greetings_are_dropped(monkeypatch, garment_file)
     """Whoever stops in the middle is no longer served; 60 of 60 stood for as long as their clients did."""
     monkeypatch.setenv("PYTHONPATH", str(HALVES))
     with start() as hurried:
-        strangers = [Client(hurried._address) for _ in range(5)]
+        strangers = [Client(hurried.address) for _ in range(5)]
         for stranger in strangers:
             receive_message(stranger)
             os.write(stranger.fileno(), b"\0\0")  # half of a length
@@ -144,7 +144,7 @@ def test_a_backend_that_stops_in_the_middle_of_a_message_is_ended(garment_file):
 
 
 def test_silent_clients_keep_nobody_waiting(backend):
-    strangers = [Client(backend._address) for _ in range(5)]
+    strangers = [Client(backend.address) for _ in range(5)]
     channel = open_channel(backend)
     assert "device" in channel.receive(channel.send("info"))[0]
     for connection in (*strangers, channel.connection):
