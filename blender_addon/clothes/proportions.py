@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import bpy
 import numpy as np
 from bpy.types import Object
 
@@ -14,9 +15,10 @@ from ..messages import AddonError
 from ..present import present
 from ..rig import fitting
 from ..rig.body_data import BodyData
+from ..rig.modifiers import unread
 from ..rig.rest import rest_of
 from ..rig.shape import body_shape, has_shapes_of
-from ..rig.wearer import mesh_taken
+from ..rig.wearer import skin_taken
 from ..settings import clothes_settings
 
 # what is compared: pairs of joints whose distances are added
@@ -87,10 +89,14 @@ def surface_told(obj: Object) -> tuple[str, ...]:
         return ()
     report = opened.report_of(library.entry(clothes_settings(obj).garment), fitted.wearer)
     target = present(clothes_settings(obj).rig)  # or it would not be fitted
-    name = mesh_taken(target, rest_of(target))
+    skin = skin_taken(target, rest_of(target))
+    names = "" if skin is None else skin.names
     if report is None:
-        return (f"Body: '{name}'",)
-    sentences = [f"Body: '{name}', {report.gap * 1000:.1f} mm from the garment's on average"]
+        return (f"Body: {names}",)
+    sentences = [f"Body: {names}, {report.gap * 1000:.1f} mm from the garment's on average"]
+    left_out = [] if skin is None else [name for mesh in skin.meshes for name in unread(bpy.data.objects[mesh])]
+    if left_out:
+        sentences.append(f"The body is taken without its modifiers {', '.join(left_out)}, which clothes do not see")
     if report.inside > NOTABLE:
         sentences.append(f"{100 * report.inside:.0f} % of the cloth lay inside it and was moved out")
     if report.parts:

@@ -17,7 +17,7 @@ from ..garments import library, opened
 from ..rig import pose, recognition, shape
 from ..rig.body_mesh import at_rest
 from ..rig.rest import Rest, rest_of
-from ..rig.wearer import mesh_taken
+from ..rig.wearer import skin_taken
 from ..settings import clothes_settings
 from . import request, selection
 
@@ -39,12 +39,13 @@ class Cover:
 
 
 def body_meshes(target: Object, rest: Rest) -> list[Object]:
-    """The meshes that are the character's body and may be masked: the one that clothes are laid onto, and those that
+    """The meshes that are the character's body and may be masked: those that clothes are laid onto, and those that
     follow all of the body's joints.
 
     The vertex groups of a mesh that is linked from another file are that file's.
     """
-    taken = mesh_taken(target, rest)
+    skin = skin_taken(target, rest)
+    taken = () if skin is None else skin.meshes
     wanted = set(rest.rig_joints.bones[: recognition.BODY_JOINTS]) - {None}
     return [
         mesh
@@ -52,7 +53,7 @@ def body_meshes(target: Object, rest: Rest) -> list[Object]:
         if not clothes_settings(mesh).is_clothes
         and mesh.library is None
         and mesh_of(mesh).library is None
-        and (mesh.name == taken or wanted <= set(mesh.vertex_groups.keys()))
+        and (mesh.name in taken or wanted <= set(mesh.vertex_groups.keys()))
     ]
 
 

@@ -30,7 +30,7 @@ class _Kept:
 
     rest: Rest
     chosen: str | None  # the mesh that its user has said
-    count: int  # vertices of the mesh
+    counts: tuple[int, ...]  # vertices of the meshes
     values: np.ndarray  # [K] of its shape keys
     steady: np.ndarray  # [K] bool, those that make its shape
     skin: Skin | None
@@ -52,10 +52,9 @@ def wearer_of(target: Object, rest: Rest, body: BodyData) -> Wearer | None:
     return kept.wearer
 
 
-def mesh_taken(target: Object, rest: Rest) -> str | None:
-    """The name of the mesh that is taken for a character's body."""
-    skin = _up_to_date(target, rest).skin
-    return None if skin is None else skin.mesh
+def skin_taken(target: Object, rest: Rest) -> Skin | None:
+    """What is taken for a character's body."""
+    return _up_to_date(target, rest).skin
 
 
 def look_again(target: Object | None) -> None:
@@ -85,10 +84,10 @@ def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
         return False
     if kept.skin is None:
         return True
-    mesh = bpy.data.objects.get(kept.skin.mesh)
-    if mesh is None or len(mesh_of(mesh).vertices) != kept.count:
+    meshes = [bpy.data.objects[name] for name in kept.skin.meshes if name in bpy.data.objects]
+    if tuple(len(mesh_of(mesh).vertices) for mesh in meshes) != kept.counts:
         return False
-    values, frame = _values(mesh), present(bpy.context.scene).frame_current_final
+    values, frame = _values(meshes), present(bpy.context.scene).frame_current_final
     if len(values) != len(kept.values):
         return False
     changed = kept.steady & (np.abs(values - kept.values) > STILL)
@@ -100,9 +99,9 @@ def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
     return True
 
 
-def _values(mesh: Object) -> np.ndarray:  # [K]
-    keys = mesh_of(mesh).shape_keys
-    return np.zeros(0, np.float32) if keys is None else key_values(keys)
+def _values(meshes: list[Object]) -> np.ndarray:  # [K]
+    keys = [mesh_of(mesh).shape_keys for mesh in meshes]
+    return np.concatenate([np.zeros(0, np.float32), *(key_values(each) for each in keys if each is not None)])
 
 
 def _read(target: Object, rest: Rest) -> _Kept:
@@ -110,8 +109,8 @@ def _read(target: Object, rest: Rest) -> _Kept:
     skin = find_skin(target, rest)
     said = None if chosen is None else chosen.name
     if skin is None:
-        return _Kept(rest, said, 0, np.zeros(0), np.zeros(0, bool), None, None, 0.0)
-    mesh = bpy.data.objects[skin.mesh]
+        return _Kept(rest, said, (), np.zeros(0), np.zeros(0, bool), None, None, 0.0)
+    meshes = [bpy.data.objects[name] for name in skin.meshes]
     try:
         wearer = Wearer.of_arrays(
             {
@@ -123,11 +122,14 @@ def _read(target: Object, rest: Rest) -> _Kept:
             }
         )
     except WearerError as error:
-        raise AddonError(f"'{skin.mesh}' cannot be used as the body of '{target.name}': {error}") from error
-    keys = mesh_of(mesh).shape_keys
-    steady = np.zeros(0, bool) if keys is None else ~moving_keys(keys)
-    frame = present(bpy.context.scene).frame_current_final
-    return _Kept(rest, said, len(mesh_of(mesh).vertices), _values(mesh), steady, skin, wearer, frame)
+        raise AddonError(f"{skin.names} cannot be used as the body of '{target.name}': {error}") from error
+    keys = [mesh_of(mesh).shape_keys for mesh in meshes]
+    steady = np.concatenate([np.zeros(0, bool), *(~moving_keys(each) for each in keys if each is not None)])
+    frame, counts = (
+        present(bpy.context.scene).frame_current_final,
+        tuple(len(mesh_of(mesh).vertices) for mesh in meshes),
+    )
+    return _Kept(rest, said, counts, _values(meshes), steady, skin, wearer, frame)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from scale_backend.wearer.mesh import (
     Index,
     Surface,
     edges_of,
+    inverses,
     laplacian,
     spread,
     triangle_normals,
@@ -101,7 +102,7 @@ def skin_gradients(body: Template, laid: Registered) -> Array:  # [V, 3, 3]
         return np.stack([b - a, c - a, normal / np.maximum(length, 1e-12)], -1)
 
     area = np.linalg.norm(triangle_normals(body.vertices, body.triangles), axis=1)
-    turned = (frames(laid.vertices) @ np.linalg.inv(frames(body.vertices))).reshape(-1, 9)
+    turned = (frames(laid.vertices) @ inverses(frames(body.vertices))).reshape(-1, 9)
     count = len(body.vertices)
     mean = spread(body.triangles, turned * area[:, None], count) / spread(body.triangles, area[:, None], count)
     mass, stiffness = laplacian(body.vertices, body.triangles)

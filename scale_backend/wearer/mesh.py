@@ -25,6 +25,14 @@ def unit(vectors: Array) -> Array:  # [..., 3]
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-20)
 
 
+def inverses(matrices: Array) -> Array:  # [M, 3, 3]
+    """Of many small matrices, by their cofactors. LAPACK would wake its threads for each: on a machine whose cores
+    others hold, that takes minutes."""
+    a, b, c = (matrices[..., k] for k in range(3))
+    rows = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -2)
+    return rows / (a * rows[:, 0]).sum(-1)[:, None, None]
+
+
 def vertex_normals(vertices: Array, triangles: Index) -> Array:  # [V, 3] unit, area-weighted
     """Normals of the vertices."""
     return unit(spread(triangles, triangle_normals(vertices, triangles), len(vertices)))

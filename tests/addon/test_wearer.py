@@ -83,7 +83,7 @@ def test_without_its_mesh_a_character_is_fitted_by_its_bones(stranger):
 def test_the_sample_character_is_dressed_as_ever(character):
     """Its body is the garment's own, whatever its shape keys say."""
     rest, body = rest_of(character), library.entry("dress").body()
-    assert wearer.mesh_taken(character, rest) == "SCALE Body"
+    assert wearer.skin_taken(character, rest).meshes == ("SCALE Body",)
     assert wearer.wearer_of(character, rest, body) is None
     bpy.data.objects["SCALE Body"].data.shape_keys.key_blocks["Shape001"].value = 2.0
     assert wearer.wearer_of(character, rest, body) is None
@@ -99,12 +99,12 @@ def test_the_body_is_told_from_clothes_and_can_be_chosen(stranger):
     bare = [suit.vertex_groups[f"mixamorig:{name}"] for name in ("Head", "LeftHand", "RightHand", "LeftToeBase")]
     for group in bare:
         group.remove(range(len(suit.data.vertices)))
-    assert find_skin(stranger, rest).mesh == body.name
-    assert wearer.mesh_taken(stranger, rest) == body.name
+    assert find_skin(stranger, rest).meshes == (body.name,)
+    assert wearer.skin_taken(stranger, rest).meshes == (body.name,)
     stranger.scale_clothing.body = suit
-    assert wearer.mesh_taken(stranger, rest) == "Suit"
+    assert wearer.skin_taken(stranger, rest).meshes == ("Suit",)
     bpy.data.objects.remove(suit)
-    assert wearer.mesh_taken(stranger, rest) == body.name
+    assert wearer.skin_taken(stranger, rest).meshes == (body.name,)
     hat = bpy.data.objects.new("Hat", meshes.make_mesh("Hat", np.eye(3, dtype=np.float32), np.array([[0, 1, 2]])))
     hat.modifiers.new("Armature", "ARMATURE").object = stranger
     bpy.context.collection.objects.link(hat)
