@@ -127,3 +127,11 @@ def test_a_held_pose_is_reached_without_a_jerk(skinned_body):
     turns = Rotation.from_rotvec(motion.pose[:, 0])
     speed = (turns[1:] * turns[:-1].inv()).magnitude()
     assert speed[0] > 0.01 and np.abs(np.diff(speed)).max() < 0.5 * speed.max()
+
+
+@pytest.mark.parametrize("kind", ["walk", "dance", "wander"])
+def test_nobody_is_carried_along_by_jerks(skinned_body, kind):
+    """The pelvis of people who walk changes its speed by some 1 to 3 m/s in a second."""
+    motion = sample(skinned_body, kind, np.random.default_rng(5), 4.0)
+    along = 900 * np.linalg.norm(np.diff(motion.translation[:, [0, 2]], 2, axis=0), axis=1)
+    assert along.mean() < 3.5

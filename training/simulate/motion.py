@@ -21,7 +21,7 @@ from .skinning import SkinnedBody, joint_positions, skin_body
 
 Array = NDArray[np.float64]
 UP = 1
-SETTLED = 1.5  # frames: the width over which a change of the supporting joint is spread
+SETTLED = 5.0  # frames: over so many the root's way along the floor is spread; feet slide, but nobody walks by jerks
 STANDING = Rotation.identity()
 ROUNDING = 2.0  # frames: of heights, where another vertex comes to be the lowest
 
@@ -78,7 +78,7 @@ def _rates(slopes: Array) -> Array:
 
 
 def on_the_ground(body: SkinnedBody, poses: Array, airborne: NDArray[np.bool_] | None = None) -> Motion:
-    """Give poses [F, J, 3] the root's path: the lowest point touches the floor, and what stands on it does not slide.
+    """Give poses [F, J, 3] the root's path: the lowest point touches the floor, and what stands on it hardly slides.
 
     While `airborne` [F] the body flies on with the speed it left with, and falls as bodies do.
     """
