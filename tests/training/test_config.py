@@ -53,7 +53,7 @@ def write(folder: Path, text: str) -> Path:
 def test_shipped_recipes_are_read():
     paths = (Path(__file__).parents[2] / "training" / "configs").glob("*.yaml")
     recipes = {path.stem: read_recipe(path) for path in paths}
-    assert recipes.keys() == {"dress", "dress-body", "tee-trousers"}
+    assert recipes.keys() == {"dress", "dress-body", "dress-in-motion", "tee-trousers"}
     assert all(recipe.name == stem for stem, recipe in recipes.items())
 
 
