@@ -6,6 +6,7 @@ import bpy
 import numpy as np
 import pytest
 from bpy.types import Object
+from mathutils import Matrix
 
 from blender_addon.blender import meshes
 from blender_addon.clothes import dressing, mesh, proportions, skin_mask
@@ -16,6 +17,8 @@ from blender_addon.rig.body_mesh import find_skin
 from blender_addon.rig.rest import rest_of
 from tests.addon.bodies import garmentcode_character, makehuman_character
 from tests.strangers import depths
+
+ARMS_OF_RIGIFY = ("upper_arm.L", "upper_arm.R")
 
 
 @pytest.fixture
@@ -36,6 +39,14 @@ def posed_skin(target: Object) -> tuple[np.ndarray, np.ndarray]:
     return meshes.get_positions(evaluated), triangles
 
 
+def from_its_head(target: Object) -> Object:
+    """The same character with its origin in the head."""
+    head = Matrix.Translation(-target.data.bones["spine.006"].head_local)
+    target.data.transform(head)
+    body_of(target).data.transform(head)
+    return target
+
+
 def lower_arms(target: Object, names: tuple[str, str], angle: float = 0.6) -> None:
     for name, side in zip(names, (1, -1), strict=True):
         bone = target.pose.bones[name]
@@ -50,8 +61,9 @@ def lower_arms(target: Object, names: tuple[str, str], angle: float = 0.6) -> No
         (lambda unit: makehuman_character("mixamo", "woman", unit), ("mixamorig:LeftArm", "mixamorig:RightArm"), 1.0),
         (lambda unit: makehuman_character("game_engine", "child", unit), ("upperarm_l", "upperarm_r"), 100.0),
         (lambda unit: garmentcode_character("male", unit), ("left_shoulder", "right_shoulder"), 1.0),
+        (lambda unit: from_its_head(makehuman_character("rigify_human", "man", unit)), ARMS_OF_RIGIFY, 100.0),
     ],
-    ids=["mixamo", "centimetres", "smpl names"],
+    ids=["mixamo", "centimetres", "smpl names", "centimetres from its head"],
 )
 def test_clothes_lie_on_the_characters_own_skin(scene, make, arms, unit):
     """As Blender poses its mesh by all of its bones: nothing deeper than 2 mm in it but one vertex in a hundred."""
