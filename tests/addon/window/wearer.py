@@ -102,7 +102,7 @@ def generate() -> Iterator[float]:
     lines = module("clothes.proportions").surface_told(worn()[0])
     assert lines and lines[0].startswith("Body: 'Human'"), lines
     assert settings.hide_skin, "The skin under the clothes is not hidden."
-    yield from hands.find(*SIDEBAR, "scale_clothing.update", (0.5, 0.8))
+    yield from hands.find_property(*SIDEBAR, "scale_clothing.body", (0.6,))  # scrolled to
     picture("56-fitted")
 
 
