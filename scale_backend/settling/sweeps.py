@@ -14,18 +14,20 @@ from scale_backend.settling.constraints import Constraints, Pairs
 
 MOST_SWEEPS = 1000
 FARTHEST = 1.0  # metres
-STEEPEST = 2.1  # as a mesh's finest folds go to and fro in sweeps, they grow by less than they shrink up to here
+# How a sweep turns a mesh's finest ripples round, for each 1 of stretch, bend and smooth: largest eigenvalues, measured
+# on four garments of 4,755 to 8,523 vertices. At 2 and beyond ripples grow from sweep to sweep.
+RIPPLES, STEEPEST = (1.33, 1.25, 1.57), 2.0
 
 
 @dataclass(frozen=True)
 class Settling:
     """How a fabric settles."""
 
-    sweeps: int = 30
-    smoothed: int = 24
+    sweeps: int = 40
+    smoothed: int = 32
     """Sweeps, from the first, in which the displacement is kept smooth; the others then find the length."""
-    stretch: float = 1.6
-    """Of the mean correction that a vertex's edges ask for; above 1.6 sweeps overshoot."""
+    stretch: float = 1.0
+    """Of the mean correction that a vertex's edges ask for."""
     bend: float = 0.1
     """The same across edges: how much the fabric resists folding."""
     smooth: float = 0.3
@@ -43,9 +45,10 @@ class Settling:
         if not 0 <= self.pull <= 1 or not 0 <= self.reach <= FARTHEST:
             raise ValueError(f"pull is a share, and reach at most {FARTHEST:g} m; not {self.pull} and {self.reach}.")
         parts = self.stretch, self.bend, self.smooth, self.pull, self.reach
-        if min(parts) < 0 or sum(parts[:3]) > STEEPEST:
-            raise ValueError(f"stretch, bend and smooth are 0 or more, and up to {STEEPEST} together: beyond, sweeps "
-                             f"overshoot; not {parts[:3]}.")  # fmt: skip
+        steepness = sum(part * ripple for part, ripple in zip(parts, RIPPLES, strict=False))
+        if min(parts) < 0 or steepness > STEEPEST:
+            raise ValueError(f"stretch, bend and smooth are 0 or more, and {RIPPLES} times them at most {STEEPEST:g} "
+                             f"together: beyond, sweeps overshoot; not {parts[:3]}.")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from scale_backend.settling.sweeps import Settling
 from tests.making import make_garment
 
 WINDOW = Window((0.1, 0.4), gravity=True, shape=True)
-QUICK = Settling(sweeps=6, smoothed=4, stretch=1.2)
+QUICK = Settling(sweeps=6, smoothed=4, stretch=1.2, smooth=0.15)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def garment():
     made = make_garment(inputs=WINDOW.channels, codes=2)
     with torch.no_grad():
         made.network.mlp.residual[-1].conv.weight.mul_(8)  # so that what the network sees shows in the cloth
-    soft = replace(QUICK, smooth=0.5)
+    soft = replace(QUICK, stretch=0.8, smooth=0.5)
     return replace(made, window=WINDOW, fabrics=("cotton", "denim"), settling=(QUICK, soft))
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from scale_backend.formats.assets import find_garment
 from scale_backend.geometry.body import load_body
+from scale_backend.model.garment import load_garment
 from scale_backend.settling.constraints import sheet_constraints
 from scale_backend.settling.fast import Sweeper, compiled
 from scale_backend.settling.sweeps import Planes, Settling, settle
@@ -59,7 +61,7 @@ def test_length_comes_back(skirt):
     settled = settle(answer, constraints, None, Settling())
     lost = 1 - lengths(answer, constraints)
     assert lost > 0.03 and 1 - lengths(settled, constraints) < 0.6 * lost  # it was smooth, and stays so
-    free = settle(answer, constraints, None, Settling(smooth=0.0))
+    free = settle(answer, constraints, None, Settling(stretch=1.4, smooth=0.0))
     assert abs(1 - lengths(free, constraints)) < 0.2 * lost
     assert (settled - answer).norm(dim=-1).max() <= Settling().reach + 1e-5
 
@@ -101,16 +103,21 @@ def test_reach_bounds_the_displacement(skirt):
 
 
 def test_sweeps_that_would_overshoot_are_refused():
-    for wrong in ({"smooth": 0.6}, {"stretch": -0.1}, {"sweeps": 5000}, {"smoothed": 31}):
+    for wrong in ({"smooth": 0.4}, {"stretch": -0.1}, {"sweeps": 5000}, {"smoothed": 41}, {"stretch": 1.6}):
         with pytest.raises(ValueError, match="sweeps"):
             Settling(**wrong)
 
 
-def test_the_steepest_sweeps_stay_calm(skirt):
-    rest, constraints = skirt
-    answer = shrunk(rest)
-    settled = Sweeper(constraints)(answer, None, Settling(sweeps=300, smoothed=300, smooth=0.4, reach=1.0))
-    assert (settled - answer).norm(dim=-1).mean() < 0.05
+@pytest.mark.parametrize("parts", [(1.4, 0.1, 0.0), (0.3, 0.0, 1.0), (0.8, 0.1, 0.5)])
+def test_the_steepest_sweeps_stay_calm(parts):
+    """On a mesh of even but irregular triangles, as garments have: ripples of 2 mm do not grow."""
+    carrier = load_garment(find_garment("dress")).carrier
+    assert carrier is not None
+    torch.manual_seed(3)
+    answer = (carrier.template + 0.002 * torch.randn_like(carrier.template))[None]
+    settling = Settling(200, 200, *parts, reach=1.0)
+    settled = Sweeper(sheet_constraints(carrier.triangles, carrier.template))(answer, None, settling)
+    assert (settled - answer).norm(dim=-1).max() < 0.02
 
 
 def test_lengths_of_another_shape(skirt):

@@ -143,7 +143,7 @@ def test_motion_fades_and_gravity_turns(ground):
 
 def moving_garment():
     garment = make_garment(inputs=WINDOW.channels, codes=2)
-    fabrics = {"fabrics": ("cotton", "denim"), "settling": (Settling(), Settling(stretch=1.4, smooth=0.5))}
+    fabrics = {"fabrics": ("cotton", "denim"), "settling": (Settling(), Settling(stretch=0.9, smooth=0.4))}
     return replace(garment, window=WINDOW, **fabrics)
 
 
