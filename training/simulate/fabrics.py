@@ -46,7 +46,7 @@ FABRICS = {
         _fabric("jersey", "Silk", 10, 0.47, 5.0, 334.0, 5.0),
         _fabric("wool", "Cotton", 10, 0.59, 15.0, 168.0, 5.0),
         _fabric("denim", "Denim", 12, 0.81, 40.0, 950.0, 25.0),
-        _fabric("leather", "Leather", 12, 0.4, 80.0, 52.0, 25.0),
+        _fabric("leather", "Denim", 12, 0.4, 40.0, 78.0, 25.0),
     )
 }
 
