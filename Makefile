@@ -17,6 +17,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MATRIX := .matrix
 CLOTH_TESTS := tests/training/test_moving_cloth.py tests/training/test_sequences.py
+HARM_TESTS := tests/faults tests/fuzz
 WALK := walk
 MINUTES := 30
 KILLS := 100
@@ -38,16 +39,17 @@ demo: setup
 	$(BIN)/python -m demo $(DEMO)
 
 # The bpy module has one scene and one set of preferences in a process, and does not load beside pymeshlab: its tests get
-# processes of their own, beside the others.
+# processes of their own, beside the others. The two halves take about as long.
 test: setup
 	$(MAKE) --no-print-directory --jobs 2 test-packages test-addon
 
 test-packages:
-	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks $(CLOTH_TESTS:%=--ignore %)
+	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks $(CLOTH_TESTS:%=--ignore %) $(HARM_TESTS:%=--ignore %)
 
 test-addon:
 	$(BIN)/python -m pytest tests/addon
 	$(BIN)/python -m pytest $(CLOTH_TESTS)
+	$(BIN)/python -m pytest $(HARM_TESTS)
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz $(MINUTES)

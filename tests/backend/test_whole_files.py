@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from scale_backend.formats.frame_files import write_frame
+from scale_backend.formats.topology import Topology
 from scale_backend.formats.whole_files import append_line, new_beside, opened_own, write_npz, write_whole, written_whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
-TOPOLOGY = {"triangles": np.array([[0, 1, 2]], np.int32), "patch": np.zeros(3, np.int32)}
+TOPOLOGY = Topology(np.array([[0, 1, 2]], np.int32), np.zeros(3, np.int32))
 
 
 @pytest.fixture
