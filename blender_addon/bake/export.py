@@ -59,7 +59,9 @@ def _write(stage: Scene, path: Path, with_normals: bool) -> None:
             normals=with_normals,  # those of faces other programs make; in the file they are six times the points
             as_background_job=False,
         )
-    else:
+    elif path.suffix == ".usdc":
         done = bpy.ops.wm.usd_export(filepath=str(path), export_animation=True, export_materials=False)
+    else:
+        raise ValueError(f"no exporter of Blender is called for {path.suffix}")
     if done != {"FINISHED"} or not path.exists():
         raise RuntimeError("Blender's exporter wrote nothing")

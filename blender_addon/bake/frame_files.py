@@ -49,9 +49,12 @@ def content(
     normals: np.ndarray,  # [M, 3]
     faces: Faces,
 ) -> bytes:
+    """Raises ValueError for a format that is not written frame by frame."""
     if suffix == ".ply":
         return ply_bytes(points, normals, faces.triangles, faces.patch)
-    return obj_bytes(points, normals, faces)
+    if suffix == ".obj":
+        return obj_bytes(points, normals, faces)
+    raise ValueError(f"no frames are written as {suffix}")
 
 
 def obj_bytes(points: np.ndarray, normals: np.ndarray, faces: Faces) -> bytes:
