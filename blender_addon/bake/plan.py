@@ -10,7 +10,7 @@ from pathlib import Path
 import bpy
 from bpy.types import Object
 
-from scale_backend.formats.whole_files import new_beside
+from scale_backend.formats.whole_files import create_own, name_beside
 
 from ..blender import meshes
 from ..blender.objects import mesh_of
@@ -161,7 +161,9 @@ def _check_folder(folder: Path, size: int) -> None:
     """The folder exists, can be written and has room. Raises AddonError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        new_beside(folder / "scale-clothing").unlink()
+        probe = name_beside(folder / "scale-clothing")
+        create_own(probe)
+        probe.unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise DiskError(

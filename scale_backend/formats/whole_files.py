@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -24,8 +23,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises OSError that names the path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = new_beside(path)
-    try:
+    beside = name_beside(path)
+    try:  # before it is there: a signal that ends the program just then would leave it
+        create_own(beside)
         yield beside
         os.replace(beside, path)
     except OSError as error:
@@ -44,15 +44,14 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
         beside.write_bytes(data)
 
 
-def new_beside(path: Path) -> Path:
-    """An empty file of our own, beside, for what is to become `path`. Nobody can know its name before, and what stands
-    under it is neither a link nor anybody else's. Raises OSError."""
-    for _ in range(100):
-        beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666))
-            return beside
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+def name_beside(path: Path) -> Path:
+    """For what is to become `path`: nobody can know it before, and nothing has it, out of 2^64."""
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+
+
+def create_own(path: Path) -> None:
+    """An empty file that is neither a link nor anybody else's. Raises OSError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666))
 
 
 def opened_own(path: Path) -> BinaryIO:

@@ -11,7 +11,15 @@ import pytest
 
 from scale_backend.formats.frame_files import write_frame
 from scale_backend.formats.topology import Topology
-from scale_backend.formats.whole_files import append_line, new_beside, opened_own, write_npz, write_whole, written_whole
+from scale_backend.formats.whole_files import (
+    append_line,
+    create_own,
+    name_beside,
+    opened_own,
+    write_npz,
+    write_whole,
+    written_whole,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
 TOPOLOGY = Topology(np.array([[0, 1, 2]], np.int32), np.zeros(3, np.int32))
@@ -64,8 +72,25 @@ def test_what_is_gone_on_with_is_no_link(tmp_path, precious):
 
 
 def test_names_beside_cannot_be_known(tmp_path):
-    names = {new_beside(tmp_path / "out") for _ in range(20)}
-    assert len(names) == 20 and all(path.stat().st_size == 0 for path in names)
+    names = {name_beside(tmp_path / "out") for _ in range(20)}
+    assert len(names) == 20
+    for path in names:
+        create_own(path)
+        assert path.stat().st_size == 0
+        with pytest.raises(FileExistsError):
+            create_own(path)
+
+
+def test_a_signal_as_the_name_is_made_leaves_nothing(tmp_path, monkeypatch):
+    def close_and_end(file: int) -> None:  # where a signal's SystemExit may come up
+        close(file)
+        raise SystemExit(143)
+
+    close = os.close
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(os, "close", close_and_end)
+        write_whole(tmp_path / "out", b"new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_leaves_what_was_there(tmp_path):
