@@ -82,12 +82,18 @@ def test_a_render_outlives_the_backend(moving, scene, tmp_path):  # noqa: F811
     assert np.abs(shapes[3] - shapes[0]).max() > 1e-3
 
 
+def undisturbed_bake(clothes: bpy.types.Object, bake_folder: Path) -> bytes:
+    """What a bake writes; nothing of it is left."""
+    bpy.ops.scale_clothing.bake()
+    written = cache(clothes, bake_folder).read_bytes()
+    bpy.ops.scale_clothing.clear_bake()
+    cache(clothes, bake_folder).unlink()
+    return written
+
+
 @posix_only
 def test_a_bake_outlives_the_backend_to_the_bit(moving, scene, bake_folder):  # noqa: F811
-    bpy.ops.scale_clothing.bake()
-    expected = cache(moving, bake_folder).read_bytes()
-    bpy.ops.scale_clothing.clear_bake()
-    cache(moving, bake_folder).unlink()
+    expected = undisturbed_bake(moving, bake_folder)
     todo = steps_of(moving, scene, bake_folder)
     while next(todo).done <= FRAMES:
         pass
@@ -101,10 +107,7 @@ def test_a_bake_outlives_the_backend_to_the_bit(moving, scene, bake_folder):  # 
 
 @posix_only
 def test_a_bake_outlives_a_backend_that_stands_still_in_mid_message(moving, scene, bake_folder):  # noqa: F811
-    bpy.ops.scale_clothing.bake()
-    expected = cache(moving, bake_folder).read_bytes()
-    bpy.ops.scale_clothing.clear_bake()
-    cache(moving, bake_folder).unlink()
+    expected = undisturbed_bake(moving, bake_folder)
     stuck = process.get()
     stuck._silence = 2.0  # seconds; 120 for others
     todo = steps_of(moving, scene, bake_folder)

@@ -131,7 +131,7 @@ def test_a_held_pose_is_reached_without_a_jerk(skinned_body):
 
 @pytest.mark.parametrize("kind", ["walk", "dance", "wander"])
 def test_nobody_is_carried_along_by_jerks(skinned_body, kind):
-    """The pelvis of people who walk changes its speed by some 1 to 3 m/s in a second."""
+    """No push along the floor of more than a third of gravity on average; the path of a foot alone has 8 m/s²."""
     motion = sample(skinned_body, kind, np.random.default_rng(5), 4.0)
     along = 900 * np.linalg.norm(np.diff(motion.translation[:, [0, 2]], 2, axis=0), axis=1)
-    assert along.mean() < 3.5
+    assert along.mean() < 9.81 / 3
