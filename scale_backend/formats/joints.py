@@ -13,9 +13,10 @@ FINGERS = tuple(
     for finger in ("index", "middle", "pinky", "ring", "thumb")
     for knuckle in (1, 2, 3)
 )
+FACE = ("jaw", "left_eye_smplhf", "right_eye_smplhf")
 
 SMPL = (*BODY, "left_hand", "right_hand")
 SMPL_H = (*BODY, *FINGERS)
-SMPL_X = (*BODY, "jaw", "left_eye_smplhf", "right_eye_smplhf", *FINGERS)
+SMPL_X = (*BODY, *FACE, *FINGERS)
 JOINT_NAMES = {24: SMPL, 52: SMPL_H, 55: SMPL_X}
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)

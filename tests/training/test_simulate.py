@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from scale_backend.formats.assets import find_body
-from scale_backend.formats.motions import load_motion
 from scale_backend.geometry.body import load_body
-from training.frames.raw_frames import RawFramesError, chunk_path, read_garment, read_split
+from training.frames.raw_frames import RawFramesError
 from training.simulate.draping import Drape
 from training.simulate.garments import RECIPES
 from training.simulate.mesh_tools import (
@@ -24,7 +20,7 @@ from training.simulate.mesh_tools import (
     face_normals,
 )
 from training.simulate.path_test import surface_difference
-from training.simulate.run import SimulateSettings, run, simulate_motion
+from training.simulate.run import SimulateSettings, run
 from training.simulate.skinning import rotation_matrices, skin_body
 from training.simulate.workers import judge
 
@@ -117,44 +113,6 @@ def test_bad_results_are_left_out():
     assert verdict(rest.vertices, speed=0.02) == "still moving"
 
 
-def official_file(folder: Path, joints: int = 24) -> str:
-    """A body as other programs write them: SMPL's arrays and no more."""
-    with np.load(find_body("neutral")) as file:
-        arrays = {key: file[key] for key in ("v_template", "f", "J_regressor", "shapedirs", "kintree_table", "weights")}
-    more = joints - 24
-    arrays["weights"] = np.pad(arrays["weights"], ((0, 0), (0, more)))
-    arrays["J_regressor"] = np.pad(arrays["J_regressor"], ((0, more), (0, 0)))
-    arrays["kintree_table"] = np.pad(arrays["kintree_table"], ((0, 0), (0, more)))
-    np.savez(folder / "official.npz", **arrays)
-    return str(folder / "official.npz")
-
-
-def test_two_frames_of_a_motion_are_simulated_and_a_stopped_run_goes_on(tmp_path, skinned_body):
-    from scale_backend.formats.assets import find_motion
-
-    simulate_motion("dress", find_motion("walk"), 2, tmp_path, body=official_file(tmp_path))
-    assert read_garment(tmp_path).body_name == "official"
-    frames, garment = read_split(tmp_path, "test"), read_garment(tmp_path)
-    assert frames.names == ("walk-0000", "walk-0071")
-    assert frames.vertices.shape == (2, *garment.vertices.shape)
-    assert (frames.inside <= 0.005).all()
-    assert (frames.speed < 4).all()
-    motion = load_motion(find_motion("walk"))
-    np.testing.assert_allclose(frames.pose[1, 1:22], motion.rotations[71, 1:22], atol=1e-6)
-    assert not frames.pose[:, 0].any()
-    held = garment.pin >= 1
-    rest = garment.vertices - skinned_body.joints[0]
-    assert np.abs(frames.vertices[0][held] - rest[held]).max() < 0.05  # the bodice follows the upright chest
-    assert 0.001 < np.abs(frames.vertices[0] - frames.vertices[1]).mean() < 0.1
-    assert json.loads((tmp_path / "test-report.json").read_text()) == {"kept": 2}
-
-    written = chunk_path(tmp_path, "test", 0).stat().st_mtime_ns
-    simulate_motion("dress", find_motion("walk"), 2, tmp_path)
-    assert chunk_path(tmp_path, "test", 0).stat().st_mtime_ns == written
-    with pytest.raises(RawFramesError, match="holds 'dress' simulated with other settings"):
-        simulate_motion("tee-trousers", find_motion("walk"), 2, tmp_path)
-
-
 def test_settings_that_cannot_be_used_are_told(tmp_path):
     with pytest.raises(RawFramesError, match="no garment 'cape'"):
         run(SimulateSettings(garment="cape", out=tmp_path))
@@ -163,5 +121,3 @@ def test_settings_that_cannot_be_used_are_told(tmp_path):
     with pytest.raises(RawFramesError, match="at least 1"):
         run(SimulateSettings(count=0, out=tmp_path))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(RawFramesError, match="'official' has 52 joints; cloth is simulated on bodies of SMPL's 24"):
-        run(SimulateSettings(out=tmp_path, body=official_file(tmp_path, 52)))

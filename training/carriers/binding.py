@@ -14,13 +14,14 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+from scale_backend.formats.joints import FACE, FINGERS
 from training.geometry.surface_distance import closest_barycentrics, vertex_normals
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 CANDIDATES = 24  # skin triangles looked at exactly for each garment vertex
 FACING = 0.03  # metres that a unit of difference between normals counts
-UNCLOTHED = ("head", "left_hand", "right_hand", "left_foot", "right_foot", "left_ankle", "right_ankle")
+UNCLOTHED = ("head", "left_hand", "right_hand", "left_foot", "right_foot", "left_ankle", "right_ankle", *FACE, *FINGERS)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from scale_backend.formats.joints import SMPL
+from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.surfaces.butterfly import butterfly_matrix
 from scale_backend.surfaces.subdivision import subdivide
 from training.frames.raw_frames import RawFrames, RawFramesError, RawGarment
@@ -78,9 +78,10 @@ def mirror_map(garment: RawGarment | ClothGarment) -> MirrorMap:
     return MirrorMap((taken.tocsr() @ smooth).tocsr())
 
 
-def mirrored_pose(pose: np.ndarray) -> np.ndarray:  # [F, 24, 3] axis-angle -> [F, 24, 3]
+def mirrored_pose(pose: np.ndarray) -> np.ndarray:  # [F, J, 3] axis-angle -> [F, J, 3]
     """Left and right joints change places; a reflection in x turns the other way about y and z."""
-    other = [SMPL.index(_other_side(name)) for name in SMPL]
+    names = JOINT_NAMES[pose.shape[1]]
+    other = [names.index(_other_side(name)) for name in names]
     return (pose[:, other] * -REFLECTION).astype(np.float32)
 
 

@@ -49,7 +49,7 @@ class RawGarment:
 class RawFrames:
     """Clothed frames of one split."""
 
-    pose: NDArray[np.float32]  # [F, 24, 3] axis-angle, root zero
+    pose: NDArray[np.float32]  # [F, J, 3] axis-angle of the body's joints, root zero
     vertices: NDArray[np.float32]  # [F, V, 3] metres
     names: tuple[str, ...]
     inside: NDArray[np.float32]  # [F] share of vertices inside the body

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from scale_backend.formats.joints import FACE, FINGERS
 from scale_backend.formats.whole_files import write_whole
 
 from .garment_parts import Field, GarmentMesh, nearest_side
 from .mesh_tools import Array, Mesh, carry_weights, compact, vertex_normals
 from .remesh import remesh
-from .skinning import SkinnedBody, skin
+from .skinning import SkinnedBody, correctives, skin
 
+BARE = ("head", *FACE, "left_hand", "right_hand", "left_wrist", "right_wrist", *FINGERS, "left_foot", "right_foot")
 COLLIDER_EDGE = 0.027  # metres; half the triangles of the body, twice as fast
 CHORD_LOSS = 0.001  # what a coarse collider lies inside of the body
 LAST_FRAME = 300
@@ -71,9 +73,7 @@ def make_collider(body: SkinnedBody, padding: Field | None = None) -> tuple[Mesh
 
     Returns the rest mesh and its blend weights [V, J]; `padding` makes it thicker in places (metres).
     """
-    far = nearest_side(
-        body, ("head", "left_hand", "right_hand", "left_wrist", "right_wrist", "left_foot", "right_foot")
-    )
+    far = nearest_side(body, BARE)
     whole = Mesh(body.vertices, body.triangles)
     part, _ = compact(Mesh(whole.vertices, whole.triangles[~far[whole.triangles].all(1)]))
     coarse, _ = remesh(part, np.zeros(len(part.triangles), np.int64), COLLIDER_EDGE)
@@ -183,8 +183,8 @@ class ClothScene:
         each frame. The pelvis joint is the origin.
         """
         garment = self.garment
-        driven = np.stack([skin(self.body, pose, garment.mesh.vertices, garment.blend_weights) for pose in poses])
-        colliding = np.stack([skin(self.body, pose, self.collider.vertices, self.collider_weights) for pose in poses])
+        driven = np.stack([self.skinned_garment(pose) for pose in poses])
+        colliding = np.stack([self._skinned_collider(pose) for pose in poses])
         first = driven[0] if start is None else np.where(garment.pin[:, None] >= 1, driven[0], start)
         rest = garment.mesh.vertices - self.body.joints[0]
         driven = np.concatenate([rest[None], np.repeat(first[None], HELD_FRAMES - 1, 0), driven])
@@ -198,6 +198,22 @@ class ClothScene:
             self.scene.frame_set(frame)
             if frame > HELD_FRAMES:
                 yield self._read(len(garment.mesh.vertices))
+
+    def skinned_garment(self, pose: Array) -> Array:
+        """The garment [V, 3] as a pose [J, 3] skins it; the more it is pinned, the more of the skin's correctives."""
+        garment = self.garment
+        moved = garment.pin[:, None] * self._correctives(pose, garment.mesh.vertices)
+        return skin(self.body, pose, garment.mesh.vertices + moved, garment.blend_weights)
+
+    def _skinned_collider(self, pose: Array) -> Array:
+        vertices = self.collider.vertices
+        return skin(self.body, pose, vertices + self._correctives(pose, vertices), self.collider_weights)
+
+    def _correctives(self, pose: Array, points: Array) -> Array:
+        """How far the pose's correctives move the skin at rest points [N, 3]."""
+        if self.body.pose_components is None:
+            return np.zeros_like(points)
+        return carry_weights(Mesh(self.body.vertices, self.body.triangles), correctives(self.body, pose), points)
 
     def _read(self, count: int) -> Array:
         evaluated = self.garment_object.evaluated_get(self.bpy.context.evaluated_depsgraph_get())

@@ -15,7 +15,7 @@ import numpy as np
 
 from .cloth import ClothScene
 from .mesh_tools import Array, ClosedSurface, Index, Mesh, neighbour_average, smoothstep
-from .skinning import SkinnedBody, skin, skin_body
+from .skinning import SkinnedBody, skin_body
 
 CLEARANCE = 0.006  # metres off the body at the start
 SKIN_GAP = 0.002  # metres off the body at the end, where smoothing or a deep crease has put cloth closer
@@ -41,9 +41,7 @@ def body_surface(body: SkinnedBody, pose: Array) -> ClosedSurface:
 
 
 def skinned_clear(scene: ClothScene, pose: Array, surface: ClosedSurface) -> Array:
-    garment = scene.garment
-    skinned = skin(scene.body, pose, garment.mesh.vertices, garment.blend_weights)
-    return surface.keep_clear(skinned, CLEARANCE)
+    return surface.keep_clear(scene.skinned_garment(pose), CLEARANCE)
 
 
 def drape(scene: ClothScene, pose: Array, most_frames: int) -> Drape:

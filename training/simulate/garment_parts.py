@@ -94,8 +94,8 @@ class Pieces:
 
 
 def nearest_side(body: SkinnedBody, joints: Sequence[str]) -> np.ndarray:
-    """Which vertices [V] follow one of these joints most."""
-    return np.isin(body.blend_weights.argmax(1), [body.joint(name) for name in joints])
+    """Which vertices [V] follow one of these joints most, of those that the body has."""
+    return np.isin(body.blend_weights.argmax(1), [body.joint(name) for name in joints if name in body.joint_names])
 
 
 def body_part(body: SkinnedBody, field: Field, inside: tuple[float, float, float], offset: Field) -> Mesh:

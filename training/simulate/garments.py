@@ -9,7 +9,8 @@ from ..frames.raw_frames import RawFramesError
 from .cloth import ClothScene, ClothSettings
 from .dress import make_dress
 from .garment_parts import Field, GarmentMesh
-from .skinning import SkinnedBody
+from .laying import laid_onto, placed_as_on
+from .skinning import SkinnedBody, load_skinned_body
 from .tee_trousers import make_tee_trousers, waist_padding
 
 
@@ -40,10 +41,16 @@ def find_recipe(name: str) -> Recipe:
 
 
 def make_garment(name: str, body: SkinnedBody) -> GarmentMesh:
-    recipe = find_recipe(name)
-    return recipe.make(body, recipe.edge_length)
+    """Cut on the body that ships; laid onto any other. Raises RawFramesError, WearerError."""
+    recipe, ours = find_recipe(name), load_skinned_body()
+    if body.digest() == ours.digest():
+        return recipe.make(body, recipe.edge_length)
+    return laid_onto(recipe.make(ours, recipe.edge_length), ours, body)
 
 
 def make_scene(name: str, body: SkinnedBody, garment: GarmentMesh, cloth: ClothSettings | None = None) -> ClothScene:
-    recipe = find_recipe(name)
-    return ClothScene(body, garment, cloth or recipe.cloth, recipe.padding)
+    recipe, ours = find_recipe(name), load_skinned_body()
+    padding = recipe.padding
+    if padding is not None and body.digest() != ours.digest():
+        padding = placed_as_on(ours, body, padding)
+    return ClothScene(body, garment, cloth or recipe.cloth, padding)

@@ -22,7 +22,7 @@ from .draping import drape, drape_through
 from .garments import find_recipe, make_garment, make_scene
 from .mesh_tools import Array, Mesh, face_normals
 from .poses import random_poses
-from .skinning import joint_positions, load_skinned_body
+from .skinning import SkinnedBody, load_skinned_body, pose_positions, whole_pose
 
 MOST_DISTANCE, MOST_ANGLE = 3.0, 8.0  # mm and degrees, on average over the poses
 FIRST_SAMPLES, SECOND_SAMPLES = 8_000, 40_000
@@ -56,13 +56,15 @@ def path_test(
     cloth: ClothSettings | None = None,
     most_frames: int | None = None,
     progress: Callable[[Any], Any] = iter,
+    body: SkinnedBody | None = None,
 ) -> list[dict]:
     """Rows with pose, mm (by surface), degrees, mm_vertices (by corresponding vertices), frames and speed."""
-    body = load_skinned_body()
+    body = body or load_skinned_body()
     garment = make_garment(name, body)
     scene = make_scene(name, body, garment, cloth)
     most_frames = most_frames or find_recipe(name).most_frames
-    poses = list(islice(random_poses(seed, partial(joint_positions, body)), count + 1))
+    named = islice(random_poses(seed, partial(pose_positions, body)), count + 1)
+    poses = [(kind, whole_pose(body, pose)) for kind, pose in named]
     rows = []
     for number in progress(range(count)):
         kind, pose = poses[number]

@@ -18,13 +18,12 @@ import numpy as np
 
 from scale_backend.formats.assets import find_body
 from scale_backend.formats.errors import UserError
-from scale_backend.formats.joints import SMPL_PARENTS
 
 from ..frames.raw_frames import SPLITS, RawFramesError, chunk_path, read_garment, write_garment
 from .garments import find_recipe, make_garment
 from .mesh_tools import Array
 from .poses import random_poses
-from .skinning import SkinnedBody, joint_positions, load_skinned_body
+from .skinning import SkinnedBody, load_skinned_body, pose_positions, whole_pose
 from .workers import Job, drape_jobs
 
 
@@ -39,7 +38,8 @@ class SimulateSettings:
     garment: str = "dress"
     """dress or tee-trousers."""
     body: str = "neutral"
-    """Body, by name or path: any file in SMPL's format with its 24 joints. Garments are cut to the one that ships."""
+    """Body, by name or path: any file in SMPL's format, with 24, 52 or 55 joints. Fingers and face rest. Garments are
+    cut on the one that ships, and laid onto any other."""
     out: Path | None = None
     """Raw folder, of one garment with all its splits; data/raw/GARMENT if not given."""
     split: str = "train"
@@ -75,22 +75,13 @@ def run(settings: SimulateSettings) -> None:
             settings.garment, settings.motion, settings.count, out, settings.processes, settings.split, settings.body
         )
         return
-    body = _body(settings.body)
-    named = islice(random_poses(settings.seed, partial(joint_positions, body)), settings.count)
+    body = load_skinned_body(find_body(settings.body))
+    named = islice(random_poses(settings.seed, partial(pose_positions, body)), settings.count)
     kinds, poses = zip(*named, strict=True)
     names = [f"{settings.seed}-{number:04d}-{kind}" for number, kind in enumerate(kinds)]
     simulate_poses(
         settings.garment, poses, names, out, settings.split, settings.processes, settings.chunk, settings.body
     )
-
-
-def _body(name_or_path: str) -> SkinnedBody:
-    """Raises RawFramesError for a body of other joints than the poses have."""
-    body = load_skinned_body(find_body(name_or_path))
-    if len(body.parents) != len(SMPL_PARENTS):
-        raise RawFramesError(f"The body '{body.name}' has {len(body.parents)} joints; cloth is simulated on bodies of "
-                             f"SMPL's {len(SMPL_PARENTS)}.")  # fmt: skip
-    return body
 
 
 def simulate_motion(
@@ -125,9 +116,13 @@ def simulate_poses(
     chunk: int = 20,
     body: str = "neutral",
 ) -> None:
-    """Drape the garment over poses [J, 3] and write them as chunks of a split; existing chunks stay."""
-    folder = Path(folder)
-    _prepare(folder, garment_name, _body(body))
+    """Drape the garment over poses [24, 3] and write them as chunks of a split; existing chunks stay.
+
+    What is written has the body's joints. Raises ForeignFileError for a body that cannot be used.
+    """
+    folder, wearer = Path(folder), load_skinned_body(find_body(body))
+    _prepare(folder, garment_name, wearer)
+    poses = [whole_pose(wearer, pose) for pose in poses]
     numbers = range((len(poses) + chunk - 1) // chunk)
     missing = [number for number in numbers if not chunk_path(folder, split, number).exists()]
     jobs = []
@@ -173,6 +168,9 @@ def _run_path_test(settings: SimulateSettings, out: Path) -> None:
 
     from .path_test import path_test, table, write_table
 
-    rows = path_test(settings.garment, settings.seed, settings.path_test, progress=tqdm)
+    rows = path_test(
+        settings.garment, settings.seed, settings.path_test, progress=tqdm,
+        body=load_skinned_body(find_body(settings.body)),
+    )  # fmt: skip
     print(table(rows))
     print(f"Written to {write_table(out, settings.garment, rows)}")

@@ -115,7 +115,7 @@ def held_out_frames(settings: EvaluateSettings, garment: Garment) -> tuple[RawGa
         from training.simulate.run import simulate_motion
 
         print(f"{folder} has no held-out frames: simulating {HELD_OUT_FRAMES} frames of the dance")
-        simulate_motion(name, find_motion("dance"), HELD_OUT_FRAMES, folder, split="test")
+        simulate_motion(name, find_motion("dance"), HELD_OUT_FRAMES, folder, split="test", body=settings.body)
     return read_garment(folder), read_split(folder, settings.split)
 
 
