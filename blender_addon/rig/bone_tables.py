@@ -30,7 +30,7 @@ JOINTS = tuple(name.removesuffix("_smplhf") for name in dict.fromkeys((*joints.S
 PAIRED = tuple(name.removeprefix("left_") for name in JOINTS if name.startswith("left_"))
 LONGEST = 200  # letters of a name; a bone's has 63 at most
 LARGEST = 1 << 20  # bytes of a table
-KEYS = ("name", "sides", "known", "is_smpl", "bones", "controls", "switches")
+KEYS = ("name", "sides", "known", "is_smpl", "bones", "turned", "controls", "switches")
 
 Stamp = tuple[tuple[str, int], ...]  # files of a folder and when they were changed
 
@@ -48,6 +48,7 @@ class Family:
     known: tuple[str, ...] = ()  # bones of no joint that tell the family from one like it
     is_smpl: bool = False  # the bones are SMPL's own joints: at rest they stand in SMPL's T-pose
     is_own: bool = False  # the user's
+    turned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # joints whose own bones lack the twist
     controls: Mapping[str, str] = field(default_factory=dict)  # joints of the bones that steer them
     switches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # their bones' properties
 
@@ -116,8 +117,20 @@ def read_table(path: Path) -> Family:
     sides = table.get("sides", [])
     if not _are_words(sides) or len(sides) not in (0, 2) or not _are_words(table.get("known", [])):
         raise TableError(f'{path.name}: sides must be two words, as ["Left", "Right"], and known a list of names.')
+    turned = table.get("turned", {})
+    if not isinstance(turned, dict):
+        raise TableError(f"{path.name}: turned must be a part of its own, [turned].")
+    known, is_smpl = tuple(table.get("known", ())), bool(table.get("is_smpl", False))
+    return Family(
+        table["name"], _by_joint(path, bones, sides), known, is_smpl, turned=_by_joint(path, turned, sides),
+        controls=_controls(path, table), switches=_switches(path, table),
+    )  # fmt: skip
+
+
+def _by_joint(path: Path, said: dict, sides: list[str]) -> dict[str, tuple[str, ...]]:
+    """The names of the bones of each joint. Raises TableError."""
     found: dict[str, tuple[str, ...]] = {}
-    for key, value in bones.items():
+    for key, value in said.items():
         if len(key) > LONGEST:
             raise TableError(f"{path.name}: '{quoted(key)}' is no joint; docs/rigs.md lists the joints.")
         names = (value,) if isinstance(value, str) else value
@@ -134,10 +147,7 @@ def read_table(path: Path) -> Family:
             near = difflib.get_close_matches(key, (*JOINTS, *PAIRED), 1)
             mended = f"do you mean '{near[0]}'?" if near else "docs/rigs.md lists the joints."
             raise TableError(f"{path.name}: '{key}' is no joint; {mended}")
-    known, is_smpl = tuple(table.get("known", ())), bool(table.get("is_smpl", False))
-    return Family(
-        table["name"], found, known, is_smpl, controls=_controls(path, table), switches=_switches(path, table)
-    )
+    return found
 
 
 def _controls(path: Path, table: dict) -> dict[str, str]:

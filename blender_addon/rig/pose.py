@@ -42,9 +42,10 @@ def rest_pelvis(rest: Rest, body: BodyData, shape: np.ndarray) -> np.ndarray:  #
 
 def deformations(rig: Object, rig_joints: RigJoints) -> np.ndarray:  # [J, 4, 4]
     """What each bone does to the body, in armature space: rest to posed. A missing bone follows its parent."""
+    names = _turning_bones(rig, rig_joints)
     posed, rest = (
-        _matrices(present(rig.pose).bones, "matrix", rig_joints),
-        _matrices(armature_of(rig).bones, "matrix_local", rig_joints),
+        _matrices(present(rig.pose).bones, "matrix", names, rig_joints),
+        _matrices(armature_of(rig).bones, "matrix_local", names, rig_joints),
     )
     # bones at rest are turned and moved alone; numpy's inverse would wake threads that keep the backend's core busy
     back = np.zeros_like(rest)
@@ -54,13 +55,33 @@ def deformations(rig: Object, rig_joints: RigJoints) -> np.ndarray:  # [J, 4, 4]
     return posed @ back
 
 
-def _matrices(bones: bpy.types.bpy_prop_collection, which: str, rig_joints: RigJoints) -> np.ndarray:  # [J, 4, 4]
+def _turning_bones(rig: Object, rig_joints: RigJoints) -> list[str | None]:  # J
+    """The bones that turn as the joints do. Of a limb whose twist is shared out along it, the deforming bone at its
+    beginning has none: there it is the bone below with all of it, or the one beside that the deforming bone is held by.
+    """
+    names, bones = list(rig_joints.bones), present(rig.pose).bones
+    for joint, turned in rig_joints.turned:
+        own = bones[names[joint] or turned]
+        if own in bones[turned].parent_recursive or any(not c.mute and c.influence > 0 for c in own.constraints):
+            names[joint] = turned
+    return names
+
+
+def untwisted(rig: Object, rig_joints: RigJoints) -> tuple[int, ...]:
+    """Joints whose own bones, and the skin that hangs on these, do not twist as the joints do."""
+    turning = zip(_turning_bones(rig, rig_joints), rig_joints.bones, strict=True)
+    return tuple(joint for joint, (name, own) in enumerate(turning) if name != own)
+
+
+def _matrices(
+    bones: bpy.types.bpy_prop_collection, which: str, names: list[str | None], rig_joints: RigJoints
+) -> np.ndarray:  # [J, 4, 4]
     """All at once: one by one, Blender's matrices take ten times as long to become arrays."""
     flat = np.empty(16 * len(bones), np.float32)
     bones.foreach_get(which, flat)
     numbers = {name: number for number, name in enumerate(bones.keys())}
     chosen: list[int] = []
-    for name, parent in zip(rig_joints.bones, rig_joints.parents, strict=True):
+    for name, parent in zip(names, rig_joints.parents, strict=True):
         chosen.append(chosen[parent] if name is None else numbers[name])
     return flat.reshape(-1, 4, 4).swapaxes(1, 2)[chosen].astype(np.float64)  # Blender's lie column by column
 

@@ -30,6 +30,7 @@ NEAR = 5  # bones of NEEDED that a rig must have for a family to be named
 NUMBER = re.compile(r"_\d+$")
 
 Said = tuple[tuple[str, str], ...]
+Fitness = tuple[bool, bool, int, int, int]
 
 
 class RigError(AddonError):
@@ -43,6 +44,7 @@ class RigJoints:
     family: str
     bones: tuple[str | None, ...]  # J names; None: the rig has no such bone
     is_smpl: bool = True  # the bones are SMPL's own joints
+    turned: tuple[tuple[int, str], ...] = ()  # joints whose own bone lacks the twist, and the bone that has it all
 
     @property
     def parents(self) -> tuple[int, ...]:  # J; root: -1
@@ -91,6 +93,7 @@ class Guess:
     bones: Mapping[str, str]  # joint: bone
     missing: tuple[str, ...]  # bones that would be needed, by their names in the family
     is_smpl: bool
+    turned: Mapping[str, str]  # joint: the bone that turns as it does, where its own has no twist
 
 
 def hand_parents(count: int) -> tuple[int, ...]:
@@ -184,8 +187,10 @@ def _matched(names: tuple[str, ...], said: Said, stamp: bone_tables.Stamp) -> tu
         if sum(joint in NEEDED for joint in guess.bones) < NEAR:
             return None, "is no humanoid rig that is known: choose its bones in Bone Mapping, or choose another."
         return None, f"looks like {guess.family}, but has no {listed}{more}: choose them in Bone Mapping."
-    order = tuple(guess.bones.get(name.removesuffix("_smplhf")) for name in _model(guess.bones))
-    return RigJoints(guess.family, order, guess.is_smpl), ""
+    model = [name.removesuffix("_smplhf") for name in _model(guess.bones)]
+    order = tuple(guess.bones.get(name) for name in model)
+    turned = tuple((joint, guess.turned[name]) for joint, name in enumerate(model) if name in guess.turned)
+    return RigJoints(guess.family, order, guess.is_smpl, turned), ""
 
 
 def _model(bones: Mapping[str, str]) -> tuple[str, ...]:  # J
@@ -199,11 +204,12 @@ def _model(bones: Mapping[str, str]) -> tuple[str, ...]:  # J
 def _guess(names: tuple[str, ...], said: Said, stamp: bone_tables.Stamp) -> Guess:
     """The family that fits best, one of the user's own first; the user's corrections put in."""
     fits = [fit for present in _spellings(names) for fit in _fits(present)]
-    _, family, bones = max(fits, key=lambda fit: fit[0])  # of like ones the first
+    _, family, bones, turned = max(fits, key=lambda fit: fit[0])  # of like ones the first
+    turned = {joint: bone for joint, bone in turned.items() if joint in bones and joint not in dict(said)}
     bones = {joint: bone for joint, bone in (bones | dict(said)).items() if bone}
     missing = [family.bones.get(joint, (joint,))[0] for joint in _missing(bones)]
     name = MODELS[len(_model(bones))] if family.is_smpl else family.name
-    return Guess(name, bones, tuple(missing), family.is_smpl)
+    return Guess(name, bones, tuple(missing), family.is_smpl, turned)
 
 
 def _spellings(names: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
@@ -216,13 +222,13 @@ def _spellings(names: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     return present, unnumbered
 
 
-def _fits(present: dict[str, str]) -> Iterator[tuple[tuple[bool, bool, int, int, int], Family, dict[str, str]]]:
-    """How well each family fits, and its bones that are there."""
+def _fits(present: dict[str, str]) -> Iterator[tuple[Fitness, Family, dict[str, str], dict[str, str]]]:
+    """How well each family fits, its bones that are there, and those that turn as joints do."""
     for family in bone_tables.families().families:
         for prefix in _prefixes(family, present):
-            bones = _bones_of(family, prefix, present)
+            bones, turned = (_bones_of(names, prefix, present) for names in (family.bones, family.turned))
             known = sum(1 if prefix + plain(name) in present else -1 for name in family.known)
-            yield (not _missing(bones), family.is_own, known, len(bones), -len(prefix)), family, bones
+            yield (not _missing(bones), family.is_own, known, len(bones), -len(prefix)), family, bones, turned
 
 
 def _prefixes(family: Family, present: dict[str, str]) -> set[str]:
@@ -233,9 +239,9 @@ def _prefixes(family: Family, present: dict[str, str]) -> set[str]:
     return prefixes
 
 
-def _bones_of(family: Family, prefix: str, present: dict[str, str]) -> dict[str, str]:
+def _bones_of(table: Mapping[str, tuple[str, ...]], prefix: str, present: dict[str, str]) -> dict[str, str]:
     bones = {}
-    for joint, names in family.bones.items():
+    for joint, names in table.items():
         bone = next((present[prefix + plain(name)] for name in names if prefix + plain(name) in present), None)
         if bone is not None:
             bones[joint] = bone

@@ -17,6 +17,7 @@ from ..present import present
 from ..settings import clothes_settings
 from .body_data import BodyData
 from .body_mesh import Skin, find_skin, key_values, moving_keys
+from .pose import untwisted
 from .rest import Rest
 
 SAME = 2e-3  # metres on average at the best fit: a mesh that is nearer to a body than this is that body
@@ -29,6 +30,7 @@ class _Kept:
     """What was read of a character, and what it was read of. Which of its shape keys move with time shows later."""
 
     rest: Rest
+    untwisted: tuple[int, ...]  # joints whose skin does not twist as they do
     chosen: str | None  # the mesh that its user has said
     counts: tuple[int, ...]  # vertices of the meshes
     values: np.ndarray  # [K] of its shape keys
@@ -80,7 +82,9 @@ def _up_to_date(target: Object, rest: Rest) -> _Kept:
 
 def _still_holds(kept: _Kept, target: Object, rest: Rest) -> bool:
     chosen = clothes_settings(target).body
-    if kept.rest is not rest or kept.chosen != (None if chosen is None else chosen.name):
+    if kept.rest is not rest or kept.untwisted != untwisted(target, rest.rig_joints):
+        return False
+    if kept.chosen != (None if chosen is None else chosen.name):
         return False
     if kept.skin is None:
         return True
@@ -105,11 +109,11 @@ def _values(meshes: list[Object]) -> np.ndarray:  # [K]
 
 
 def _read(target: Object, rest: Rest) -> _Kept:
-    chosen = clothes_settings(target).body
+    chosen, plain = clothes_settings(target).body, untwisted(target, rest.rig_joints)
     skin = find_skin(target, rest)
     said = None if chosen is None else chosen.name
     if skin is None:
-        return _Kept(rest, said, (), np.zeros(0), np.zeros(0, bool), None, None, 0.0)
+        return _Kept(rest, plain, said, (), np.zeros(0), np.zeros(0, bool), None, None, 0.0)
     meshes = [bpy.data.objects[name] for name in skin.meshes]
     try:
         wearer = Wearer.of_arrays(
@@ -119,6 +123,7 @@ def _read(target: Object, rest: Rest) -> _Kept:
                 "vertices": rest.frame.from_armature(skin.vertices),
                 "triangles": skin.triangles,
                 "weights": skin.weights,
+                "untwisted": np.isin(np.arange(JOINT_COUNT), plain).astype(np.uint8),
             }
         )
     except WearerError as error:
@@ -129,7 +134,7 @@ def _read(target: Object, rest: Rest) -> _Kept:
         present(bpy.context.scene).frame_current_final,
         tuple(len(mesh_of(mesh).vertices) for mesh in meshes),
     )
-    return _Kept(rest, said, counts, _values(meshes), steady, skin, wearer, frame)
+    return _Kept(rest, plain, said, counts, _values(meshes), steady, skin, wearer, frame)
 
 
 @lru_cache(maxsize=64)

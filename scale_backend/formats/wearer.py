@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -36,10 +36,12 @@ class Wearer:
     vertices: np.ndarray  # [V, 3] float32
     triangles: np.ndarray  # [T, 3] int32
     weights: np.ndarray  # [V, 22] float32, rows of sum 1: bones that are no joint belong to the joint above them
+    # [22] uint8, 1 for hips and shoulders whose skin does not twist as they do: rigs share the twist out along a limb
+    untwisted: np.ndarray = field(default_factory=lambda: np.zeros(JOINT_COUNT, np.uint8))
 
     def __post_init__(self) -> None:
         """Raises WearerError where the arrays are no wearer."""
-        if not all(getattr(self, field.name).ndim for field in fields(self)):
+        if not all(getattr(self, each.name).ndim for each in fields(self)):
             raise WearerError("A wearer's arrays have rows.")
         count = len(self.vertices)
         expected = {
@@ -48,6 +50,7 @@ class Wearer:
             "vertices": (count, 3),
             "triangles": (len(self.triangles), 3),
             "weights": (count, JOINT_COUNT),
+            "untwisted": (JOINT_COUNT,),
         }
         for name, shape in expected.items():
             array = getattr(self, name)
@@ -87,18 +90,19 @@ class Wearer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What goes over the wire."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Wearer:
         """A wearer from `arrays()`. Raises WearerError."""
-        missing = [field.name for field in fields(cls) if field.name not in arrays]
+        arrays = {"untwisted": np.zeros(JOINT_COUNT), **arrays}
+        missing = [each.name for each in fields(cls) if each.name not in arrays]
         if missing:
             raise WearerError(f"A wearer needs the arrays {', '.join(missing)}.")
-        wrong = [field.name for field in fields(cls) if arrays[field.name].dtype.kind not in "fiu"]
+        wrong = [each.name for each in fields(cls) if arrays[each.name].dtype.kind not in "fiu"]
         if wrong:
             raise WearerError(f"A wearer's {wrong[0]} are no numbers.")
-        kinds = {"triangles": np.int32}
+        kinds = {"triangles": np.int32, "untwisted": np.uint8}
         with np.errstate(over="ignore", invalid="ignore"):  # what is no float32 is found to be not finite
             return cls(**{f.name: np.asarray(arrays[f.name], kinds.get(f.name, np.float32), "C") for f in fields(cls)})
 

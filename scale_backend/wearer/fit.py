@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from scale_backend.formats.wearer import JOINT_COUNT, Wearer, WearerError, WearerReport
 from scale_backend.geometry.articulation import vertex_rings
 from scale_backend.geometry.body import Body, forward_kinematics
 from scale_backend.geometry.carrier import Carrier
 from scale_backend.geometry.collision import Collider
+from scale_backend.geometry.rotations import shortest_rotation
 from scale_backend.machine.moving import to_device
 from scale_backend.wearer import carrying, placing, registration, thinning
 from scale_backend.wearer.mesh import Array, Index, Surface, refined, vertex_normals
@@ -25,6 +27,7 @@ LONGEST = 0.03  # metres of an edge of the wearer's mesh, which is refined where
 SPACING = 0.014  # metres between vertices of the skin that cloth is kept out of
 TOUCHED = 0.05  # a garment touches the skin of joints that one of its vertices follows by this weight
 CANDIDATES = 24  # triangles looked at for the skin below a vertex of the cloth
+HIPS_AND_SHOULDERS = (1, 2, 16, 17)
 MATCHED = 0.3  # how sure a match must be to count
 
 SMALLEST = 0.02  # metres of the wearer's limbs in a metre of the body's
@@ -49,12 +52,27 @@ class Fit:
     report: WearerReport
 
     parents: tuple[int, ...]
+    untwisted: tuple[int, ...] = ()  # hips and shoulders along whose limbs the wearer's skin does not twist
 
     def joint_transforms(self, rotations: Tensor, translation: Tensor | None = None) -> Tensor:
         """Skinning transforms [F, J, 4, 4], from the wearer's rest to the pose that the body has by local rotations
         [F, J, 3, 3] from its T-pose."""
         above = torch.cat([torch.eye(3, device=self.turns.device)[None], self.turns[list(self.parents[1:])]])
-        return forward_kinematics(self.parents, self.joints[None], above @ rotations @ self.turns.mT, translation)
+        local = above @ rotations @ self.turns.mT
+        transforms = forward_kinematics(self.parents, self.joints[None], local, translation)
+        return self._without_twist(transforms, local) if self.untwisted else transforms
+
+    def _without_twist(self, transforms: Tensor, local: Tensor) -> Tensor:  # [F, J, 4, 4], [F, J, 3, 3]
+        """The skin of some limbs turns the shortest way to where they point. All that hangs on them stays."""
+        parts = list(transforms.unbind(1))
+        for joint in self.untwisted:
+            start, above = self.joints[joint], transforms[:, self.parents[joint], :3, :3]
+            along = normalize(self.joints[placing.LIMBS[joint]] - start, dim=0)
+            turned = above @ shortest_rotation(along, local[:, joint] @ along)
+            place = transforms[:, joint, :3, :3] @ start + transforms[:, joint, :3, 3]
+            moved = torch.cat([turned, (place - turned @ start)[..., None]], -1)  # [F, 3, 4]
+            parts[joint] = torch.cat([moved, transforms[:, joint, 3:]], 1)
+        return torch.stack(parts, 1)
 
     def to(self, device: str | torch.device) -> Fit:
         return to_device(self, device)
@@ -107,6 +125,7 @@ def _fit(body: Body, carrier: Carrier, wearer: Wearer, tell: Tell) -> Fit:
     return Fit(
         _tensor(carried), _tensor(blend), _tensor(whole), _tensor(turns), collider,
         _tensor(vertices[chosen]), _tensor(_padded(weights[chosen], len(whole))), report, template.parents,
+        tuple(joint for joint in placing.LIMBS if joint in HIPS_AND_SHOULDERS and wearer.untwisted[joint]),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from blender_addon.characters import motion
 from blender_addon.paths import body_file
 from blender_addon.rig import recognition, rest_pose
 from blender_addon.rig.body_data import read_body
-from blender_addon.rig.pose import read_pose
+from blender_addon.rig.pose import read_pose, untwisted
 from blender_addon.rig.rest import Rest, rest_of
 from blender_addon.rig.skin_weights import joints_of_bones
 from scale_backend.formats import joints
@@ -37,6 +37,7 @@ from tests.addon.rigs import BLENDER, TURNED, body_joints, build_rig
 EXACT, NEAR = 0.01, 1.0  # degrees
 MILLIMETRE = 1e-3
 LIMBS = rest_pose.LIMBS
+TWISTING = (1, 2, 16, 17)
 DIFFERENT = {
     "plain": {},
     "prefix": {"prefix": "mixamorig1:"},
@@ -329,9 +330,12 @@ def test_a_rig_generated_by_rigify_is_moved_by_its_controls(generated):
     for frame in (2, 3):
         bpy.context.scene.frame_set(frame)
         assert max(limb_errors(rest, rig, made, frame - 1)) < NEAR
+        wrong = misread(rest, rig, made, frame - 1)  # the twist of arms and thighs too, but for the spine's: the rig's
+        assert max(each for joint, each in enumerate(wrong) if joint not in (3, 6, 9)) < EXACT
         pelvis = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).pelvis
         expected = motion.retargeting.retarget(rest, made, body_joints()[0]).pelvis[frame - 1] @ BLENDER
         assert np.abs(pelvis - expected).max() < MILLIMETRE
+    assert untwisted(rig, rest.rig_joints) == TWISTING
     rig.pose.bones["forearm_fk.L"].rotation_quaternion = (1.0, 0.0, 0.0, 0.0)
     bpy.context.view_layer.update()
     assert max(limb_errors(rest, rig, made, 2)) > NEAR
@@ -348,6 +352,35 @@ def test_controls_that_do_not_steer_are_left_alone(generated):
     assert int(said.split()[1]) > 50 and said.endswith("as they would have held its bones")
     bpy.context.scene.frame_set(2)
     assert max(limb_errors(rest, rig, made)) < NEAR
+    assert max(misread(rest, rig, made)) < EXACT
+    assert untwisted(rig, rest.rig_joints) == ()
+
+
+def misread(rest: Rest, rig: bpy.types.Object, made: Motion, pose: int = 1) -> list[float]:
+    """Degrees by which each joint is read other than the motion has it."""
     read = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
-    for joint in range(BODY):
-        assert angle(read[joint], matrices_from_axis_angle(made.rotations[1])[joint]) < EXACT
+    wanted = matrices_from_axis_angle(made.rotations[pose])
+    return [angle(read[joint], wanted[joint]) for joint in range(BODY)]
+
+
+def test_bones_that_bend_and_bones_that_twist(scene):
+    """Daz's: a limb bends at one bone and twists at the next. Both are read as one joint; the motion arrives."""
+    rig, made = build(FAMILIES["Daz Genesis 8"]), some_motion()
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = rig.data.edit_bones
+    for bend, twist, child in (("ShldrBend", "ShldrTwist", "ForearmBend"), ("ThighBend", "ThighTwist", "Shin")):
+        for side in "lr":
+            first, second = bones[side + bend], bones.new(side + twist)
+            second.head, second.tail = (first.head + bones[side + child].head) / 2, bones[side + child].head
+            second.parent, bones[side + child].parent = first, second
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rest = put_on(rig, made)
+    assert untwisted(rig, rest.rig_joints) == TWISTING
+    assert max(misread(rest, rig, made)) < EXACT
+    twist = rig.pose.bones["lShldrTwist"]
+    twist.rotation_mode = "XYZ"
+    twist.rotation_euler.y = 0.5
+    bpy.context.view_layer.update()
+    degrees = misread(rest, rig, made)
+    assert degrees[16] == pytest.approx(np.degrees(0.5), abs=EXACT)
+    assert max(degrees[:16] + degrees[17:]) < EXACT  # what hangs on it turns along

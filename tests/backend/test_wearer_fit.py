@@ -10,6 +10,7 @@ from scale_backend.formats.assets import find_garment
 from scale_backend.formats.joints import BODY, SMPL_PARENTS
 from scale_backend.formats.wearer import Wearer, WearerError
 from scale_backend.geometry.body import load_body
+from scale_backend.geometry.rotations import matrix_from_axis_angle
 from scale_backend.model.garment import load_garment
 from scale_backend.wearer import fit as fitting
 from scale_backend.wearer.fit import template_of
@@ -134,6 +135,22 @@ def test_a_mesh_is_refined_and_thinned(child):
     assert (normals * facing[used]).sum(1)[on_limbs].min() > 0.5  # of each vertex on a limb: cloth is pushed along it
 
 
+def test_skin_that_does_not_twist_leaves_it_to_what_hangs_on_it():
+    """As if the twist of thigh and upper arm were one of knee and elbow; the joints stay where they are."""
+    own = fitted_tee("own")
+    whole, apart = torch.eye(3).repeat(2, 3, 24, 1, 1)
+    for joint, child in ((1, 4), (16, 18)):
+        along = (own.joints[child] - own.joints[joint]) / (own.joints[child] - own.joints[joint]).norm()
+        swings = torch.linalg.cross(torch.randn(3, 3, generator=torch.manual_seed(joint)), along.expand(3, 3), dim=1)
+        swing, twist = (matrix_from_axis_angle(each) for each in (swings, torch.tensor([[0.0], [0.6], [-1.5]]) * along))
+        bend = matrix_from_axis_angle(torch.randn(3, 3))
+        whole[:, joint], whole[:, child] = swing @ twist, bend
+        apart[:, joint], apart[:, child] = swing, twist @ bend
+    found = replace(own, untwisted=(1, 16)).joint_transforms(whole)
+    assert (found - own.joint_transforms(apart)).abs().max() < 1e-5
+    assert (found - own.joint_transforms(whole))[1:, [1, 16]].abs().max() > 0.3
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "said"),
     [
@@ -144,6 +161,7 @@ def test_a_mesh_is_refined_and_thinned(child):
         ("triangles", np.full((10, 3), 900), "triangles"),
         ("weights", np.zeros((300, 22)), "shares of one"),
         ("turns", np.zeros((22, 3, 3)), "no rotations"),
+        ("untwisted", np.zeros(3), "untwisted have the shape"),
     ],
 )
 def test_what_is_no_wearer_is_refused(name, wrong, said):
@@ -164,4 +182,6 @@ def test_what_is_no_wearer_is_refused(name, wrong, said):
     with pytest.raises(WearerError, match=said):
         Wearer.of_arrays(arrays)
     assert Wearer.of_arrays(good.arrays()).digest == good.digest
+    plain = {key: array for key, array in good.arrays().items() if key != "untwisted"}
+    assert Wearer.of_arrays(plain).digest == good.digest
     assert replace(good, vertices=good.vertices + 1).digest != good.digest
