@@ -38,7 +38,7 @@ class Steered:
     """A bone to key, and what its key is seen from."""
 
     bone: str
-    joint: int  # that it is to turn as
+    joint: int  # that it is to turn as; bones between joints are numbered after these
     above: int | None  # the joint that turns it along; None: it is not turned along
 
 
@@ -66,14 +66,26 @@ def steering_of(target: Object, rest: Rest) -> Steering | None:
     family = next((f for f in bone_tables.families().families if f.name == rest.rig_joints.family), None)
     if family is None or any(name not in present(target.pose).bones for name in family.controls):
         return None
-    joints = rest.rig_joints.joint_names
-    controls = {name: joints.index(joint) for name, joint in family.controls.items() if joint in joints}
+    controls = _numbered(family, rest)
     if not controls:
         return None
     with _as_before_unless(target, family) as done:
         steering = _tried(target, rest, controls)
         done.append(steering is not None)
     return steering
+
+
+def _numbered(family: bone_tables.Family, rest: Rest) -> dict[str, int]:
+    """What each control is to turn as. The last of several of a joint is the joint's; those before it are of the bones
+    that lead to it, if there are any, and else the joint's too."""
+    joints, count = rest.rig_joints.joint_names, len(rest.rig_joints.bones)
+    controls: dict[str, int] = {}
+    for number, joint in enumerate(joints):
+        names = [name for name, of in family.controls.items() if of == joint]
+        inner = [count + place for place, each in enumerate(rest.between) if each.end == number]
+        order = [number, *reversed(inner), *[number] * len(names)]
+        controls |= dict(zip(reversed(names), order, strict=False))
+    return {name: controls[name] for name in family.controls if name in controls}
 
 
 @contextmanager
@@ -109,7 +121,7 @@ def _as_before_unless(target: Object, family: bone_tables.Family) -> Iterator[li
 def _tried(target: Object, rest: Rest, controls: dict[str, int]) -> Steering | None:
     """In poses that no motion has. The first tells what turns each control along, the others whether that is all."""
     generator = np.random.default_rng(0)
-    count = len(rest.rig_joints.bones)
+    count = len(rest.rig_joints.bones) + len(rest.between)
     trials = [matrices_from_axis_angle(generator.normal(0, TURN, (count, 3))) for _ in range(TRIALS)]
     bones = []
     for name, joint in controls.items():
@@ -160,8 +172,8 @@ def _point_right(
 ) -> bool:  # [J, 4, 4], [J, 3, 3]
     """Whether each deforming bone of the body that is steered points where its joint does."""
     for joint in set(controls.values()):
-        name = rest.rig_joints.bones[joint]
-        if joint >= BODY_JOINTS or name is None:
+        name = rest.rig_joints.bones[joint] if joint < BODY_JOINTS else None
+        if name is None:
             continue
         along = np.array(armature_of(target).bones[name].matrix_local)[:3, 1]
         here, wanted = moved[joint, :3, :3] @ along, turned[joint] @ along

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import bpy
 import numpy as np
 import pytest
 
-from blender_addon.blender import actions
 from blender_addon.characters import motion
 from blender_addon.paths import body_file
-from blender_addon.rig import recognition, rest_pose
+from blender_addon.rig import recognition
 from blender_addon.rig.body_data import read_body
-from blender_addon.rig.pose import read_pose, untwisted
-from blender_addon.rig.rest import Rest, rest_of
+from blender_addon.rig.pose import read_pose
+from blender_addon.rig.rest import rest_of
 from blender_addon.rig.skin_weights import joints_of_bones
 from scale_backend.formats import joints
-from scale_backend.formats.motion import Motion, matrices_from_axis_angle
+from scale_backend.formats.motion import matrices_from_axis_angle
 from tests.addon.humanoids import (
     BODY,
+    EXACT,
     FAMILIES,
+    MILLIMETRE,
     MPFB,
     NAMES,
+    NEAR,
     a_pose,
     angle,
     bones_of,
     build,
     build_mpfb,
+    limb_errors,
+    put_on,
+    some_motion,
     turned,
     whole,
 )
 from tests.addon.rigs import BLENDER, TURNED, body_joints, build_rig
 
-EXACT, NEAR = 0.01, 1.0  # degrees
-MILLIMETRE = 1e-3
-LIMBS = rest_pose.LIMBS
-TWISTING = (1, 2, 16, 17)
 DIFFERENT = {
     "plain": {},
     "prefix": {"prefix": "mixamorig1:"},
@@ -45,19 +45,6 @@ DIFFERENT = {
     "turned, origin in the chest": {"to_armature": TURNED, "offset": (0.1, -1.3, 0.0), "seed": 3},
     "origin in the head": {"offset": (0.0, -1.6, 0.1), "seed": 4},
 }
-
-
-def some_motion(frames: int = 3, seed: int = 4) -> Motion:
-    generator = np.random.default_rng(seed)
-    rotations = generator.normal(0, 0.4, (frames, 55, 3))
-    return Motion(rotations, generator.normal(0, 1.0, (frames, 3)), np.zeros(10), 24.0, "Y")
-
-
-def put_on(rig: bpy.types.Object, made: Motion) -> Rest:
-    rest = rest_of(rig)
-    motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False))
-    bpy.context.scene.frame_set(2)
-    return rest
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -93,22 +80,6 @@ def test_axes_units_and_origin_mean_nothing(scene, different):
         assert angle(frame.T @ turned(bone) @ frame, expected[NAMES.index(joint)]) < EXACT
     pelvis = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).pelvis
     assert np.abs(pelvis - made.translation[1] - body_joints()[0]).max() < MILLIMETRE
-
-
-def limb_errors(rest: Rest, rig: bpy.types.Object, made: Motion, pose: int = 1) -> list[float]:
-    """Degrees between the limbs of a rig and of the body that moves, by the heads of the bones."""
-    body = body_joints(55)
-    expected = whole(matrices_from_axis_angle(made.rotations[pose]), recognition.PARENTS[55])
-    bones = [rig.pose.bones[name] for name in rest.rig_joints.bones[:BODY] if name] if rig else []
-    heads = {bone.name: np.array(bone.matrix.translation, np.float64) for bone in bones}
-    found = []
-    for joint, end in LIMBS.items():
-        names = rest.rig_joints.bones
-        here = (heads[names[end]] - heads[names[joint]]) @ rest.frame.rotation
-        there = expected[joint] @ (body[end] - body[joint])
-        cosine = here @ there / np.linalg.norm(here) / np.linalg.norm(there)
-        found.append(np.degrees(np.arccos(min(cosine, 1.0))))
-    return found
 
 
 @pytest.mark.parametrize("name", ["Mixamo", "Unreal (UE5)", "Daz Genesis 8", "VRoid", "Auto-Rig Pro", "SMPL"])
@@ -301,86 +272,3 @@ def lowest_sole(rig: bpy.types.Object, scale: float) -> float:
         bones = [rig.pose.bones[rest.rig_joints.bones[joint]] for joint in (10, 11)]
         heights.append(min((rig.matrix_world @ bone.head).z for bone in bones) - sole)
     return min(heights)
-
-
-@pytest.fixture(scope="module")
-def generated(registered) -> Iterator[str]:
-    """The name of an armature that Rigify generated from its human metarig, kept in a library."""
-    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    bpy.ops.preferences.addon_enable(module="rigify")
-    bpy.ops.object.armature_human_metarig_add()
-    metarig = bpy.context.object
-    assert recognition.recognise(metarig).family == "Rigify metarig"
-    bpy.ops.pose.rigify_generate()
-    yield bpy.context.object.name
-    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    bpy.ops.preferences.addon_disable(module="rigify")
-
-
-def test_a_rig_generated_by_rigify_is_moved_by_its_controls(generated):
-    """Its FK controls are keyed, and steer afterwards; the deforming bones arrive."""
-    rig, made = bpy.data.objects[generated], some_motion()
-    rest = rest_of(rig)
-    assert rest.rig_joints.family == "Rigify" and None not in rest.rig_joints.bones[:BODY]
-    rig.pose.bones["chest"].location = (0.0, 0.3, 0.2)  # by hand: it is put back
-    assert "were keyed, and set to FK" in motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False))
-    keyed = {path.data_path.split('"')[1] for path in actions.curves_of(rig)}
-    assert {"torso", "spine_fk.002", "upper_arm_fk.L", "foot_fk.R", "head", "f_index.02.L"} <= keyed
-    assert not any(name.startswith(("DEF-", "ORG-")) for name in keyed)
-    for frame in (2, 3):
-        bpy.context.scene.frame_set(frame)
-        assert max(limb_errors(rest, rig, made, frame - 1)) < NEAR
-        wrong = misread(rest, rig, made, frame - 1)  # the twist of arms and thighs too, but for the spine's: the rig's
-        assert max(each for joint, each in enumerate(wrong) if joint not in (3, 6, 9)) < EXACT
-        pelvis = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).pelvis
-        expected = motion.retargeting.retarget(rest, made, body_joints()[0]).pelvis[frame - 1] @ BLENDER
-        assert np.abs(pelvis - expected).max() < MILLIMETRE
-    assert untwisted(rig, rest.rig_joints) == TWISTING
-    rig.pose.bones["forearm_fk.L"].rotation_quaternion = (1.0, 0.0, 0.0, 0.0)
-    bpy.context.view_layer.update()
-    assert max(limb_errors(rest, rig, made, 2)) > NEAR
-
-
-def test_controls_that_do_not_steer_are_left_alone(generated):
-    """The deforming bones are keyed. Constraints would win over these keyframes: they are switched off, and told."""
-    rig, made = bpy.data.objects[generated], some_motion()
-    rest = rest_of(rig)
-    rig.pose.bones["upper_arm_fk.L"].name = "mine"
-    rig.pose.bones["torso"].location = (0.0, 0.3, 0.2)
-    bpy.context.view_layer.update()
-    said = motion.apply_motion(rig, rest, made, motion.MotionSettings(on_floor=False))
-    assert int(said.split()[1]) > 50 and said.endswith("as they would have held its bones")
-    bpy.context.scene.frame_set(2)
-    assert max(limb_errors(rest, rig, made)) < NEAR
-    assert max(misread(rest, rig, made)) < EXACT
-    assert untwisted(rig, rest.rig_joints) == ()
-
-
-def misread(rest: Rest, rig: bpy.types.Object, made: Motion, pose: int = 1) -> list[float]:
-    """Degrees by which each joint is read other than the motion has it."""
-    read = read_pose(rig, bpy.context.evaluated_depsgraph_get(), rest).rotations
-    wanted = matrices_from_axis_angle(made.rotations[pose])
-    return [angle(read[joint], wanted[joint]) for joint in range(BODY)]
-
-
-def test_bones_that_bend_and_bones_that_twist(scene):
-    """Daz's: a limb bends at one bone and twists at the next. Both are read as one joint; the motion arrives."""
-    rig, made = build(FAMILIES["Daz Genesis 8"]), some_motion()
-    bpy.ops.object.mode_set(mode="EDIT")
-    bones = rig.data.edit_bones
-    for bend, twist, child in (("ShldrBend", "ShldrTwist", "ForearmBend"), ("ThighBend", "ThighTwist", "Shin")):
-        for side in "lr":
-            first, second = bones[side + bend], bones.new(side + twist)
-            second.head, second.tail = (first.head + bones[side + child].head) / 2, bones[side + child].head
-            second.parent, bones[side + child].parent = first, second
-    bpy.ops.object.mode_set(mode="OBJECT")
-    rest = put_on(rig, made)
-    assert untwisted(rig, rest.rig_joints) == TWISTING
-    assert max(misread(rest, rig, made)) < EXACT
-    twist = rig.pose.bones["lShldrTwist"]
-    twist.rotation_mode = "XYZ"
-    twist.rotation_euler.y = 0.5
-    bpy.context.view_layer.update()
-    degrees = misread(rest, rig, made)
-    assert degrees[16] == pytest.approx(np.degrees(0.5), abs=EXACT)
-    assert max(degrees[:16] + degrees[17:]) < EXACT  # what hangs on it turns along
