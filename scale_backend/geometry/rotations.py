@@ -17,11 +17,11 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:  # [..., 3] radians ->
     return identity + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
 
 
-def shortest_rotation(start: Tensor, end: Tensor) -> Tensor:  # [3], [F, 3] unit -> [F, 3, 3]
-    """The rotation by the smallest angle that takes one direction to others; of opposite ones it is not defined."""
+def shortest_rotation(start: Tensor, end: Tensor) -> Tensor:  # [K, 3], [..., K, 3] unit -> [..., K, 3, 3]
+    """The rotation by the smallest angle that takes one direction to another; of opposite ones it is not defined."""
     axis = torch.linalg.cross(start.expand_as(end), end)
     x, y, z = axis.unbind(-1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-    cosine = (end @ start)[:, None, None]
+    cosine = (start * end).sum(-1)[..., None, None]
     return torch.eye(3, dtype=end.dtype, device=end.device) + cross + cross @ cross / (1 + cosine).clamp_min(1e-6)

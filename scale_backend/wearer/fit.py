@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,15 +65,23 @@ class Fit:
 
     def _without_twist(self, transforms: Tensor, local: Tensor) -> Tensor:  # [F, J, 4, 4], [F, J, 3, 3]
         """The skin of some limbs turns the shortest way to where they point. All that hangs on them stays."""
-        parts = list(transforms.unbind(1))
-        for joint in self.untwisted:
-            start, above = self.joints[joint], transforms[:, self.parents[joint], :3, :3]
-            along = normalize(self.joints[placing.LIMBS[joint]] - start, dim=0)
-            turned = above @ shortest_rotation(along, local[:, joint] @ along)
-            place = transforms[:, joint, :3, :3] @ start + transforms[:, joint, :3, 3]
-            moved = torch.cat([turned, (place - turned @ start)[..., None]], -1)  # [F, 3, 4]
-            parts[joint] = torch.cat([moved, transforms[:, joint, 3:]], 1)
+        parts, (starts, along) = list(transforms.unbind(1)), self._limbs
+        own = torch.stack([parts[joint] for joint in self.untwisted], 1)  # [F, K, 4, 4]
+        above = torch.stack([parts[self.parents[joint]] for joint in self.untwisted], 1)[..., :3, :3]
+        here = torch.stack([local[:, joint] for joint in self.untwisted], 1) @ along[..., None]
+        turned = above @ shortest_rotation(along, here[..., 0])
+        places = own[..., :3, :3] @ starts + own[..., :3, 3:]
+        moved = torch.cat([torch.cat([turned, places - turned @ starts], -1), own[..., 3:, :]], -2)
+        for joint, transform in zip(self.untwisted, moved.unbind(1), strict=True):
+            parts[joint] = transform
         return torch.stack(parts, 1)
+
+    @functools.cached_property
+    def _limbs(self) -> tuple[Tensor, Tensor]:
+        """Where each limb that does not twist begins [K, 3, 1], and where it points [K, 3], at rest."""
+        starts = torch.stack([self.joints[joint] for joint in self.untwisted])
+        ends = torch.stack([self.joints[placing.LIMBS[joint]] for joint in self.untwisted])
+        return starts[..., None], normalize(ends - starts, dim=-1)
 
     def to(self, device: str | torch.device) -> Fit:
         return to_device(self, device)
