@@ -85,6 +85,9 @@ class Recipe:
     """Cloth in motion: seconds before the present of the moments that the network sees too."""
     gravity: bool = False
     """Cloth in motion: the network sees where down is."""
+    coarse: float = 0.0
+    """Cloth in motion: length of edges, metres, of a coarse mesh that falls through the moments of `lags`, and that the
+    network sees in place of them; 0: none."""
     body_shape: bool = False
     """Cloth in motion: the network sees the wearer's body shape, not the mean one's."""
     mirror: bool = False
@@ -179,7 +182,7 @@ class Recipe:
 
     @property
     def window(self) -> Window:
-        return Window(self.lags, self.gravity, self.body_shape)
+        return Window(self.lags, self.gravity, self.body_shape, self.coarse > 0)
 
     @property
     def mode(self) -> str:
@@ -271,7 +274,8 @@ def _recipe(content: dict[str, Any], source: str) -> tuple[Recipe, list[str]]:
         raise ConfigError(f"{source} lacks {' and '.join(missing)}.")
     try:
         if plain.get("fabrics"):
-            window = Window(plain.get("lags", ()), plain.get("gravity", False), plain.get("body_shape", False))
+            parts = plain.get("lags", ()), plain.get("gravity", False), plain.get("body_shape", False)
+            window = Window(*parts, plain.get("coarse", 0.0) > 0)
             nested["network"] |= {"inputs": window.channels, "codes": len(plain["fabrics"])}
         network, loss = NetworkSettings(**nested["network"]), LossWeights(**nested["loss"])
         return Recipe(**plain, network=network, loss=loss), notes

@@ -8,13 +8,14 @@ Nothing in here reads a value back from the device, so that a CUDA graph can hol
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from scale_backend.coarse.cloth import CoarseCloth
 from scale_backend.decoding.model import Model
 from scale_backend.decoding.prepared import Prepared
 from scale_backend.decoding.settled import settle
@@ -28,7 +29,7 @@ from scale_backend.geometry.collision import Contact, Skin, posed_skin
 from scale_backend.geometry.gathering import gather_sum
 from scale_backend.geometry.positional_map import surface_points
 from scale_backend.geometry.stretching import drawn_together
-from scale_backend.geometry.window_maps import Past, window_maps
+from scale_backend.geometry.window_maps import Past, earlier_transforms, falls, window_maps
 
 GPU_ROWS = 1 << 18  # rows of the MLP at once on a GPU: 128 MiB a layer in float16 at 256 channels
 
@@ -43,6 +44,7 @@ class Posed:
     shape: Tensor | None  # [F, S]; None: the mean shape
     poses: TensorPoses  # where in the world they are, and what was before
     motion: float = 1.0  # how much of that the cloth feels
+    fallen: Tensor | None = None  # [F, V, 3] how far the coarse cloth is from where the body alone would have it
 
 
 def pose_frames(
@@ -51,7 +53,16 @@ def pose_frames(
     motion: float = 1.0,
 ) -> Posed:
     """Places and frames come from the asked shape, or from the wearer's; features too where the network knows of
-    shapes."""
+    shapes. Coarse cloth falls on the body that the network knows."""
+    posed = _skinned(model, poses, motion)
+    if model.coarse is None:
+        return posed
+    fallen = _fallen(model, model.coarse, posed)
+    size = 1.0 if model.fit is None else model.fit.report.size
+    return replace(posed, vertices=posed.vertices + size * fallen, fallen=fallen)
+
+
+def _skinned(model: Model, poses: TensorPoses, motion: float) -> Posed:
     body, shape = model.body, poses.shape
     rotations = poses.rotations.clone()
     rotations[:, 0] = torch.eye(3, device=model.device)
@@ -72,6 +83,32 @@ def pose_frames(
     return Posed(asked, vertices, known, shape, poses, motion)
 
 
+def _fallen(model: Model, coarse: CoarseCloth, pose: Posed) -> Tensor:  # [F, V, 3]
+    """Of the coarse cloth through the window; where nothing moves it hangs at rest in the pose of now."""
+    body, poses = model.body, pose.poses
+    shape = pose.shape if model.garment.window.shape else None
+    local = poses.rotations.clone()
+    local[:, 0] = torch.eye(3, device=model.device)
+    pelvis = body.rest_joints(shape)[:, 0].expand(len(local), 3)
+    now = joint_transforms(body, local, -pelvis, shape)[:, None, :, :3]  # [F, 1, J, 3, 4]
+    past, count = _past(model, poses), len(model.garment.window.lags)
+    if past is None or pose.motion == 0:
+        moments = now.expand(-1, count + 1, -1, -1, -1)
+    else:
+        earlier = earlier_transforms(poses.rotations, poses.translation, past, body, shape)
+        moments = torch.cat([now + pose.motion * (earlier - now), now], 1)
+    return coarse.on_carrier(coarse.displacements(moments, falls(poses.rotations, poses.down), shape))
+
+
+def _past(model: Model, poses: TensorPoses) -> Past | None:
+    if not model.garment.window.lags or poses.past_rotations is None or poses.past_translation is None:
+        return None
+    places = poses.past_translation
+    if model.fit is not None:  # a giant's steps are a giant's: in its body's own size they are anybody's
+        places = (places - poses.translation[:, None]) / model.fit.report.size + poses.translation[:, None]
+    return Past(poses.past_rotations, places)
+
+
 def network_input(model: Model, pose: Posed) -> Tensor:  # [F, H W, inputs]
     """What the network sees of a pose: the positional map, and what it knows of moments and gravity."""
     window, poses = model.garment.window, pose.poses
@@ -79,14 +116,13 @@ def network_input(model: Model, pose: Posed) -> Tensor:  # [F, H W, inputs]
     if window.channels == now.shape[-1]:
         return now
     shape = pose.shape if window.shape else None
-    past, skin = None, None
-    if window.lags and poses.past_rotations is not None and poses.past_translation is not None:
-        places = poses.past_translation
-        if model.fit is not None:  # a giant's steps are a giant's: in its body's own size they are anybody's
-            places = (places - poses.translation[:, None]) / model.fit.report.size + poses.translation[:, None]
-        past, skin = Past(poses.past_rotations, places), model.skin_of(shape)
-    where = poses.rotations, poses.translation
-    return window_maps(now, *where, past, skin, model.body, window, shape, pose.motion, poses.down)
+    where, past, skin, fallen = (poses.rotations, poses.translation), None, None, None
+    if pose.fallen is not None:
+        fallen = surface_points(pose.fallen, model.pixel_corners, model.pixel_weights)
+    else:
+        past = _past(model, poses)
+        skin = None if past is None else model.skin_of(shape)
+    return window_maps(now, *where, past, skin, model.body, window, shape, pose.motion, poses.down, fallen)
 
 
 def decode_frames(

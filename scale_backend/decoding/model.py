@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from scale_backend.coarse.cloth import CoarseCloth, coarse_cloth
 from scale_backend.decoding.settled import blended
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
@@ -50,6 +51,7 @@ class Model:
     network: FoldedNetwork
     unet: MatrixUNet | None  # the U-Net as matrix products; None: as torch has it
     settling: Settling | None  # how the cloth gets its length back; None: it stays as the network has it
+    coarse: CoarseCloth | None  # what falls through the window; None: the network sees the moments themselves
     skin: Tensor | None  # [1, 4 J, H W] the positional map as a product of joints' transforms, for earlier moments
     mlp: InferenceMLP
     cores: Cores
@@ -80,7 +82,10 @@ class Model:
             network=network,
             unet=MatrixUNet(folded) if on_cpu and folded.settings.up_mode == "upconv" else None,
             settling=blended(garment.settling, ()) if garment.settling else None,
-            skin=_pixel_skin(there, layout, there.template[None]) if garment.window.lags else None,
+            coarse=_coarse_cloth(garment, body, device),
+            skin=_pixel_skin(there, layout, there.template[None])
+            if garment.window.lags and not garment.window.coarse
+            else None,
             mlp=mlp_of(network, precision),
             cores=cores,
             fit=None,
@@ -128,6 +133,12 @@ class Model:
         if self.unet is not None:
             return self.unet(places.unflatten(1, size)).flatten(1, 2)
         return self.network.pose_features(places.mT.unflatten(2, size)).flatten(2).mT.contiguous()
+
+
+def _coarse_cloth(garment: Garment, body: Body, device: torch.device) -> CoarseCloth | None:  # on the host
+    if garment.coarse is None:
+        return None
+    return coarse_cloth(garment.coarse, garment.coarse_settings, body, garment.window.lags).to(device)
 
 
 def _pixel_skin(carrier: Carrier, layout: UVLayout, rest: Tensor) -> Tensor:  # [F, V, 3] -> [F, 4 J, H W]

@@ -15,8 +15,8 @@ from scale_backend.formats.strict_json import strict_json
 from scale_backend.formats.window import Window
 
 METADATA_KEY = "scale_clothing"
-FORMAT_VERSION = 2  # which this version writes for a garment that knows of motion, gravity, shape or fabrics
-FORMATS = (1, 2)  # that it reads; 1: the pose alone, in one fabric
+FORMAT_VERSION = 3  # the newest: 2 knows of motion, gravity, shape and fabrics, 3 of coarse cloth
+FORMATS = (1, 2, 3)  # that it reads; 1: the pose alone, in one fabric
 MAX_HEADER = 16 << 20  # bytes
 REFINEMENTS = ("mesh", "mesh-x4", "mesh-x16")  # the rest mesh, and with four and sixteen times its triangles
 NORMALS = ("faces", "decoded")  # of a surface with faces: its own, or what the network gives at its vertices
@@ -225,7 +225,7 @@ def _is_window(value: object) -> bool:
         and isinstance(value.get("lags", []), list)
         and len(value.get("lags", [])) <= MOST_PARTS
         and all(type(lag) in (int, float) for lag in value.get("lags", []))
-        and all(type(value.get(name, False)) is bool for name in ("gravity", "shape"))
+        and all(type(value.get(name, False)) is bool for name in ("gravity", "shape", "coarse"))
     )
 
 
@@ -246,14 +246,15 @@ FIELDS: dict[str, Callable[[object], bool]] = {
     "training": lambda value: isinstance(value, dict),
     "window": _is_window,
     "fabrics": lambda value: _is_lines(value) and all(value) and len(set(value)) == len(value),
+    "coarse": _is_settings,
     "settling": lambda value: isinstance(value, list) and len(value) <= MOST_PARTS and all(map(_is_settings, value)),
 }
-OPTIONAL = ("title", "description", "licence", "author", "window", "fabrics", "settling", "training", "patches",
-            "points_per_patch", "region_names")  # fmt: skip
+OPTIONAL = ("title", "description", "licence", "author", "window", "fabrics", "settling", "coarse", "training",
+            "patches", "points_per_patch", "region_names")  # fmt: skip
 
 
 def window_of(metadata: dict) -> Window:
     """What a garment sees beside the pose. Raises ValueError."""
     stated = metadata.get("window") or {}
     lags = tuple(float(lag) for lag in stated.get("lags", ()))
-    return Window(lags, bool(stated.get("gravity")), bool(stated.get("shape")))
+    return Window(lags, bool(stated.get("gravity")), bool(stated.get("shape")), bool(stated.get("coarse")))

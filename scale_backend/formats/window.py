@@ -19,15 +19,20 @@ class Window:
     """Whether the network knows where down is."""
     shape: bool = False
     """Whether the network sees the wearer's body shape; otherwise it sees the mean one."""
+    coarse: bool = False
+    """Whether a coarse mesh falls through the earlier moments, and the network sees where it is in place of them."""
 
     def __post_init__(self) -> None:
         if any(not 0 < lag <= 10 for lag in self.lags):
             raise ValueError(f"Lags are seconds above 0 and up to 10, not {list(self.lags)}.")
+        if self.coarse and not self.lags:
+            raise ValueError("Coarse cloth falls through earlier moments: there are no lags.")
 
     @property
     def channels(self) -> int:
-        """Of the network's input: the positional map, its difference to each earlier one, the direction of down."""
-        return 3 * (1 + len(self.lags) + self.gravity)
+        """Of the network's input: the positional map, its difference to each earlier one or how far the coarse cloth
+        has fallen, the direction of down."""
+        return 3 * (1 + (1 if self.coarse else len(self.lags)) + self.gravity)
 
 
 def moments(

@@ -48,26 +48,32 @@ def window_maps(
     shape: Tensor | None = None,  # [F, S] the body's, where the network sees it
     motion: float = 1.0,  # 0: as if nothing had moved
     down: Tensor | None = None,  # [F, 3] unit; None: along -Y
+    fallen: Tensor | None = None,  # [F, H W, 3] metres, of the coarse cloth; for windows that have some
 ) -> Tensor:  # [F, H W, C]
     """All channels of the network's input. `past` may be None for a window without lags, and where nothing moved."""
-    channels, root = [now], rotations[:, 0]
-    if window.lags:
+    channels = [now]
+    if fallen is not None:
+        channels.append(fallen * MOTION_SCALE)
+    elif window.lags:
         if past is None or skin is None or motion == 0:
             channels.append(now.new_zeros(*now.shape[:2], 3 * len(window.lags)))
         else:
-            seen = _seen(rotations, translation, past, skin, body, shape)
+            seen = _seen(earlier_transforms(rotations, translation, past, body, shape), skin)
             moved = (seen - now[:, None]) * (MOTION_SCALE * motion)  # [F, L, H W, 3]
             channels.append(moved.transpose(1, 2).flatten(2))
     if window.gravity:
-        falls = root.new_tensor(DOWN).expand(len(root), 3) if down is None else down
-        channels.append((falls[:, None] @ root).expand_as(now))
+        channels.append(falls(rotations, down)[:, None].expand_as(now))
     return torch.cat(channels, -1) if len(channels) > 1 else now
 
 
-def _seen(
-    rotations: Tensor, translation: Tensor, past: Past, skin: Tensor, body: Body, shape: Tensor | None
-) -> Tensor:  # [F, L, H W, 3]
-    """Earlier positional maps as the root of now sees them."""
+def earlier_transforms(
+    rotations: Tensor,  # [F, J, 3, 3] local, the root's in the world
+    translation: Tensor,  # [F, 3] metres
+    past: Past,
+    body: Body,
+    shape: Tensor | None = None,  # [F, S]
+) -> Tensor:  # [F, L, J, 3, 4]
+    """Of the joints at earlier moments, as the root of now sees them: it is the origin and is not turned."""
     frames, lags = past.rotations.shape[:2]
     local = past.rotations.flatten(0, 1).clone()
     local[:, 0] = torch.eye(3, device=local.device)
@@ -79,5 +85,17 @@ def _seen(
     shift = (back @ (past.translation - translation[:, None])[..., None]).flatten(0, 1)  # [F L, 3, 1]
     transforms = turn @ transforms
     transforms[..., 3] += shift[:, None, :, 0]
-    rows = transforms.permute(0, 2, 1, 3).reshape(frames, 3 * lags, -1)  # [F, 3 L, 4 J]
-    return (rows @ skin).unflatten(1, (lags, 3)).mT
+    return transforms.unflatten(0, (frames, lags))
+
+
+def _seen(transforms: Tensor, skin: Tensor) -> Tensor:  # [F, L, J, 3, 4], [F or 1, 4 J, H W] -> [F, L, H W, 3]
+    """Earlier positional maps."""
+    rows = transforms.transpose(2, 3).flatten(1, 2).flatten(2)  # [F, 3 L, 4 J]
+    return (rows @ skin).unflatten(1, (transforms.shape[1], 3)).mT
+
+
+def falls(rotations: Tensor, down: Tensor | None) -> Tensor:  # [F, J, 3, 3], [F, 3] in the world -> [F, 3]
+    """Where things fall, as the root sees it; None: along -Y."""
+    root = rotations[:, 0]
+    world = root.new_tensor(DOWN).expand(len(root), 3) if down is None else down
+    return (world[:, None] @ root)[:, 0]

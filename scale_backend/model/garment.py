@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
 from scale_backend.formats.garment_header import (
@@ -51,6 +52,12 @@ CARRIER: dict[str, Expected] = {
     "blend_weights": ("float", True, ("V", "J")), "shape_components": ("float", True, ("V", 3, "S")),
     "uv": ("float", True, ("U", 2)), "uv_triangles": ("int", True, ("T", 3)), "region": ("uint8", False, ("V",)),
 }  # fmt: skip
+COARSE: dict[str, Expected] = {
+    "template": ("float", True, ("C", 3)), "triangles": ("int", True, ("K", 3)),
+    "blend_weights": ("float", True, ("C", "J")), "shape_components": ("float", True, ("C", 3, "S")),
+    "held": ("float", True, ("C",)), "index": ("int", True, ("V", "N")), "weights": ("float", True, ("V", "N")),
+}  # fmt: skip
+MOST_COARSE = 1 << 14  # vertices
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,15 @@ class Garment:
     fabrics: tuple[str, ...] = ()  # that it was trained on, a latent code each; empty: one that has no name
     settling: tuple[Settling, ...] = ()  # how each fabric gets its length back; empty: the network's answer stays
     pins: Tensor | None = None  # [V] bool: what held on to the body in the simulation that it learned from
+    coarse: CoarseSheet | None = None  # what falls through the window, where the network was trained beside it
+    coarse_settings: CoarseSettings = field(default_factory=CoarseSettings)
 
     @property
     def format(self) -> int:
         """The oldest that says all there is."""
-        return FORMAT_VERSION if self.window != Window() or self.fabrics or self.settling else 1
+        if self.window.coarse:
+            return FORMAT_VERSION
+        return 2 if self.window != Window() or self.fabrics or self.settling else 1
 
     def carrier_on(self, body: Body) -> Carrier:
         """The carrier, once the body is known to be the right one. Raises GarmentError."""
@@ -121,7 +132,11 @@ class Garment:
             return {}
         settling = [asdict(settling) for settling in self.settling]
         window = asdict(self.window) | {"lags": list(self.window.lags)}  # as JSON will have it
-        return {"window": window, "fabrics": list(self.fabrics), "settling": settling}
+        of_motion = {"window": window, "fabrics": list(self.fabrics), "settling": settling}
+        if self.coarse is None:
+            window.pop("coarse")
+            return of_motion
+        return of_motion | {"coarse": asdict(self.coarse_settings)}
 
 
 def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> None:
@@ -136,6 +151,8 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors |= {f"carrier.{k}": v for k, v in parts.items() if v is not None}
     if garment.cloth is not None:
         tensors["cloth"] = garment.cloth
+    if garment.coarse is not None:
+        tensors |= {f"coarse.{k}": getattr(garment.coarse, k) for k in COARSE}
     if garment.pins is not None:
         tensors["pins"] = garment.pins
     for part, surface in garment.tracked.items():
@@ -227,6 +244,7 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         raise ValueError(f"its window has {window.channels} channels, its network {settings.inputs}")
     if window.lags and (carrier is None):
         raise ValueError("a garment on the body knows the pose alone")
+    coarse = _coarse(part("coarse."), carrier) if window.coarse else None
     fabrics, settling = tuple(metadata.get("fabrics", ())), metadata.get("settling", [])
     if max(1, len(fabrics)) != settings.codes or (settling and len(settling) != settings.codes):
         raise ValueError(f"its network has {settings.codes} codes for {len(fabrics)} fabrics")
@@ -238,8 +256,27 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         tracked=tracked, preview=preview,
         **{k: metadata[k] for k in ("title", "description", "licence", "author", "training") if k in metadata},
         window=window, fabrics=fabrics, settling=tuple(Settling(**settings) for settings in settling),
-        pins=pins,
+        pins=pins, coarse=coarse, coarse_settings=CoarseSettings(**metadata.get("coarse", {})),
     )  # fmt: skip
+
+
+def _coarse(tensors: dict[str, Tensor], carrier: Carrier | None) -> CoarseSheet:
+    """Raises ValueError."""
+    if carrier is None:
+        raise ValueError("a garment on the body has no coarse cloth")
+    sizes = dict(zip(("V", "J"), carrier.blend_weights.shape, strict=True)) | {"S": carrier.shape_components.shape[-1]}
+    sheet = CoarseSheet(**_checked(tensors, COARSE, sizes))
+    count = len(sheet.template)
+    if count > MOST_COARSE or sheet.template.abs().max() > LARGEST:
+        raise ValueError(f"its coarse cloth has over {MOST_COARSE} vertices, or is larger than {LARGEST:.0f} m")
+    _check_indices("triangles of the coarse cloth", sheet.triangles, count)
+    _check_indices("places on the coarse cloth", sheet.index, count)
+    if sheet.held.min() < 0 or sheet.held.max() > 1:
+        raise ValueError("what holds the coarse cloth is no share of one")
+    for weights in (sheet.blend_weights, sheet.weights):
+        if (weights.double().sum(1) - 1).abs().max() > 1e-2 or weights.min() < -1e-2:
+            raise ValueError("weights of the coarse cloth are no shares of one")
+    return sheet
 
 
 def _checked(tensors: dict[str, Tensor], expected: dict[str, Expected], sizes: dict[str, int]) -> dict[str, Tensor]:

@@ -134,5 +134,5 @@ def test_code_for_narrower_vectors(skirt, lanes, monkeypatch):
     monkeypatch.setattr("scale_backend.cpu.llvm_jit.vector_lanes", lambda: lanes)
     answer = shrunk(rest)
     sweeper = Sweeper(constraints)
-    assert sweeper.lanes == lanes and compiled(lanes)
+    assert sweeper.blocks.lanes == lanes and compiled(lanes)
     assert (sweeper(answer, None, QUICK) - settle(answer, constraints, None, QUICK)).abs().max() < 2e-6

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.coarse.sheet import CoarseSheet
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.geometry.articulation import (
@@ -27,6 +28,7 @@ from scale_backend.geometry.articulation import (
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.geometry.carrier import Carrier, body_carrier, pose_carrier
 from scale_backend.geometry.positional_map import UVLayout, positional_map, rasterise, surface_points
+from scale_backend.machine.moving import to_device
 from scale_backend.model.garment import Garment
 from training.config import ConfigError, Recipe
 from training.frames.raw_frames import RawFrames, read_garment, read_split
@@ -43,10 +45,10 @@ class Groundwork:
     layout: UVLayout
     rest: RestFrames
     mode: str  # "patch" or "continuous"
+    coarse: CoarseSheet | None = None  # of cloth in motion
 
     def to(self, device: str | torch.device) -> Groundwork:
-        moved = {k: getattr(self, k).to(device) for k in ("body", "carrier", "layout", "rest")}
-        return replace(self, **moved)
+        return to_device(self, device)
 
 
 def lay_groundwork(carrier: Carrier, body: Body, map_size: int, mode: str) -> Groundwork:
@@ -57,7 +59,8 @@ def lay_groundwork(carrier: Carrier, body: Body, map_size: int, mode: str) -> Gr
 def garment_groundwork(garment: Garment, body: Body) -> Groundwork:
     """What a finished garment stands on. Raises GarmentError for another body than its own."""
     carrier = garment.carrier_on(body)
-    return Groundwork(body, carrier, garment.layout, rest_frames(carrier.template, carrier.triangles), garment.mode)
+    rest = rest_frames(carrier.template, carrier.triangles)
+    return Groundwork(body, carrier, garment.layout, rest, garment.mode, garment.coarse)
 
 
 def read_groundwork(recipe: Recipe) -> Groundwork:
@@ -66,9 +69,10 @@ def read_groundwork(recipe: Recipe) -> Groundwork:
     if recipe.carrier == "body":
         return lay_groundwork(body_carrier(body), body, recipe.network.map_size, recipe.mode)
     if recipe.fabrics:
-        from training.learning.moving import moving_carrier
+        from training.learning.moving import moving_carrier, moving_coarse
 
-        return lay_groundwork(moving_carrier(Path(recipe.data), body), body, recipe.network.map_size, recipe.mode)
+        groundwork = lay_groundwork(moving_carrier(Path(recipe.data), body), body, recipe.network.map_size, recipe.mode)
+        return replace(groundwork, coarse=moving_coarse(Path(recipe.data), recipe))
     from training.carriers import build_garment_carrier
 
     raw = read_garment(Path(recipe.data))

@@ -14,19 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scale_backend.coarse.cloth import CoarseCloth, coarse_cloth
+from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.window import Window
 from scale_backend.geometry.articulation import VertexRings, vertex_frames, vertex_normals, vertex_rings
 from scale_backend.geometry.body import Body, shaped_vertices
 from scale_backend.geometry.carrier import Carrier, pose_carrier
 from scale_backend.geometry.positional_map import surface_points
-from scale_backend.geometry.window_maps import Past, pixel_skin, window_maps
+from scale_backend.geometry.window_maps import Past, earlier_transforms, falls, pixel_skin, window_maps
+from scale_backend.machine.cores import shared_cores
 from training.config import ConfigError, Recipe
 from training.frames.mirror import MirrorMap, mirror_map, mirrored_sequence
 from training.frames.raw_frames import RawFramesError
 from training.frames.sequences import Sequence, read_garment, read_sequence
 from training.learning.dataset import ClothFrames, Groundwork, PosedFrames
 
+COARSE_CHUNK = 16  # frames whose coarse cloth falls at once
 PARTS = {"val": "held-out"}  # folders of splits that bear another name
 
 
@@ -59,6 +63,20 @@ def moving_carrier(folder: Path, body: Body) -> Carrier:
     )
     region = torch.from_numpy(np.asarray(garment.region, np.uint8))
     return Carrier("garment", vertices, triangles, weights, shapes, uv, uv_triangles, region, garment.region_names)
+
+
+def moving_coarse(folder: Path, recipe: Recipe) -> CoarseSheet | None:
+    """The coarse mesh of a folder's garment, where the recipe has one."""
+    if not recipe.coarse:
+        return None
+    from training.learning.coarse import coarse_sheet
+
+    return coarse_sheet(read_garment(folder / "garment.npz"), recipe.coarse)
+
+
+def coarse_settings(window: Window) -> CoarseSettings:
+    """It falls from the earliest moment of the window."""
+    return CoarseSettings(seconds=max(window.lags)) if window.coarse else CoarseSettings()
 
 
 def read_moving_frames(groundwork: Groundwork, recipe: Recipe, split: str) -> MovingFrames:
@@ -130,6 +148,8 @@ class MovingFrames:
         self.weights = layout.barycentrics.flatten(0, 1)
         self.skin = self._skin(carrier.template[None])
         self.rings: VertexRings = vertex_rings(carrier.triangles, len(carrier.template))
+        self.coarse = self._coarse()
+        self.fallen = None if self.coarse is None else self._fallen(self.coarse)
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -148,25 +168,64 @@ class MovingFrames:
         truth = (motion.vertices[chosen] - (pelvis + translation)[:, None]) @ rotations[:, 0]
         earlier = motion.past[chosen]
         past = Past(motion.rotations[earlier], motion.translation[earlier])
-        posed = self.posed(rotations, translation, shape, past)
+        fallen = None
+        if self.coarse is not None and self.fallen is not None:
+            fallen = self.coarse.on_carrier(self.fallen[chosen])
+        posed = self.posed(rotations, translation, shape, past, fallen)
         return ClothFrames(posed, truth, vertex_normals(truth, self.rings), self.triangles, (), motion.fabric[chosen])
 
-    def posed(self, rotations: Tensor, translation: Tensor, shape: Tensor, past: Past) -> PosedFrames:
-        """What the network sees of these poses."""
+    def posed(
+        self, rotations: Tensor, translation: Tensor, shape: Tensor, past: Past, fallen: Tensor | None = None
+    ) -> PosedFrames:
+        """What the network sees of these poses; of coarse cloth, how far it has fallen [F, V, 3]."""
         body, carrier, rest = self.groundwork.body, self.groundwork.carrier, self.groundwork.rest
         local = rotations.clone()
         local[:, 0] = torch.eye(3, device=local.device)
         pelvis = body.rest_joints(shape)[:, 0].expand(len(local), 3)
         base = pose_carrier(carrier, body, local, -pelvis, shape)
+        skin = None
         if self.window.shape:
-            seen, skin = base, self._skin(shaped_vertices(carrier.template, carrier.shape_components, shape))
+            seen = base
+            if fallen is None:
+                skin = self._skin(shaped_vertices(carrier.template, carrier.shape_components, shape))
         else:
             seen, skin = pose_carrier(carrier, body, local, -body.mean_joints[:1].expand(len(local), 3)), self.skin
         now = surface_points(seen, self.corners, self.weights)
         known = shape if self.window.shape else None
-        maps = window_maps(now, rotations, translation, past, skin, body, self.window, known)
+        lain = None if fallen is None else surface_points(fallen, self.corners, self.weights)
+        maps = window_maps(now, rotations, translation, past, skin, body, self.window, known, fallen=lain)
+        base = base if fallen is None else base + fallen
         size = self.groundwork.layout.size
         return PosedFrames(rotations, maps.mT.unflatten(2, (size, size)), base, vertex_frames(base, rest))
+
+    def _coarse(self) -> CoarseCloth | None:
+        sheet = self.groundwork.coarse
+        if sheet is None:
+            return None
+        device = self.groundwork.body.template.device
+        body, settings = self.groundwork.body.to("cpu"), coarse_settings(self.window)
+        return coarse_cloth(sheet.to("cpu"), settings, body, self.window.lags).to(device)
+
+    @torch.no_grad()
+    def _fallen(self, coarse: CoarseCloth) -> Tensor:  # [N, C, 3]
+        """Of all frames, once: a window costs some milliseconds."""
+        motion, body = self.motion, self.groundwork.body
+        chunks = torch.arange(len(motion)).to(motion.frame.device).split(COARSE_CHUNK)
+
+        def fall(chosen: Tensor) -> Tensor:
+            now, earlier = motion.frame[chosen], motion.past[chosen]
+            shape = motion.shape[chosen] if self.window.shape else None
+            rotations, translation = motion.rotations[now], motion.translation[now]
+            still = Past(rotations[:, None], translation[:, None])
+            seen = [
+                earlier_transforms(rotations, translation, past, body, shape)
+                for past in (Past(motion.rotations[earlier], motion.translation[earlier]), still)
+            ]
+            return coarse.displacements(torch.cat(seen, 1), falls(rotations, None), shape)
+
+        cores = shared_cores(torch.get_num_threads() if motion.frame.device.type == "cpu" else 1)
+        with cores.alone():
+            return torch.cat(cores.map(fall, chunks))
 
     def _skin(self, vertices: Tensor) -> Tensor:  # [F, V, 3] the carrier at rest
         return pixel_skin(vertices, self.groundwork.carrier.blend_weights, self.corners, self.weights)

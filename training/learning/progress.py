@@ -22,6 +22,7 @@ from training.frames.sequences import read_garment, read_simulation
 from training.learning.checkpoints import save_checkpoint
 from training.learning.dataset import Groundwork
 from training.learning.model_card import model_card
+from training.learning.moving import coarse_settings
 from training.learning.validation import read_held_out
 from training.pictures.splatter import png
 
@@ -164,6 +165,7 @@ class Run:
             cloth=cloth, title=recipe.title, description=recipe.description, licence=recipe.licence,
             author=recipe.author, training=summary, preview=self.preview(), window=recipe.window,
             fabrics=recipe.fabrics, settling=(Settling(),) * len(recipe.fabrics), pins=pins,
+            coarse=on_host.coarse, coarse_settings=coarse_settings(recipe.window),
         )  # fmt: skip
 
     def preview(self) -> bytes:

@@ -1,0 +1,100 @@
+"""A coarse mesh on a body, ready to fall through the windows of some poses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from scale_backend.coarse.fast import Faller
+from scale_backend.coarse.motion import Obstacle, carried, followed, obstacle_of, skin_rows, times_between, turned
+from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
+from scale_backend.coarse.steps import colours_of, fall
+from scale_backend.cpu import llvm_jit
+from scale_backend.geometry.articulation import vertex_normals
+from scale_backend.geometry.body import Body, shaped_vertices
+from scale_backend.geometry.collision import garment_collider
+from scale_backend.geometry.gathering import gather_sum
+from scale_backend.machine.moving import to_device
+from scale_backend.settling.constraints import Constraints, sheet_constraints
+
+SKIN_POINTS = 500
+GRAVITY = 9.81  # metres a square second
+
+
+@dataclass(frozen=True)
+class CoarseCloth:
+    """All that does not depend on the pose. Nothing in it changes: threads may share it."""
+
+    sheet: CoarseSheet
+    settings: CoarseSettings
+    obstacle: Obstacle
+    constraints: Constraints
+    colours: tuple[Tensor, ...]
+    moments: Tensor  # [G + 1, L + 1] weights of the known moments at each look at the body
+    order: Tensor  # [N] the vertices as they are simulated
+    faller: Faller | None  # None: torch computes
+
+    def to(self, device: str | torch.device) -> CoarseCloth:
+        moved = replace(to_device(self, device), colours=tuple(rows.to(device) for rows in self.colours))
+        if torch.device(device).type == "cpu":
+            return moved
+        return replace(moved, faller=None, order=torch.arange(len(self.sheet.template), device=device))
+
+    def displacements(
+        self,
+        transforms: Tensor,  # [F, L + 1, J, 3, 4] of the joints at the earlier moments, then now, as the root sees them
+        down: Tensor,  # [F, 3] unit, as the root sees it
+        shape: Tensor | None = None,  # [F, S] of the body
+    ) -> Tensor:  # [F, C, 3] metres: how far it is from where the body alone would have it
+        between = torch.einsum("gm,fmx->fgx", self.moments, transforms.flatten(2))
+        between = between.unflatten(2, transforms.shape[2:])
+        rest = shaped_vertices(self.sheet.template, self.sheet.shape_components, shape)
+        targets = followed(between, carried(rest[:, self.order], self.sheet.blend_weights[self.order]))
+        skin = self._skin(between, shape)
+        gravity = GRAVITY * down
+        constraints = None if shape is None else self.constraints.of(rest)
+        if self.faller is None:
+            fallen = fall(targets.mT, skin, constraints or self.constraints, list(self.colours), self.sheet.held,
+                          self.settings, gravity)  # fmt: skip
+            return fallen - targets[:, -1].mT
+        places = []
+        for frame in range(len(targets)):
+            own = None if shape is None else self.constraints.of(rest[frame])
+            place = self.faller(targets[frame], skin[frame], gravity[frame], own)
+            places.append(place - targets[frame, -1].T[self.faller.blocks.place])
+        return torch.stack(places)
+
+    def on_carrier(self, displacements: Tensor) -> Tensor:  # [F, C, 3] -> [F, V, 3]
+        return gather_sum(displacements, self.sheet.index, self.sheet.weights)
+
+    def _skin(self, transforms: Tensor, shape: Tensor | None) -> Tensor:  # [F, G + 1, N, 8]
+        points = self.obstacle
+        rest = shaped_vertices(points.vertices, points.shape_components, shape)
+        places = followed(transforms, carried(rest, points.blend_weights))
+        return skin_rows(places, followed(transforms, turned(points.normals, points.blend_weights)))
+
+
+def coarse_cloth(
+    sheet: CoarseSheet,
+    settings: CoarseSettings,
+    body: Body,
+    lags: tuple[float, ...],  # seconds before the present of the known moments
+) -> CoarseCloth:
+    """`sheet` and `body` on the host."""
+    collider = garment_collider(body, sheet.blend_weights)
+    normals = vertex_normals(body.template[collider.vertices][None], collider.rings)[0]
+    constraints = sheet_constraints(sheet.triangles, sheet.template)
+    colours = colours_of(constraints)
+    faller = Faller(constraints, colours, sheet.held, settings) if llvm_jit.available() else None
+    return CoarseCloth(
+        sheet,
+        settings,
+        obstacle_of(body, collider, normals, SKIN_POINTS),
+        constraints,
+        tuple(colours),
+        torch.from_numpy(times_between(lags, settings)).float(),
+        torch.arange(len(sheet.template)) if faller is None else faller.order,
+        faller,
+    )

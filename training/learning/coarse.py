@@ -1,0 +1,62 @@
+"""The coarse mesh of a garment that is learned in motion: made from its rest mesh, with what that knows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from scale_backend.coarse.sheet import CoarseSheet
+from training.frames.sequences import ClothGarment
+from training.geometry.surface_distance import closest_barycentrics, vertex_normals
+from training.simulate.mesh_tools import Mesh, neighbour_average
+from training.simulate.remesh import remesh
+
+Array = NDArray[np.float64]
+CANDIDATES = 12  # triangles round a point of which the nearest is taken
+SIDE = 0.02  # metres that a normal counts for: a thin fold's two sides lie close, but face apart
+TIES = 8  # coarse vertices that one of the garment goes with
+SMOOTHING = 0.3  # rounds of the garment's mesh for each square of the two meshes' edges' ratio
+
+
+def coarse_sheet(garment: ClothGarment, edge_length: float) -> CoarseSheet:  # metres
+    """A vertex goes where the coarse triangle under it goes, smoothed, so that no triangle's border shows."""
+    fine = Mesh(garment.vertices.astype(np.float64), garment.triangles.astype(np.int64))
+    coarse, _ = remesh(fine, np.zeros(len(fine.triangles), np.int64), edge_length)
+    corners, weights = _places(fine, coarse)  # of the coarse vertices on the garment
+
+    def taken(values: NDArray) -> Array:
+        return np.einsum("ck,ck...->c...", weights, values.astype(np.float64)[corners])
+
+    shares = taken(garment.blend_weights)
+    ties = _smooth(fine, *_places(coarse, fine), len(coarse.vertices), edge_length / garment.edge_length)
+    index = np.argsort(-ties, 1)[:, :TIES]
+    tied = np.take_along_axis(ties, index, 1)
+    tensors = (coarse.vertices, coarse.triangles, shares / shares.sum(1, keepdims=True),
+               taken(garment.shape_components), (taken(garment.pins) > 0.5).astype(float), index,
+               tied / tied.sum(1, keepdims=True))  # fmt: skip
+    floats = (torch.from_numpy(np.ascontiguousarray(each)) for each in tensors)
+    return CoarseSheet(*(each.float() if each.is_floating_point() else each.long() for each in floats))
+
+
+def _places(on: Mesh, of: Mesh) -> tuple[NDArray[np.int64], Array]:  # [V, 3] vertices and [V, 3] weights
+    """Where on a mesh the vertices of another lie."""
+    features = [np.concatenate([m.vertices, SIDE * vertex_normals(m.vertices, m.triangles)], 1) for m in (on, of)]
+    near = min(CANDIDATES, len(on.triangles))
+    candidates = cKDTree(features[0][on.triangles].mean(1)).query(features[1], near)[1].reshape(-1, near)
+    places = of.vertices[:, None]
+    found = closest_barycentrics(places, on.vertices[on.triangles[candidates]])
+    there = np.einsum("mkic,mki->mkc", on.vertices[on.triangles[candidates]], found)
+    best, rows = np.linalg.norm(there - places, axis=-1).argmin(1), np.arange(len(of.vertices))
+    return on.triangles[candidates[rows, best]], found[rows, best]
+
+
+def _smooth(fine: Mesh, corners: NDArray[np.int64], weights: Array, count: int, ratio: float) -> Array:  # [V, C]
+    rows = np.arange(len(corners)).repeat(3)
+    ties = sparse.coo_matrix((weights.ravel(), (rows, corners.ravel())), shape=(len(corners), count)).tocsr()
+    average = neighbour_average(fine.triangles, len(fine.vertices))
+    for _ in range(round(SMOOTHING * ratio**2)):
+        ties = 0.5 * (ties + average @ ties)
+    return np.asarray(ties.todense())
