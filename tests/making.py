@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
 from scale_backend.formats.window import Window
 from scale_backend.geometry.body import Body, load_body
 from scale_backend.geometry.carrier import Carrier
@@ -100,7 +101,22 @@ def make_moving_garment(window: Window) -> Garment:
         garment.network.mlp.residual[-1].conv.weight.mul_(8)
         garment.network.unet.downs[0].conv.weight[:, 3:].mul_(30)
     settling = (Settling(sweeps=6, smoothed=4),) * 2
-    return replace(garment, window=window, fabrics=("cotton", "denim"), settling=settling)
+    made = replace(garment, window=window, fabrics=("cotton", "denim"), settling=settling)
+    if not window.coarse:
+        return made
+    return replace(made, coarse=coarse_skirt(made.carrier_on(load_body("neutral"))),
+                   coarse_settings=CoarseSettings(seconds=max(window.lags)))  # fmt: skip
+
+
+def coarse_skirt(carrier: Carrier) -> CoarseSheet:
+    """A skirt of fewer vertices, held at its upper border."""
+    coarse = skirt_carrier(load_body("neutral"), columns=16, rows=6)
+    near = torch.cdist(carrier.template, coarse.template).topk(4, largest=False)
+    weights = 1 / (near.values + 1e-3)
+    return CoarseSheet(
+        coarse.template, coarse.triangles, coarse.blend_weights, coarse.shape_components,
+        (torch.arange(len(coarse.template)) < 16).float(), near.indices, weights / weights.sum(1, keepdim=True),
+    )  # fmt: skip
 
 
 def write_garment(path: Path, kind: str = "garment", seed: int = 0, **settings) -> Path:

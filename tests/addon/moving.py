@@ -13,7 +13,7 @@ from scale_backend.formats.window import Window
 from scale_backend.model.garment import save_garment
 from tests.making import make_moving_garment
 
-WINDOW = Window((1 / 24, 0.1, 9 / 24), gravity=True)
+WINDOW = Window((1 / 24, 0.1, 0.25, 9 / 24), gravity=True, coarse=True)
 
 
 @pytest.fixture(scope="session")

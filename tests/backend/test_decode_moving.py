@@ -10,17 +10,17 @@ import pytest
 from scale_backend.cli import main
 from scale_backend.formats.motion import Motion, matrices_from_axis_angle, save_motion
 from scale_backend.formats.window import Window
-from scale_backend.model.garment import save_garment
+from scale_backend.model.garment import load_garment, save_garment
 from tests.making import make_moving_garment
 
-WINDOW = Window((0.1, 0.35), gravity=True)
+WINDOWS = Window((0.1, 0.35), gravity=True), Window((0.1, 0.2, 0.35), gravity=True, coarse=True)
 UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from Y up to Z up
 
 
-@pytest.fixture(scope="module")
-def garment(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=WINDOWS, ids=("moments", "coarse"))
+def garment(tmp_path_factory, request) -> Path:
     path = tmp_path_factory.mktemp("garments") / "moving.safetensors"
-    save_garment(path, make_moving_garment(WINDOW))
+    save_garment(path, make_moving_garment(request.param))
     return path
 
 
@@ -66,10 +66,11 @@ def test_any_part_is_that_of_the_whole(garment, motions, tmp_path):
 
 
 def test_down_is_down_whichever_axis_is_up(garment, motions, tmp_path):
+    falls = load_garment(garment).window.coarse  # in some hundred steps, in which rounding grows
     points = [decoded(garment, motions / f"{up}.npz", tmp_path / up, "--axes", "Y", "--frames", "10") for up in "YZ"]
     # the pelvis, which turns go round, is not the origin: what is compared is the cloth about its middle
     one, other = (next(iter(each.values())) for each in points)
-    np.testing.assert_allclose(one - one.mean(0), other - other.mean(0), atol=2e-5)
+    np.testing.assert_allclose(one - one.mean(0), other - other.mean(0), atol=1e-3 if falls else 2e-5)
 
 
 def test_fabrics_by_name(garment, motions, tmp_path, capsys):

@@ -9,21 +9,26 @@ import numpy as np
 import pytest
 import torch
 
+from scale_backend.decoding.decoder import Decoder
+from scale_backend.decoding.frames import network_input, pose_frames
+from scale_backend.decoding.tensor_poses import TensorPoses
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.window import Window
 from scale_backend.geometry.body import load_body
 from scale_backend.geometry.carrier import pose_carrier
-from scale_backend.model.garment import load_garment
+from scale_backend.model.garment import Garment, load_garment
 from tests.making import skirt_carrier
 from tests.training.synthetic import random_poses
 from training.cli import main
 from training.config import ConfigError, recipe_from_dict
 from training.frames.mirror import mirror_map
 from training.frames.sequences import ClothGarment, Sequence, read_garment, write_garment, write_sequence
-from training.learning.dataset import lay_groundwork
+from training.learning.coarse import coarse_sheet
+from training.learning.dataset import garment_groundwork, lay_groundwork
 from training.learning.moving import MovingFrames, motion_of, moving_carrier, read_sequences
 from training.simulate.fabrics import find_fabric
 from training.simulate.record import describe
+from training.testing.moving import window_of
 
 LAGS = (0.1, 0.3)
 RECIPE = """
@@ -121,6 +126,45 @@ def test_a_mirror_shows_cloth_on_the_mirrored_body(tmp_path):
     ]
     cloth = frames_of(other).at(torch.arange(18))
     assert (cloth.vertices - cloth.posed.base).norm(dim=-1).mean() < 2e-3 < (one.vertices - other.vertices).std()
+
+
+def test_coarse_cloth_stands_for_the_garment(tmp_path):
+    write_folder(tmp_path)
+    garment = read_garment(tmp_path / "garment.npz")
+    sheet = coarse_sheet(garment, 0.08)
+    assert 60 < len(sheet.template) < len(garment.vertices) / 2
+    there = (sheet.template[sheet.index] * sheet.weights[..., None]).sum(1).numpy()
+    assert np.linalg.norm(there - garment.vertices, axis=1).mean() < 0.01  # smoothed: borders shrink
+    nearest = np.linalg.norm(sheet.template.numpy()[:, None] - garment.vertices, axis=-1).argmin(1)
+    assert np.abs(sheet.blend_weights.numpy() - garment.blend_weights[nearest]).mean() < 0.01
+    assert torch.allclose(sheet.blend_weights.sum(1), torch.ones(len(sheet.template)), atol=1e-5)
+
+
+def test_learning_beside_coarse_cloth_begins_where_it_fell(tmp_path):
+    write_folder(tmp_path)
+    text = RECIPE.replace("DATA", str(tmp_path)).replace("gravity: true", "gravity: true\ncoarse: 0.08")
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    garment = load_garment(tmp_path / "run" / "skirt.safetensors")
+    assert garment.window.coarse and garment.network.settings.inputs == 9 and garment.coarse is not None
+    assert garment.coarse_settings.seconds == 0.3
+    one = sequence("cotton", 0)
+    groundwork = garment_groundwork(garment, load_body("neutral"))
+    frames = MovingFrames(groundwork, motion_of([one], garment.window.lags, garment.fabrics), garment.window)
+    decoder = Decoder(garment, load_body("neutral"))
+    chosen = torch.tensor([2, 9])
+    posed = frames.at(chosen).posed
+    there = pose_frames(decoder.model, tensor_poses(garment, one, chosen + one.first))
+    assert (posed.base - there.vertices).norm(dim=-1).mean() < 1e-4
+    maps = network_input(decoder.model, there).mT.unflatten(2, posed.maps.shape[-2:])
+    assert (maps - posed.maps).abs().mean() < 1e-4 and posed.maps[:, 3:6].abs().max() > 1e-2
+
+
+def tensor_poses(garment: Garment, one: Sequence, chosen: torch.Tensor) -> TensorPoses:
+    poses = window_of(garment, one)[(chosen - one.first).tolist()[0] :]
+    parts = {name: torch.from_numpy(np.asarray(part)) for name, part in poses.given().items() if name != "shape"}
+    picked = {name: part[(chosen - chosen[0]).tolist()] for name, part in parts.items()}
+    return TensorPoses(**picked, shape=torch.from_numpy(one.betas).expand(len(chosen), -1))
 
 
 def test_a_garment_learns_motion_and_fabrics(tmp_path):
