@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import bpy
@@ -70,7 +70,7 @@ class Recording:
     def window(self) -> Window:
         """What the garment sees beside the pose."""
         window = self.garment.entry.window()
-        return window if clothes_settings(self.obj).motion else replace(window, lags=())
+        return window if clothes_settings(self.obj).motion else window.at_rest()
 
     def look(self, scene: Scene, depsgraph: Depsgraph) -> Moment:
         """Remember the present frame as one that later samples look back at."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from bpy.types import Depsgraph, Object
@@ -152,10 +152,10 @@ def request_now(
         return request(target, rest, read_pose(target, depsgraph, rest), entry, surface, part, options)
     scene = present(present(depsgraph.scene).original)
     now = Moment.read(target, depsgraph, rest, frame_of(scene))
-    lags = window.lags if options.motion else ()
-    seen = memory.earlier(scene, target, rest, now, lags, arrival) if lags else []
+    window = window if options.motion else window.at_rest()
+    seen = memory.earlier(scene, target, rest, now, window.lags, arrival) if window.lags else []
 
     def felt_by(fitted: fitting.FittedBody, frame: RigFrame) -> Felt:
-        return felt(now, seen, fitted, frame, replace(window, lags=lags), Clock.of(scene))
+        return felt(now, seen, fitted, frame, window, Clock.of(scene))
 
     return request(target, rest, now.pose, entry, surface, part, options, felt_by)

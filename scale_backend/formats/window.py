@@ -28,6 +28,10 @@ class Window:
         if self.coarse and not self.lags:
             raise ValueError("Coarse cloth falls through earlier moments: there are no lags.")
 
+    def at_rest(self) -> Window:
+        """What is still to be read of a rig when nothing is to have moved."""
+        return Window((), self.gravity, self.shape)
+
     @property
     def channels(self) -> int:
         """Of the network's input: the positional map, its difference to each earlier one or how far the coarse cloth

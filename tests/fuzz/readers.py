@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import yaml
 
+from scale_backend.coarse.sheet import CoarseSettings
 from scale_backend.decoding.packed_poses import read_packed_pose
 from scale_backend.formats.garment_summary import garment_summary
 from scale_backend.formats.motions import load_motion
@@ -28,7 +29,7 @@ from scale_backend.geometry.body import load_body
 from scale_backend.model.garment import Garment, load_garment, save_garment
 from scale_backend.model.torch_file import load_torch
 from scale_backend.settling.sweeps import Settling
-from tests.making import make_garment, write_garment
+from tests.making import coarse_skirt, make_garment, write_garment
 from training.config import read_recipe
 from training.frames.packed_frames import read_packed
 from training.frames.raw_frames import RawFrames, read_chunk, write_chunk
@@ -65,10 +66,13 @@ def garment() -> bytes:
 
 @cache
 def moving_garment() -> Garment:
-    """One of format 2: it knows of motion, gravity, shapes and two fabrics, and settles."""
-    window, settling = Window((0.1, 0.4), gravity=True, shape=True), Settling(sweeps=6, smoothed=4)
+    """One of format 3: it knows of motion, gravity, shapes and two fabrics, has coarse cloth, and settles."""
+    window = Window((0.1, 0.4), gravity=True, shape=True, coarse=True)
+    settling, seconds = Settling(sweeps=6, smoothed=4), CoarseSettings(seconds=0.4)
     made = make_garment(unet_width=4, hidden=16, inputs=window.channels, codes=2)
-    return replace(made, window=window, fabrics=("cotton", "denim"), settling=(settling, settling))
+    sheet = coarse_skirt(made.carrier_on(load_body("neutral")))
+    return replace(made, window=window, fabrics=("cotton", "denim"), settling=(settling, settling), coarse=sheet,
+                   coarse_settings=seconds)  # fmt: skip
 
 
 @cache
