@@ -86,6 +86,8 @@ class ClothesSettings(ClothSettings, Protocol):
     live: bool
     push_out: bool
     behaves_as: str
+    mixed_with: str
+    mix: float
     motion: float
     fit_to_rig: bool
     fit_to_body: bool

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from bpy.types import Depsgraph, Object
 
+from scale_backend.formats.fabric_mix import fabric_weights
 from scale_backend.formats.poses import DecodeOptions, Poses
 from scale_backend.formats.topology import Topology
 from scale_backend.formats.wearer import Wearer
@@ -75,18 +76,15 @@ class Options:
     normals: str = "FACES"  # where the surface leaves the choice
     motion: float = 1.0  # how much of what moved the cloth feels
     fabric: str = ""  # that it behaves as
+    mixed_with: str = ""  # another
+    mix: float = 0.0  # how much of that, from 0 to 1
 
     def on_wire(self, surface: str, part: str, fabrics: Sequence[str] = ()) -> DecodeOptions:
         """Blender's names as the backend's. fabrics: that the garment can be made of."""
         normals = self.normals if kinds.has_choice_of_normals(surface) else "FACES"
         names = kinds.WIRE_NAMES
-        weights = fabric_weights(self.fabric, fabrics)
+        weights = fabric_weights(fabrics, self.fabric, self.mixed_with, self.mix)
         return DecodeOptions(names[surface], names[part], self.push_out, names[normals], self.motion, weights)
-
-
-def fabric_weights(fabric: str, fabrics: Sequence[str]) -> tuple[float, ...]:
-    """A fabric as weights of those that a garment knows; empty, which is its first, for another."""
-    return tuple(float(name == fabric) for name in fabrics) if fabric in fabrics else ()
 
 
 def fabric_of(obj: Object) -> str:
@@ -98,7 +96,14 @@ def fabric_of(obj: Object) -> str:
 def options_of(obj: Object) -> Options:
     settings = clothes_settings(obj)
     return Options(
-        settings.push_out, settings.fit_to_rig, settings.fit_to_body, settings.normals, settings.motion, fabric_of(obj)
+        settings.push_out,
+        settings.fit_to_rig,
+        settings.fit_to_body,
+        settings.normals,
+        settings.motion,
+        fabric_of(obj),
+        settings.mixed_with.strip().lower(),
+        settings.mix,
     )
 
 

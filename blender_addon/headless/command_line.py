@@ -74,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     dressing.add_argument("--motion", type=share, help="how much the clothes feel of how the character moved, from 0, "
                           "at rest, to 1. Without it: unchanged")  # fmt: skip
     dressing.add_argument("--fabric", help="fabric that the cloth behaves as, of those that the garment was trained on")
+    dressing.add_argument("--mixed-with", help="another fabric that it behaves as in part, as --mix says")
+    dressing.add_argument("--mix", type=share, help="how much of that, from 0 to 1. Without it: unchanged")
     dressing.add_argument("--pre-roll", action=argparse.BooleanOptionalAction, help="whether the clothes feel what the "
                           "animation has before the scene's first frame. Without it: unchanged")  # fmt: skip
     dressing.add_argument("--frames", type=frame_ranges, help="1-250, or 1-50,60,70-80. Without it: the scene's")
@@ -212,10 +214,12 @@ def behave(obj: Object, options: argparse.Namespace) -> None:
     """Have clothes behave as asked for; a bake of others goes. Raises AddonError."""
     settings = clothes_settings(obj)
     known = library.entry(settings.garment).fabrics()
-    if options.fabric is not None and options.fabric.lower() not in known:
-        raise AddonError(f"'{obj.name}' was not trained on {options.fabric}: its garment knows "
-                         f"{', '.join(known) or 'one fabric alone'}.")  # fmt: skip
-    asked = {"motion": options.motion, "behaves_as": options.fabric and options.fabric.capitalize()}
+    for fabric in (options.fabric, options.mixed_with):
+        if fabric is not None and fabric.lower() not in known:
+            raise AddonError(f"'{obj.name}' was not trained on {fabric}: its garment knows "
+                             f"{', '.join(known) or 'one fabric alone'}.")  # fmt: skip
+    named = (fabric and fabric.capitalize() for fabric in (options.fabric, options.mixed_with))
+    asked = dict(zip(("behaves_as", "mixed_with"), named, strict=True)) | {"motion": options.motion, "mix": options.mix}
     for name, value in asked.items():
         if value is not None and getattr(settings, name) != value:
             playback.clear_bake(obj)

@@ -185,9 +185,13 @@ class SCALE_CLOTHING_PT_look(WornPanel, Panel):
         known = library.entry(settings.garment).fabrics()
         if not known:
             return
-        row = layout.row()
-        row.enabled = not playback.is_baked(settings.id_data)
-        row.prop(settings, "behaves_as")
+        column = layout.column()
+        column.enabled = not playback.is_baked(settings.id_data)
+        column.prop(settings, "behaves_as")
+        if len(known) > 1:
+            column.prop(settings, "mixed_with")
+        if settings.mixed_with.lower() in known:
+            column.prop(settings, "mix", slider=True)
         fabric = request.fabric_of(settings.id_data)
         if fabric not in known:
             draw_sentence(layout, context, f"It moves as {known[0]}: the garment does not know {fabric}", "INFO")

@@ -275,6 +275,21 @@ class ClothesSettings(ClothSettings, PropertyGroup):
         search=_known_fabrics,
         update=_behaviour_changed,
     )
+    mixed_with: StringProperty(
+        name="Mixed With",
+        description="Another fabric that the cloth moves and folds as in part. Empty: none",
+        search=_known_fabrics,
+        update=_behaviour_changed,
+    )
+    mix: FloatProperty(
+        name="Mix",
+        description="How much the cloth moves and folds as that other fabric: 0 not at all, 1 as that alone",
+        min=0.0,
+        max=1.0,
+        default=0.5,
+        subtype="FACTOR",
+        update=_behaviour_changed,
+    )
     motion: FloatProperty(
         name="Motion",
         description="How much the clothes feel of how the character moved: 1 as in life, 0 they hang at rest in each "

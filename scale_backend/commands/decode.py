@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from scale_backend.commands.frame_sources import MotionFrames, PackedFrames, digest
 from scale_backend.commands.options import DeviceName, NormalsName, PrecisionName, UsageError
+from scale_backend.formats.fabric_mix import fabric_weights
 from scale_backend.formats.garment_summary import GarmentSummary, garment_summary
 from scale_backend.formats.strict_json import strict_json
 
@@ -59,6 +60,10 @@ class Decode:
     """Of a surface with faces: theirs, or those that the network gives. Points have the network's."""
     fabric: str = ""
     """Of a garment that was trained on several: which of them it is made of; the first without it."""
+    mixed_with: str = ""
+    """Another fabric that it is made of in part."""
+    mix: float = 0.5
+    """How much of that other fabric there is, from 0 to 1."""
     at_rest: bool = False
     """Let the cloth hang at rest in each pose, as if nothing had moved."""
     frames: Annotated[str, arg(metavar="A-B")] = ""
@@ -93,8 +98,10 @@ class Decode:
         surface, part = self._surface(summary), self.part.replace("-", " ")
         check_offer(summary, "surface", surface, [*summary.surfaces, POISSON])
         check_offer(summary, "part", part, summary.parts)
-        if self.fabric:
-            check_offer(summary, "fabric", self.fabric, list(summary.fabrics))
+        for fabric in filter(None, (self.fabric, self.mixed_with)):
+            check_offer(summary, "fabric", fabric, list(summary.fabrics))
+        if not 0 <= self.mix <= 1:
+            raise UsageError(f"A mix is from 0 to 1, not {self.mix}.")
         if self.batch < 1:
             raise UsageError(f"A batch of {self.batch} frames; give 1 or more.")
         if surface == POISSON:
@@ -103,9 +110,10 @@ class Decode:
             pymeshlab()
         frames = self._source(summary)
         files = [frames.files(self.out, summary.name, number, surface) for number in range(len(frames))]
+        fabrics = fabric_weights(summary.fabrics, self.fabric, self.mixed_with, self.mix)
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
                    "surface": surface, "part": part, "normals": self.normals, "push_out": self.push_out,
-                   "fabric": self.fabric, "at_rest": self.at_rest, "precision": self.precision,
+                   "fabrics": fabrics, "at_rest": self.at_rest, "precision": self.precision,
                    "device": self.device}  # fmt: skip
         missing = prepare_folder(self.out, summary.name, request, files, self.overwrite)
         if len(missing) < len(files):
@@ -129,7 +137,6 @@ class Decode:
         decoded_surface = "points" if surface == POISSON else surface
         topology = decoder.topology(decoded_surface, part)
         begin_folder(self.out, summary.name, request, [files[number] for number in missing])
-        fabrics = tuple(float(name == self.fabric) for name in summary.fabrics) if self.fabric else ()
         options = DecodeOptions(decoded_surface, part, self.push_out, self.normals, fabrics=fabrics)
         with tqdm(total=len(missing), unit="frame", file=sys.stderr) as bar:
             for number, points, normals, colors in frames.decoded(decoder, missing, options):

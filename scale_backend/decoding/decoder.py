@@ -65,7 +65,7 @@ class Decoder:
         """The same garment on a wearer with a body of its own. All that the two have in common is shared."""
         worn = copy.copy(self)
         worn.model = self.plain.worn(fit)
-        worn.asked, worn.replays = {}, {}
+        worn.made, worn.asked, worn.replays = {}, {}, {}  # models and graphs are of one wearer
         return worn
 
     @property

@@ -81,6 +81,12 @@ def test_fabrics_by_name(garment, motions, tmp_path, capsys):
     )
     np.testing.assert_array_equal(first, named)
     assert np.abs(first - other).max() > 1e-5
+    between = ("--mixed-with", "denim", "--mix")
+    none, whole = (
+        next(iter(decoded(*line, tmp_path / f"mix-{mix}", "--frames", "9", *between, mix).values())) for mix in "01"
+    )
+    np.testing.assert_array_equal(none, first)
+    np.testing.assert_array_equal(whole, other)
     told = ["decode", garment, "--motion", line[1], "--out", tmp_path, "--fabric", "silk"]
     assert main([str(each) for each in told]) == 2
     assert "has no fabric 'silk'; it offers cotton, denim" in capsys.readouterr().err

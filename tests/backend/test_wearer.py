@@ -64,6 +64,15 @@ def test_a_stranger_is_dressed(body, decoder, who):
     assert (unpushed - points).abs().max() > 1e-4  # the wearer's skin did something
 
 
+def test_each_wearer_has_its_own_body_in_every_fabric(decoder):
+    """What is kept of a fabric is of one wearer."""
+    named, rotations = DecodeOptions(fabrics=(1.0,)), Poses(dance(100))
+    one, other = decoder.worn(fitted_tee("heavy")), decoder.worn(fitted_tee("base"))
+    decoder.decode(rotations, named)
+    for worn in (one, other, decoder):
+        assert torch.equal(worn.decode(rotations, named)[0], worn.decode(rotations)[0])
+
+
 def test_frames_do_not_depend_on_each_other(decoder):
     worn = decoder.worn(fitted_tee("base"))
     rotations = dance(0, 50, 100)
