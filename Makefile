@@ -18,6 +18,8 @@ READY := $(VENV)/.ready
 MATRIX := .matrix
 CLOTH_TESTS := tests/training/test_moving_cloth.py tests/training/test_sequences.py
 HARM_TESTS := tests/faults tests/fuzz
+# Bodies, garments and frames that are made: here so that the halves take about as long.
+SLOW_TESTS = $(addprefix tests/training/,test_body_builder.py test_simulate.py test_simulate_bodies.py test_workers.py)
 WALK := walk
 MINUTES := 30
 KILLS := 100
@@ -44,12 +46,13 @@ test: setup
 	$(MAKE) --no-print-directory --jobs 2 test-packages test-addon
 
 test-packages:
-	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks $(CLOTH_TESTS:%=--ignore %) $(HARM_TESTS:%=--ignore %)
+	$(BIN)/python -m pytest tests --ignore tests/addon --ignore tests/benchmarks $(CLOTH_TESTS:%=--ignore %) $(HARM_TESTS:%=--ignore %) $(SLOW_TESTS:%=--ignore %)
 
 test-addon:
 	$(BIN)/python -m pytest tests/addon
 	$(BIN)/python -m pytest $(CLOTH_TESTS)
 	$(BIN)/python -m pytest $(HARM_TESTS)
+	$(BIN)/python -m pytest $(SLOW_TESTS)
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz $(MINUTES)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from scale_backend.coarse.correction import Correction, feature_count
 from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
 from scale_backend.formats.window import Window
 from scale_backend.geometry.body import Body, load_body
@@ -104,8 +105,21 @@ def make_moving_garment(window: Window) -> Garment:
     made = replace(garment, window=window, fabrics=("cotton", "denim"), settling=settling)
     if not window.coarse:
         return made
-    return replace(made, coarse=coarse_skirt(made.carrier_on(load_body("neutral"))),
-                   coarse_settings=CoarseSettings(seconds=max(window.lags)))  # fmt: skip
+    sheet = coarse_skirt(made.carrier_on(load_body("neutral")))
+    sheet = replace(sheet, correction=random_correction(sheet, len(window.lags), fabrics=2))
+    return replace(made, coarse=sheet, coarse_settings=CoarseSettings(seconds=max(window.lags)))
+
+
+def random_correction(sheet: CoarseSheet, lags: int, fabrics: int, hidden: int = 16) -> Correction:
+    """Of some centimetres."""
+    torch.manual_seed(1)
+    count = len(sheet.template)
+    inputs = feature_count(lags, sheet.blend_weights.shape[1], sheet.shape_components.shape[-1], count)
+    return Correction(
+        torch.randn(hidden, inputs) / inputs**0.5, torch.randn(hidden), torch.randn(hidden, fabrics),
+        torch.randn(hidden, hidden) / hidden**0.5, torch.randn(hidden),
+        0.03 * torch.randn(3 * count, hidden) / hidden**0.5, torch.zeros(3 * count),
+    )  # fmt: skip
 
 
 def coarse_skirt(carrier: Carrier) -> CoarseSheet:

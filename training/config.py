@@ -88,6 +88,8 @@ class Recipe:
     coarse: float = 0.0
     """Cloth in motion: length of edges, metres, of a coarse mesh that falls through the moments of `lags`, and that the
     network sees in place of them; 0: none."""
+    coarse_steps: int = 3000
+    """Steps in which the coarse mesh learns what it lacks in the mean, before the training begins; 0: none."""
     body_shape: bool = False
     """Cloth in motion: the network sees the wearer's body shape, not the mean one's."""
     mirror: bool = False
@@ -162,6 +164,9 @@ class Recipe:
             if getattr(self, key) not in allowed:
                 names = ", ".join(a for a in allowed if a)
                 raise ConfigError(f"{key} must be one of {names}, not '{getattr(self, key)}'.")
+        if (self.coarse and not 0.01 <= self.coarse <= 0.3) or self.coarse_steps < 0:
+            raise ConfigError(f"coarse is an edge of 0.01 to 0.3 m, or 0, and coarse_steps are 0 or more, "
+                              f"not {self.coarse} and {self.coarse_steps}.")  # fmt: skip
         if not 0 <= self.subdivisions <= 2:
             raise ConfigError(f"subdivisions must be 0, 1 or 2, not {self.subdivisions}.")
         for key in ("steps", "batch", "points", "grid_points", "scan_points", "normal_every", "learning_rate",

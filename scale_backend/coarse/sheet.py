@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scale_backend.coarse.correction import Correction
 from scale_backend.machine.moving import to_device
 
 GROUPS_A_SECOND = 120  # moments at which the body is looked at
@@ -53,6 +54,7 @@ class CoarseSheet:
     held: Tensor  # [C] 1: goes where the body takes it; 0: is free
     index: Tensor  # [V, N] the coarse vertices that each of the carrier's goes with
     weights: Tensor  # [V, N] rows sum to 1
+    correction: Correction | None = None  # what it lacks in the mean; None: it stays where it fell
 
     def to(self, device: str | torch.device) -> CoarseSheet:
         return to_device(self, device)

@@ -113,7 +113,7 @@ class Decode:
         fabrics = fabric_weights(summary.fabrics, self.fabric, self.mixed_with, self.mix)
         request = {"garment": digest(garment_file), "body": digest(body_file), "source": frames.stamp(),
                    "surface": surface, "part": part, "normals": self.normals, "push_out": self.push_out,
-                   "fabrics": fabrics, "at_rest": self.at_rest, "precision": self.precision,
+                   "fabrics": list(fabrics), "at_rest": self.at_rest, "precision": self.precision,
                    "device": self.device}  # fmt: skip
         missing = prepare_folder(self.out, summary.name, request, files, self.overwrite)
         if len(missing) < len(files):

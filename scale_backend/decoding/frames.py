@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from scale_backend.coarse.cloth import CoarseCloth
+from scale_backend.coarse.coarse_cloth import CoarseCloth
 from scale_backend.decoding.model import Model
 from scale_backend.decoding.prepared import Prepared
 from scale_backend.decoding.settled import settle

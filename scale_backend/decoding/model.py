@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from scale_backend.coarse.cloth import CoarseCloth, coarse_cloth
+from scale_backend.coarse.coarse_cloth import CoarseCloth, coarse_cloth
 from scale_backend.decoding.settled import blended
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
@@ -102,7 +102,8 @@ class Model:
         folded = fold(self.garment.network, fabrics)
         unet = None if self.unet is None else MatrixUNet(folded)
         settling = blended(self.garment.settling, fabrics) if self.garment.settling else None
-        return replace(self, network=folded.to(self.device), unet=unet, settling=settling)
+        coarse = None if self.coarse is None else self.coarse.made_of(fabrics)
+        return replace(self, network=folded.to(self.device), unet=unet, settling=settling, coarse=coarse)
 
     def skin_of(self, shape: Tensor | None) -> Tensor:  # [F, S] -> [F or 1, 4 J, H W]
         """`skin` for a body of that shape."""
@@ -138,7 +139,8 @@ class Model:
 def _coarse_cloth(garment: Garment, body: Body, device: torch.device) -> CoarseCloth | None:  # on the host
     if garment.coarse is None:
         return None
-    return coarse_cloth(garment.coarse, garment.coarse_settings, body, garment.window.lags).to(device)
+    window, settings = garment.window, garment.coarse_settings
+    return coarse_cloth(garment.coarse, settings, body, window.lags, len(garment.fabrics)).to(device)
 
 
 def _pixel_skin(carrier: Carrier, layout: UVLayout, rest: Tensor) -> Tensor:  # [F, V, 3] -> [F, 4 J, H W]

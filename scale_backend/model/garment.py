@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from scale_backend.coarse.correction import Correction, feature_count
 from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
 from scale_backend.formats.errors import UserError
 from scale_backend.formats.foreign_file import quoted
@@ -56,6 +57,11 @@ COARSE: dict[str, Expected] = {
     "template": ("float", True, ("C", 3)), "triangles": ("int", True, ("K", 3)),
     "blend_weights": ("float", True, ("C", "J")), "shape_components": ("float", True, ("C", 3, "S")),
     "held": ("float", True, ("C",)), "index": ("int", True, ("V", "N")), "weights": ("float", True, ("V", "N")),
+}  # fmt: skip
+CORRECTION: dict[str, Expected] = {
+    "first": ("float", True, ("G", "I")), "first_bias": ("float", True, ("G",)), "fabric": ("float", True, ("G", "K")),
+    "second": ("float", True, ("G", "G")), "second_bias": ("float", True, ("G",)),
+    "last": ("float", True, ("O", "G")), "last_bias": ("float", True, ("O",)),
 }  # fmt: skip
 MOST_COARSE = 1 << 14  # vertices
 
@@ -153,6 +159,9 @@ def save_garment(path: str | Path, garment: Garment, exact: bool = False) -> Non
         tensors["cloth"] = garment.cloth
     if garment.coarse is not None:
         tensors |= {f"coarse.{k}": getattr(garment.coarse, k) for k in COARSE}
+        if garment.coarse.correction is not None:
+            parts = garment.coarse.correction.tensors()
+            tensors |= {f"correction.{k}": v if exact else _compact(v) for k, v in parts.items()}
     if garment.pins is not None:
         tensors["pins"] = garment.pins
     for part, surface in garment.tracked.items():
@@ -244,8 +253,10 @@ def _assemble(metadata: dict, tensors: dict[str, Tensor]) -> Garment:
         raise ValueError(f"its window has {window.channels} channels, its network {settings.inputs}")
     if window.lags and (carrier is None):
         raise ValueError("a garment on the body knows the pose alone")
-    coarse = _coarse(part("coarse."), carrier) if window.coarse else None
     fabrics, settling = tuple(metadata.get("fabrics", ())), metadata.get("settling", [])
+    coarse = _coarse(part("coarse."), carrier) if window.coarse else None
+    if coarse is not None and (correction := part("correction.")):
+        coarse = replace(coarse, correction=_correction(correction, coarse, len(window.lags), len(fabrics)))
     if max(1, len(fabrics)) != settings.codes or (settling and len(settling) != settings.codes):
         raise ValueError(f"its network has {settings.codes} codes for {len(fabrics)} fabrics")
     preview = bytes(tensors["preview"].flatten().to(torch.uint8).numpy()) if "preview" in tensors else b""
@@ -265,7 +276,7 @@ def _coarse(tensors: dict[str, Tensor], carrier: Carrier | None) -> CoarseSheet:
     if carrier is None:
         raise ValueError("a garment on the body has no coarse cloth")
     sizes = dict(zip(("V", "J"), carrier.blend_weights.shape, strict=True)) | {"S": carrier.shape_components.shape[-1]}
-    sheet = CoarseSheet(**_checked(tensors, COARSE, sizes))
+    sheet = CoarseSheet(correction=None, **_checked(tensors, COARSE, sizes))
     count = len(sheet.template)
     if count > MOST_COARSE or sheet.template.abs().max() > LARGEST:
         raise ValueError(f"its coarse cloth has over {MOST_COARSE} vertices, or is larger than {LARGEST:.0f} m")
@@ -277,6 +288,14 @@ def _coarse(tensors: dict[str, Tensor], carrier: Carrier | None) -> CoarseSheet:
         if (weights.double().sum(1) - 1).abs().max() > 1e-2 or weights.min() < -1e-2:
             raise ValueError("weights of the coarse cloth are no shares of one")
     return sheet
+
+
+def _correction(tensors: dict[str, Tensor], sheet: CoarseSheet, lags: int, fabrics: int) -> Correction:
+    """Raises ValueError."""
+    joints, shapes = sheet.blend_weights.shape[1], sheet.shape_components.shape[-1]
+    count = len(sheet.template)
+    sizes = {"I": feature_count(lags, joints, shapes, count), "K": max(1, fabrics), "O": 3 * count}
+    return Correction(**_checked(tensors, CORRECTION, sizes))
 
 
 def _checked(tensors: dict[str, Tensor], expected: dict[str, Expected], sizes: dict[str, int]) -> dict[str, Tensor]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from scale_backend.coarse.cloth import CoarseCloth, coarse_cloth
-from scale_backend.coarse.fast import Faller, compiled
-from scale_backend.coarse.motion import times_between
+from scale_backend.coarse.coarse_cloth import CoarseCloth, coarse_cloth
+from scale_backend.coarse.faller import Faller, compiled
+from scale_backend.coarse.falling import FARTHEST, colours_of
 from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
-from scale_backend.coarse.steps import FARTHEST, colours_of
+from scale_backend.coarse.surroundings import times_between
 from scale_backend.decoding.decoder import Decoder
 from scale_backend.formats.garment_header import GarmentError
 from scale_backend.formats.poses import DecodeOptions, Poses
@@ -22,7 +22,7 @@ from scale_backend.geometry.body import joint_transforms, load_body
 from scale_backend.model.garment import load_garment, save_garment
 from tests.backend.test_garment_header import rewritten
 from tests.backend.test_window import walk
-from tests.making import coarse_skirt, make_moving_garment, skirt_carrier
+from tests.making import coarse_skirt, make_moving_garment, random_correction, skirt_carrier
 
 LAGS = (0.1, 0.2, 0.3)
 DOWN = torch.tensor([[0.0, -1.0, 0.0]])
@@ -136,8 +136,11 @@ def test_a_file_holds_it_and_says_so(tmp_path):
     read = load_garment(tmp_path / "g.safetensors")
     assert read.format == 3 and read.window == window and read.coarse_settings == garment.coarse_settings
     assert read.coarse is not None and garment.coarse is not None
-    for name, value in asdict(garment.coarse).items():
-        assert torch.equal(getattr(read.coarse, name), value)
+    for name, value in vars(garment.coarse).items():
+        assert name == "correction" or torch.equal(getattr(read.coarse, name), value)
+    assert read.coarse.correction is not None and garment.coarse.correction is not None
+    for name, value in garment.coarse.correction.tensors().items():
+        assert torch.allclose(read.coarse.correction.tensors()[name], value, atol=1e-2, rtol=1e-3)  # 16 bits
 
 
 @pytest.mark.parametrize("change", [
@@ -152,6 +155,31 @@ def test_coarse_cloth_that_is_none_is_refused(tmp_path, change):
     save_garment(tmp_path / "g.safetensors", replace(garment, coarse=replace(garment.coarse, **{name: tensor})))
     with pytest.raises(GarmentError, match="coarse cloth"):
         load_garment(tmp_path / "g.safetensors")
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("first", (16, 30)), ("fabric", (16, 3)), ("last", (30, 16)), ("second", (8, 16)), ("last_bias", (0,)),
+])  # fmt: skip
+def test_a_correction_of_another_cloth_is_refused(tmp_path, name, shape):
+    garment = make_moving_garment(Window(LAGS, gravity=True, coarse=True))
+    assert garment.coarse is not None and garment.coarse.correction is not None
+    other = replace(garment.coarse.correction, **{name: torch.zeros(shape)})
+    save_garment(tmp_path / "g.safetensors", replace(garment, coarse=replace(garment.coarse, correction=other)))
+    with pytest.raises(GarmentError, match=name):
+        load_garment(tmp_path / "g.safetensors")
+
+
+def test_a_correction_moves_no_further_than_it_may_and_differs_by_fabric(sheet, body):
+    correction = random_correction(sheet, len(LAGS), fabrics=2)
+    cloth = coarse_cloth(replace(sheet, correction=correction), CoarseSettings(seconds=LAGS[-1]), body, LAGS, fabrics=2)
+    transforms, down = moments(body), DOWN.expand(3, 3)
+    fallen = cloth.fallen(transforms, down)
+    first, named, other = (each.displacements(transforms, down) for each in
+                           (cloth, cloth.made_of((2.0, 0.0)), cloth.made_of((0.0, 1.0))))  # fmt: skip
+    assert torch.equal(first, named) and (first - fallen).abs().max() > 1e-2 < (first - other).abs().max()
+    wild = replace(correction, last=1e6 * correction.last)
+    moved = wild(cloth.features(transforms, down, None, fallen), cloth.fabric)
+    assert moved.norm(dim=-1).max() <= 0.3 * 1.001
 
 
 @pytest.mark.parametrize("settings", [

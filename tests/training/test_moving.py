@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from training.cli import main
 from training.config import ConfigError, recipe_from_dict
 from training.frames.mirror import mirror_map
 from training.frames.sequences import ClothGarment, Sequence, read_garment, write_garment, write_sequence
-from training.learning.coarse import coarse_sheet
+from training.learning.coarse_correction import kept_correction, learn_correction
+from training.learning.coarse_sheet import coarse_sheet
 from training.learning.dataset import garment_groundwork, lay_groundwork
 from training.learning.moving import MovingFrames, motion_of, moving_carrier, read_sequences
 from training.simulate.fabrics import find_fabric
@@ -142,15 +144,18 @@ def test_coarse_cloth_stands_for_the_garment(tmp_path):
 
 def test_learning_beside_coarse_cloth_begins_where_it_fell(tmp_path):
     write_folder(tmp_path)
-    text = RECIPE.replace("DATA", str(tmp_path)).replace("gravity: true", "gravity: true\ncoarse: 0.08")
+    text = RECIPE.replace("DATA", str(tmp_path)).replace(
+        "gravity: true", "gravity: true\ncoarse: 0.08\ncoarse_steps: 60"
+    )
     (tmp_path / "recipe.yaml").write_text(text)
     assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
     garment = load_garment(tmp_path / "run" / "skirt.safetensors")
     assert garment.window.coarse and garment.network.settings.inputs == 9 and garment.coarse is not None
     assert garment.coarse_settings.seconds == 0.3
+    assert garment.coarse.correction is not None
     one = sequence("cotton", 0)
     groundwork = garment_groundwork(garment, load_body("neutral"))
-    frames = MovingFrames(groundwork, motion_of([one], garment.window.lags, garment.fabrics), garment.window)
+    frames = MovingFrames(groundwork, motion_of([one], garment.window.lags, garment.fabrics), garment.window, 2)
     decoder = Decoder(garment, load_body("neutral"))
     chosen = torch.tensor([2, 9])
     posed = frames.at(chosen).posed
@@ -158,6 +163,28 @@ def test_learning_beside_coarse_cloth_begins_where_it_fell(tmp_path):
     assert (posed.base - there.vertices).norm(dim=-1).mean() < 1e-4
     maps = network_input(decoder.model, there).mT.unflatten(2, posed.maps.shape[-2:])
     assert (maps - posed.maps).abs().mean() < 1e-4 and posed.maps[:, 3:6].abs().max() > 1e-2
+
+
+def test_coarse_cloth_learns_what_it_lacks(tmp_path):
+    """Here nothing falls in truth: what is learned takes the fall back."""
+    write_folder(tmp_path)
+    garment, body = read_garment(tmp_path / "garment.npz"), load_body("neutral")
+    groundwork = replace(
+        lay_groundwork(skirt_carrier(body), body, 32, "continuous"), coarse=coarse_sheet(garment, 0.08)
+    )
+    window = Window(LAGS, True, True, coarse=True)
+    motion = motion_of([sequence("cotton", 0), sequence("denim", 1)], LAGS, ("cotton", "denim"))
+    frames = MovingFrames(groundwork, motion, window, 2)
+    learned = kept_correction(tmp_path / "correction.safetensors", frames, steps=300, seed=0)
+    better = frames.corrected(replace(groundwork, coarse=replace(groundwork.coarse, correction=learned)))
+    chosen = torch.arange(len(frames))
+    before, after = (
+        (each.at(chosen).posed.base - each.at(chosen).vertices).norm(dim=-1).mean() for each in (frames, better)
+    )
+    assert after < 0.5 * before
+    assert torch.equal(learned.first, kept_correction(tmp_path / "correction.safetensors", frames, 300, 1).first)
+    again = learn_correction(frames, 300, 0)
+    assert torch.equal(again.last_bias, learned.last_bias)
 
 
 def tensor_poses(garment: Garment, one: Sequence, chosen: torch.Tensor) -> TensorPoses:

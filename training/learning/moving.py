@@ -6,6 +6,7 @@ memory of the cloth itself.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale_backend.coarse.cloth import CoarseCloth, coarse_cloth
+from scale_backend.coarse.coarse_cloth import CoarseCloth, coarse_cloth
 from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
 from scale_backend.formats.motion import matrices_from_axis_angle
 from scale_backend.formats.window import Window
@@ -69,7 +70,7 @@ def moving_coarse(folder: Path, recipe: Recipe) -> CoarseSheet | None:
     """The coarse mesh of a folder's garment, where the recipe has one."""
     if not recipe.coarse:
         return None
-    from training.learning.coarse import coarse_sheet
+    from training.learning.coarse_sheet import coarse_sheet
 
     return coarse_sheet(read_garment(folder / "garment.npz"), recipe.coarse)
 
@@ -93,7 +94,7 @@ def read_moving_frames(groundwork: Groundwork, recipe: Recipe, split: str) -> Mo
         paths, mirror_map(read_garment(folder.parent / "garment.npz")) if recipe.mirror else None
     )
     motion = motion_of(sequences, recipe.lags, recipe.fabrics, device)
-    return MovingFrames(groundwork, motion, recipe.window)
+    return MovingFrames(groundwork, motion, recipe.window, len(recipe.fabrics))
 
 
 def read_sequences(paths: Iterable[Path], mirror: MirrorMap | None = None) -> Iterator[Sequence]:
@@ -139,9 +140,9 @@ def earlier_frames(frames: Tensor, fps: float, lags: tuple[float, ...]) -> Tenso
 class MovingFrames:
     """As `dataset.ClothFrames` to who asks for some of them."""
 
-    def __init__(self, groundwork: Groundwork, motion: Motion, window: Window):
+    def __init__(self, groundwork: Groundwork, motion: Motion, window: Window, fabrics: int = 1):
         carrier, layout = groundwork.carrier, groundwork.layout
-        self.groundwork, self.motion, self.window = groundwork, motion, window
+        self.groundwork, self.motion, self.window, self.fabrics = groundwork, motion, window, fabrics
         self.names = tuple(f"frame-{number:06d}" for number in range(len(motion)))
         self.triangles = carrier.triangles
         self.corners = carrier.triangles[layout.triangle_index.clamp_min(0).flatten()]
@@ -150,6 +151,7 @@ class MovingFrames:
         self.rings: VertexRings = vertex_rings(carrier.triangles, len(carrier.template))
         self.coarse = self._coarse()
         self.fallen = None if self.coarse is None else self._fallen(self.coarse)
+        self.lain = self.fallen if self.coarse is None or self.fallen is None else self._lain(self.coarse, self.fallen)
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -169,8 +171,8 @@ class MovingFrames:
         earlier = motion.past[chosen]
         past = Past(motion.rotations[earlier], motion.translation[earlier])
         fallen = None
-        if self.coarse is not None and self.fallen is not None:
-            fallen = self.coarse.on_carrier(self.fallen[chosen])
+        if self.coarse is not None and self.lain is not None:
+            fallen = self.coarse.on_carrier(self.lain[chosen])
         posed = self.posed(rotations, translation, shape, past, fallen)
         return ClothFrames(posed, truth, vertex_normals(truth, self.rings), self.triangles, (), motion.fabric[chosen])
 
@@ -204,24 +206,49 @@ class MovingFrames:
             return None
         device = self.groundwork.body.template.device
         body, settings = self.groundwork.body.to("cpu"), coarse_settings(self.window)
-        return coarse_cloth(sheet.to("cpu"), settings, body, self.window.lags).to(device)
+        return coarse_cloth(sheet.to("cpu"), settings, body, self.window.lags, self.fabrics).to(device)
+
+    def corrected(self, groundwork: Groundwork) -> MovingFrames:
+        """The same frames on a groundwork whose coarse cloth has learned what it lacks."""
+        other = copy.copy(self)
+        other.groundwork, other.coarse = groundwork, None
+        other.coarse = other._coarse()
+        if other.coarse is not None and self.fallen is not None:
+            other.lain = other._lain(other.coarse, self.fallen)
+        return other
+
+    @torch.no_grad()
+    def _lain(self, coarse: CoarseCloth, fallen: Tensor) -> Tensor:  # [N, C, 3]
+        """Corrected, each frame in its fabric."""
+        if coarse.sheet.correction is None:
+            return fallen
+        parts = []
+        for chosen in torch.arange(len(fallen)).to(fallen.device).split(COARSE_CHUNK):
+            fabrics = torch.nn.functional.one_hot(self.motion.fabric[chosen], self.fabrics).float()
+            parts.append(coarse.corrected(fallen[chosen], *self.seen_by_coarse(chosen), fabrics))
+        return torch.cat(parts)
+
+    def seen_by_coarse(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:  # [B] frames
+        """The joints' transforms at all moments [B, L + 1, J, 3, 4], what is down [B, 3], the body's shape [B, S]."""
+        motion, body = self.motion, self.groundwork.body
+        now, earlier = motion.frame[chosen], motion.past[chosen]
+        shape = motion.shape[chosen] if self.window.shape else None
+        rotations, translation = motion.rotations[now], motion.translation[now]
+        pasts = (
+            Past(motion.rotations[earlier], motion.translation[earlier]),
+            Past(rotations[:, None], translation[:, None]),
+        )
+        seen = [earlier_transforms(rotations, translation, past, body, shape) for past in pasts]
+        return torch.cat(seen, 1), falls(rotations, None), shape
 
     @torch.no_grad()
     def _fallen(self, coarse: CoarseCloth) -> Tensor:  # [N, C, 3]
         """Of all frames, once: a window costs some milliseconds."""
-        motion, body = self.motion, self.groundwork.body
+        motion = self.motion
         chunks = torch.arange(len(motion)).to(motion.frame.device).split(COARSE_CHUNK)
 
         def fall(chosen: Tensor) -> Tensor:
-            now, earlier = motion.frame[chosen], motion.past[chosen]
-            shape = motion.shape[chosen] if self.window.shape else None
-            rotations, translation = motion.rotations[now], motion.translation[now]
-            still = Past(rotations[:, None], translation[:, None])
-            seen = [
-                earlier_transforms(rotations, translation, past, body, shape)
-                for past in (Past(motion.rotations[earlier], motion.translation[earlier]), still)
-            ]
-            return coarse.displacements(torch.cat(seen, 1), falls(rotations, None), shape)
+            return coarse.fallen(*self.seen_by_coarse(chosen))
 
         cores = shared_cores(torch.get_num_threads() if motion.frame.device.type == "cpu" else 1)
         with cores.alone():

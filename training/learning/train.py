@@ -17,6 +17,7 @@ from training.config import ConfigError, Recipe, read_recipe
 if TYPE_CHECKING:
     import torch
 
+    from training.learning.dataset import Groundwork
     from training.learning.distributed import Observer
     from training.learning.progress import Run
     from training.learning.supervision import Supervision
@@ -82,6 +83,7 @@ def run(settings: TrainSettings) -> Path:
         with processes.in_turn():
             groundwork = read_groundwork(recipe).to(device)
             data = read_supervision(groundwork, recipe, out)
+            groundwork = with_correction(groundwork, data, recipe, out)
         recipe = with_colors(recipe, data)
         trainer = Trainer(recipe, data, device, processes)
         if state is not None:
@@ -94,6 +96,22 @@ def run(settings: TrainSettings) -> Path:
                 raise
             raise UserError(f"{error.filename or out} could not be written ({error.strerror}); free some space and "
                                "continue with --resume.") from error  # fmt: skip
+
+
+def with_correction(groundwork: Groundwork, data: Supervision, recipe: Recipe, out: Path) -> Groundwork:
+    """Where there is coarse cloth it learns first what it lacks; `data` then have it corrected."""
+    from training.learning.coarse_correction import kept_correction
+    from training.learning.moving import MovingFrames
+    from training.learning.supervision import CorrespondingVertices
+
+    if groundwork.coarse is None or not recipe.coarse_steps or not isinstance(data, CorrespondingVertices):
+        return groundwork
+    frames = data.frames
+    assert isinstance(frames, MovingFrames)
+    learned = kept_correction(out / "coarse-correction.safetensors", frames, recipe.coarse_steps, recipe.seed)
+    groundwork = replace(groundwork, coarse=replace(groundwork.coarse, correction=learned))
+    data.frames = frames.corrected(groundwork)
+    return groundwork
 
 
 def check_data(recipe: Recipe) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from scale_backend.coarse.fast import Faller
-from scale_backend.coarse.motion import Obstacle, carried, followed, obstacle_of, skin_rows, times_between, turned
+from scale_backend.coarse.correction import features
+from scale_backend.coarse.faller import Faller
+from scale_backend.coarse.falling import colours_of, fall
 from scale_backend.coarse.sheet import CoarseSettings, CoarseSheet
-from scale_backend.coarse.steps import colours_of, fall
+from scale_backend.coarse.surroundings import Obstacle, carried, followed, obstacle_of, skin_rows, times_between, turned
 from scale_backend.cpu import llvm_jit
 from scale_backend.geometry.articulation import vertex_normals
 from scale_backend.geometry.body import Body, shaped_vertices
@@ -34,6 +35,8 @@ class CoarseCloth:
     colours: tuple[Tensor, ...]
     moments: Tensor  # [G + 1, L + 1] weights of the known moments at each look at the body
     order: Tensor  # [N] the vertices as they are simulated
+    joints: Tensor  # [J, 3] of the body at rest
+    fabric: Tensor  # [1, K] shares of the fabrics that it is made of
     faller: Faller | None  # None: torch computes
 
     def to(self, device: str | torch.device) -> CoarseCloth:
@@ -42,12 +45,40 @@ class CoarseCloth:
             return moved
         return replace(moved, faller=None, order=torch.arange(len(self.sheet.template), device=device))
 
+    def made_of(self, fabrics: tuple[float, ...]) -> CoarseCloth:
+        """In the mean of fabrics with these weights."""
+        shares = torch.tensor([fabrics], device=self.fabric.device)
+        return replace(self, fabric=shares / shares.sum())
+
     def displacements(
         self,
         transforms: Tensor,  # [F, L + 1, J, 3, 4] of the joints at the earlier moments, then now, as the root sees them
         down: Tensor,  # [F, 3] unit, as the root sees it
         shape: Tensor | None = None,  # [F, S] of the body
     ) -> Tensor:  # [F, C, 3] metres: how far it is from where the body alone would have it
+        fallen = self.fallen(transforms, down, shape)
+        return self.corrected(fallen, transforms, down, shape, self.fabric)
+
+    def corrected(
+        self, fallen: Tensor, transforms: Tensor, down: Tensor, shape: Tensor | None, fabrics: Tensor
+    ) -> Tensor:  # [F, C, 3], ..., [F or 1, K] -> [F, C, 3]
+        correction = self.sheet.correction
+        if correction is None:
+            return fallen
+        return fallen + correction(self.features(transforms, down, shape, fallen), fabrics)
+
+    def features(self, transforms: Tensor, down: Tensor, shape: Tensor | None, fallen: Tensor) -> Tensor:  # [F, I]
+        """What a correction sees."""
+        if shape is None:
+            shape = fallen.new_zeros(len(fallen), self.sheet.shape_components.shape[-1])
+        return features(transforms, self.joints, down, shape, fallen)
+
+    def fallen(
+        self,
+        transforms: Tensor,  # [F, L + 1, J, 3, 4] of the joints at the earlier moments, then now, as the root sees them
+        down: Tensor,  # [F, 3] unit, as the root sees it
+        shape: Tensor | None = None,  # [F, S] of the body
+    ) -> Tensor:  # [F, C, 3] metres: the same before it is corrected
         between = torch.einsum("gm,fmx->fgx", self.moments, transforms.flatten(2))
         between = between.unflatten(2, transforms.shape[2:])
         rest = shaped_vertices(self.sheet.template, self.sheet.shape_components, shape)
@@ -81,8 +112,9 @@ def coarse_cloth(
     settings: CoarseSettings,
     body: Body,
     lags: tuple[float, ...],  # seconds before the present of the known moments
+    fabrics: int = 1,
 ) -> CoarseCloth:
-    """`sheet` and `body` on the host."""
+    """`sheet` and `body` on the host. Of several fabrics it is made of the first."""
     collider = garment_collider(body, sheet.blend_weights)
     normals = vertex_normals(body.template[collider.vertices][None], collider.rings)[0]
     constraints = sheet_constraints(sheet.triangles, sheet.template)
@@ -96,5 +128,7 @@ def coarse_cloth(
         tuple(colours),
         torch.from_numpy(times_between(lags, settings)).float(),
         torch.arange(len(sheet.template)) if faller is None else faller.order,
+        body.mean_joints,
+        torch.eye(max(1, fabrics))[:1],
         faller,
     )

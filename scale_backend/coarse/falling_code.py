@@ -5,7 +5,7 @@ from __future__ import annotations
 from scale_backend.cpu.code import Code, splat
 from scale_backend.cpu.vertex_code import dot, mesh_module, over_pairs, root, rows, setting, turned
 
-# floats of the settings, as `fast.Faller` packs them; gravity is three
+# floats of the settings, as `faller.Faller` packs them; gravity is three
 KEPT, GRAVITY, STRETCH, MARGIN, REACH, FARTHEST, FASTEST, SHARE = 0, 1, 4, 5, 6, 7, 8, 9
 # vectors of a block from one look at the body to the next: place, shift and normal of the skin, margin above it
 PLACE, SHIFT, NORMAL, ABOVE = 0, 3, 6, 9

@@ -38,7 +38,10 @@ def coarse_sheet(garment: ClothGarment, edge_length: float) -> CoarseSheet:  # m
                taken(garment.shape_components), (taken(garment.pins) > 0.5).astype(float), index,
                tied / tied.sum(1, keepdims=True))  # fmt: skip
     floats = (torch.from_numpy(np.ascontiguousarray(each)) for each in tensors)
-    return CoarseSheet(*(each.float() if each.is_floating_point() else each.long() for each in floats))
+    template, triangles, blend_weights, components, held, places, shares_of = (
+        each.float() if each.is_floating_point() else each.long() for each in floats
+    )
+    return CoarseSheet(template, triangles, blend_weights, components, held, places, shares_of)
 
 
 def _places(on: Mesh, of: Mesh) -> tuple[NDArray[np.int64], Array]:  # [V, 3] vertices and [V, 3] weights

@@ -1,4 +1,4 @@
-"""The simulation on a CPU, as code of our own: `steps.fall` to rounding, and the same to the bit in any company."""
+"""The simulation on a CPU, as code of our own: `falling.fall` to rounding, and the same to the bit in any company."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scale_backend.coarse import code
+from scale_backend.coarse import falling_code
+from scale_backend.coarse.falling import FARTHEST, FASTEST, REACH, STEP, kept_speed
 from scale_backend.coarse.sheet import STEPS, CoarseSettings
-from scale_backend.coarse.steps import FARTHEST, FASTEST, REACH, STEP, kept_speed
 from scale_backend.cpu import llvm_jit
 from scale_backend.settling.blocks import Blocks
 from scale_backend.settling.constraints import Constraints
@@ -22,7 +22,7 @@ def compiled(lanes: int) -> Callable[..., None]:
     """It computes without Python's lock."""
     kinds = [ctypes.c_void_p] * 10 + [ctypes.c_int64] * 4
     with llvm_jit.compiling:
-        return llvm_jit.functions(code.module(lanes), ("fall",), kinds, "")[0]
+        return llvm_jit.functions(falling_code.module(lanes), ("fall",), kinds, "")[0]
 
 
 class Faller:
@@ -52,7 +52,7 @@ class Faller:
         place = torch.nn.functional.pad(targets[0].T, (0, 1)).contiguous()
         before = targets[0] - (targets[1] - targets[0]) / STEPS
         before = before.unflatten(1, (-1, lanes)).transpose(0, 1).contiguous()  # [B, 3, lanes]
-        touch = torch.empty(len(blocks), code.TOUCH_VECTORS, lanes)
+        touch = torch.empty(len(blocks), falling_code.TOUCH_VECTORS, lanes)
         chosen, pull = self.settings, (gravity * STEP**2).tolist()
         numbers = torch.tensor([kept_speed(chosen), *pull, chosen.stretch, chosen.margin, REACH**2, FARTHEST,
                                 FASTEST * STEP, 1 / STEPS])  # fmt: skip

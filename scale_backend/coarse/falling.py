@@ -33,7 +33,7 @@ class Touch:
 
 def fall(
     targets: Tensor,  # [F, G + 1, C, 3] where the body takes the cloth
-    skin: Tensor,  # [F, G + 1, N, 8] of `motion.skin_rows`
+    skin: Tensor,  # [F, G + 1, N, 8] of `surroundings.skin_rows`
     constraints: Constraints,
     colours: list[Tensor],  # vertices of which no two share an edge
     held: Tensor,  # [C]
