@@ -19,7 +19,7 @@ MATRIX := .matrix
 CLOTH_TESTS := tests/training/test_moving_cloth.py tests/training/test_sequences.py
 HARM_TESTS := tests/faults tests/fuzz
 # Bodies, garments and frames that are made: here so that the halves take about as long.
-SLOW_TESTS = $(addprefix tests/training/,test_body_builder.py test_simulate.py test_simulate_bodies.py test_workers.py)
+SLOW_TESTS := $(addprefix tests/training/,test_body_builder.py test_simulate.py test_simulate_bodies.py test_workers.py)
 WALK := walk
 MINUTES := 30
 KILLS := 100
