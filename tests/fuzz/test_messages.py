@@ -91,6 +91,10 @@ def test_malformed_messages(backend, garment):
     def send(request, more, described, fault, text) -> None:
         known = {"garment": garment, "surface": "points" if request == "meshes" else "mesh", "part": "clothes"}
         sent = {name: filled(*entry) for name, entry in described.items()}
+        if (
+            request == "meshes"
+        ):  # a frame of Poisson reconstruction takes about a second, also for a message that is right
+            sent = {name: array[:1] if array.shape[:1] == (2,) else array for name, array in sent.items()}
         listed = [{"name": n, "dtype": a.dtype.name, "shape": list(a.shape)} for n, a in sent.items()]
         header = json.dumps({"request": request, "id": 1, **known, **more, "arrays": listed}).encode()
         connection = channel[0].connection
