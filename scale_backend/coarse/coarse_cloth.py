@@ -85,10 +85,9 @@ class CoarseCloth:
         targets = followed(between, carried(rest[:, self.order], self.sheet.blend_weights[self.order]))
         skin = self._skin(between, shape)
         gravity = GRAVITY * down
-        constraints = None if shape is None else self.constraints.of(rest)
         if self.faller is None:
-            fallen = fall(targets.mT, skin, constraints or self.constraints, list(self.colours), self.sheet.held,
-                          self.settings, gravity)  # fmt: skip
+            constraints = self.constraints if shape is None else self.constraints.of(rest)
+            fallen = fall(targets.mT, skin, constraints, list(self.colours), self.sheet.held, self.settings, gravity)
             return fallen - targets[:, -1].mT
         places = []
         for frame in range(len(targets)):

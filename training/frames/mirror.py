@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from scale_backend.formats.joints import JOINT_NAMES
 from scale_backend.surfaces.butterfly import butterfly_matrix
 from scale_backend.surfaces.subdivision import subdivide
 from training.frames.raw_frames import RawFrames, RawFramesError, RawGarment
 from training.frames.sequences import ClothGarment, Sequence
-from training.geometry.surface_distance import CANDIDATES, closest_barycentrics, vertex_normals
+from training.geometry.surface_distance import nearest_places, sided
 
 SUBDIVISIONS = 2  # of the rest mesh: on its flat triangles folds would come out flatter
 LARGEST_GAP = 0.004  # metres, mean distance of the mirrored rest surface from itself
@@ -54,20 +53,12 @@ def mirror_map(garment: RawGarment | ClothGarment) -> MirrorMap:
     part = connected_components(graph, directed=False)[1]
     count = len(garment.vertices)  # the first of the fine mesh
     corners, weights, gap = np.zeros((count, 3), int), np.zeros((count, 3)), np.zeros(count)
-    # six numbers a place: a thin fold's two sides lie close, but face apart
-    features = np.concatenate([vertices, 0.02 * vertex_normals(vertices, triangles)], 1)
+    features = sided(vertices, triangles)
     for number in np.unique(part):
         own = np.flatnonzero(part[:count] == number)
         faces = triangles[part[triangles[:, 0]] == number]
-        near = min(CANDIDATES, len(faces))
         wanted = features[own] * np.tile(REFLECTION, 2)
-        candidates = cKDTree(features[faces].mean(1)).query(wanted, near)[1].reshape(len(own), near)
-        points = wanted[:, None, :3]
-        found = closest_barycentrics(points, vertices[faces[candidates]])
-        distance = np.linalg.norm(np.einsum("mkic,mki->mkc", vertices[faces[candidates]], found) - points, axis=-1)
-        best, rows = distance.argmin(1), np.arange(len(own))
-        corners[own], weights[own] = faces[candidates[rows, best]], found[rows, best]
-        gap[own] = distance[rows, best]
+        corners[own], weights[own], gap[own] = nearest_places(wanted, features, faces)
     if gap.mean() > LARGEST_GAP:
         raise RawFramesError(
             f"The garment '{garment.name}' is not symmetric: its mirror image lies {1e3 * gap.mean():.1f} mm off on "

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 CANDIDATES = 24  # triangles looked at exactly for each point, those whose middles are nearest
+SIDE = 0.02  # metres that a unit normal counts for
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,23 @@ def signed_height(
     _, triangle, weights = body.closest(points)
     foot = body.interpolate(body.vertices, triangle, weights)
     return ((points - foot) * body.interpolate(normals, triangle, weights)).sum(1)
+
+
+def sided(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:  # [V, 3] -> [V, 6]
+    """Places and short normals: where a thin fold's two sides lie close, they face apart."""
+    return np.concatenate([vertices, SIDE * vertex_normals(vertices, triangles)], 1)
+
+
+def nearest_places(
+    wanted: np.ndarray,  # [N, 6] of `sided`
+    vertices: np.ndarray,  # [V, 6] the same of a mesh
+    triangles: np.ndarray,  # [T, 3]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # corners [N, 3], barycentrics [N, 3], distance [N] metres
+    """The closest place on a mesh to each point, among the triangles that lie near and face the same way."""
+    near = min(CANDIDATES, len(triangles))
+    candidates = cKDTree(vertices[triangles].mean(1)).query(wanted, near)[1].reshape(len(wanted), near)
+    points, corners = wanted[:, None, :3], vertices[triangles[candidates]][..., :3]
+    weights = closest_barycentrics(points, corners)
+    distance = np.linalg.norm(np.einsum("mkic,mki->mkc", corners, weights) - points, axis=-1)
+    best, rows = distance.argmin(1), np.arange(len(wanted))
+    return triangles[candidates[rows, best]], weights[rows, best], distance[rows, best]

@@ -6,17 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial import cKDTree
 
 from scale_backend.coarse.sheet import CoarseSheet
 from training.frames.sequences import ClothGarment
-from training.geometry.surface_distance import closest_barycentrics, vertex_normals
+from training.geometry.surface_distance import nearest_places, sided
 from training.simulate.mesh_tools import Mesh, neighbour_average
 from training.simulate.remesh import remesh
 
 Array = NDArray[np.float64]
-CANDIDATES = 12  # triangles round a point of which the nearest is taken
-SIDE = 0.02  # metres that a normal counts for: a thin fold's two sides lie close, but face apart
 TIES = 8  # coarse vertices that one of the garment goes with
 SMOOTHING = 0.3  # rounds of the garment's mesh for each square of the two meshes' edges' ratio
 
@@ -46,14 +43,8 @@ def coarse_sheet(garment: ClothGarment, edge_length: float) -> CoarseSheet:  # m
 
 def _places(on: Mesh, of: Mesh) -> tuple[NDArray[np.int64], Array]:  # [V, 3] vertices and [V, 3] weights
     """Where on a mesh the vertices of another lie."""
-    features = [np.concatenate([m.vertices, SIDE * vertex_normals(m.vertices, m.triangles)], 1) for m in (on, of)]
-    near = min(CANDIDATES, len(on.triangles))
-    candidates = cKDTree(features[0][on.triangles].mean(1)).query(features[1], near)[1].reshape(-1, near)
-    places = of.vertices[:, None]
-    found = closest_barycentrics(places, on.vertices[on.triangles[candidates]])
-    there = np.einsum("mkic,mki->mkc", on.vertices[on.triangles[candidates]], found)
-    best, rows = np.linalg.norm(there - places, axis=-1).argmin(1), np.arange(len(of.vertices))
-    return on.triangles[candidates[rows, best]], found[rows, best]
+    wanted, there = (sided(mesh.vertices, mesh.triangles) for mesh in (of, on))
+    return nearest_places(wanted, there, on.triangles)[:2]
 
 
 def _smooth(fine: Mesh, corners: NDArray[np.int64], weights: Array, count: int, ratio: float) -> Array:  # [V, C]

@@ -151,7 +151,9 @@ class MovingFrames:
         self.rings: VertexRings = vertex_rings(carrier.triangles, len(carrier.template))
         self.coarse = self._coarse()
         self.fallen = None if self.coarse is None else self._fallen(self.coarse)
-        self.lain = self.fallen if self.coarse is None or self.fallen is None else self._lain(self.coarse, self.fallen)
+        self.displaced = None
+        if self.coarse is not None and self.fallen is not None:
+            self.displaced = self._displaced(self.coarse, self.fallen)
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -171,8 +173,8 @@ class MovingFrames:
         earlier = motion.past[chosen]
         past = Past(motion.rotations[earlier], motion.translation[earlier])
         fallen = None
-        if self.coarse is not None and self.lain is not None:
-            fallen = self.coarse.on_carrier(self.lain[chosen])
+        if self.coarse is not None and self.displaced is not None:
+            fallen = self.coarse.on_carrier(self.displaced[chosen])
         posed = self.posed(rotations, translation, shape, past, fallen)
         return ClothFrames(posed, truth, vertex_normals(truth, self.rings), self.triangles, (), motion.fabric[chosen])
 
@@ -194,8 +196,8 @@ class MovingFrames:
             seen, skin = pose_carrier(carrier, body, local, -body.mean_joints[:1].expand(len(local), 3)), self.skin
         now = surface_points(seen, self.corners, self.weights)
         known = shape if self.window.shape else None
-        lain = None if fallen is None else surface_points(fallen, self.corners, self.weights)
-        maps = window_maps(now, rotations, translation, past, skin, body, self.window, known, fallen=lain)
+        pixels = None if fallen is None else surface_points(fallen, self.corners, self.weights)
+        maps = window_maps(now, rotations, translation, past, skin, body, self.window, known, fallen=pixels)
         base = base if fallen is None else base + fallen
         size = self.groundwork.layout.size
         return PosedFrames(rotations, maps.mT.unflatten(2, (size, size)), base, vertex_frames(base, rest))
@@ -214,11 +216,11 @@ class MovingFrames:
         other.groundwork, other.coarse = groundwork, None
         other.coarse = other._coarse()
         if other.coarse is not None and self.fallen is not None:
-            other.lain = other._lain(other.coarse, self.fallen)
+            other.displaced = other._displaced(other.coarse, self.fallen)
         return other
 
     @torch.no_grad()
-    def _lain(self, coarse: CoarseCloth, fallen: Tensor) -> Tensor:  # [N, C, 3]
+    def _displaced(self, coarse: CoarseCloth, fallen: Tensor) -> Tensor:  # [N, C, 3]
         """Corrected, each frame in its fabric."""
         if coarse.sheet.correction is None:
             return fallen
