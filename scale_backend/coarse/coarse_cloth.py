@@ -79,22 +79,21 @@ class CoarseCloth:
         down: Tensor,  # [F, 3] unit, as the root sees it
         shape: Tensor | None = None,  # [F, S] of the body
     ) -> Tensor:  # [F, C, 3] metres: the same before it is corrected
+        if self.faller is not None and len(transforms) > 1:  # products of many frames are rounded otherwise than of one
+            frames = [slice(f, f + 1) for f in range(len(transforms))]
+            return torch.cat([self.fallen(transforms[f], down[f], None if shape is None else shape[f]) for f in frames])
         between = torch.einsum("gm,fmx->fgx", self.moments, transforms.flatten(2))
         between = between.unflatten(2, transforms.shape[2:])
         rest = shaped_vertices(self.sheet.template, self.sheet.shape_components, shape)
         targets = followed(between, carried(rest[:, self.order], self.sheet.blend_weights[self.order]))
-        skin = self._skin(between, shape)
-        gravity = GRAVITY * down
+        skin, gravity = self._skin(between, shape), GRAVITY * down
         if self.faller is None:
             constraints = self.constraints if shape is None else self.constraints.of(rest)
             fallen = fall(targets.mT, skin, constraints, list(self.colours), self.sheet.held, self.settings, gravity)
             return fallen - targets[:, -1].mT
-        places = []
-        for frame in range(len(targets)):
-            own = None if shape is None else self.constraints.of(rest[frame])
-            place = self.faller(targets[frame], skin[frame], gravity[frame], own)
-            places.append(place - targets[frame, -1].T[self.faller.blocks.place])
-        return torch.stack(places)
+        own = None if shape is None else self.constraints.of(rest[0])
+        place = self.faller(targets[0], skin[0], gravity[0], own)
+        return (place - targets[0, -1].T[self.faller.blocks.place])[None]
 
     def on_carrier(self, displacements: Tensor) -> Tensor:  # [F, C, 3] -> [F, V, 3]
         return gather_sum(displacements, self.sheet.index, self.sheet.weights)
